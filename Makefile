@@ -1,0 +1,41 @@
+# Everything sets itself up: the first target you run creates .venv and installs into it.
+PYTHON ?= python3
+RUN := .venv/bin/python
+
+.PHONY: help tour test test-all check format bench clean
+
+help:            ## this list
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 12
+
+tour: .venv/installed   ## the whole story on real text, offline, in minutes -> tour-report/report.html
+	$(RUN) -m shoestring tour -o tour-report
+
+test: .venv/installed   ## all tests but the slow ones
+	$(RUN) -m pytest
+
+test-all: .venv/installed   ## the slow ones too
+	$(RUN) -m pytest -m ''
+
+check: .venv/installed   ## format, lint, types, who-may-import-whom
+	$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check .
+	$(RUN) -m pyrefly check
+	.venv/bin/lint-imports
+
+format: .venv/installed   ## rewrite the code in the house style
+	$(RUN) -m ruff format .
+	$(RUN) -m ruff check --fix .
+
+bench: .venv/installed   ## every claim, measured again -> benchmarks/results/*.json
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(RUN) "$$script"; done
+
+clean:           ## remove what make created
+	rm -rf .venv tour-report
+
+.venv/installed: pyproject.toml constraints.txt
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10) and "shoestring needs Python >= 3.10, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.11")'
+	test -x $(RUN) || "$(PYTHON)" -m venv .venv
+	$(RUN) -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=24' 'setuptools>=77'
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@

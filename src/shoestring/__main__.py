@@ -1,0 +1,5 @@
+"""`python -m shoestring` is the `shoestring` command."""
+
+from shoestring.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""Exact word frequencies of a huge corpus."""

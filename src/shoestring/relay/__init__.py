@@ -1,0 +1,1 @@
+"""802.1X login through a router that then keeps the session alive. Standard library only."""

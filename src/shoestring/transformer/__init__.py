@@ -1,0 +1,1 @@
+"""Transformers whose key size is free."""

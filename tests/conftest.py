@@ -1,0 +1,33 @@
+"""What many tests share: the real data where it is at hand, and a command-line runner."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real data beside the checkout; tests that need it are skipped where it is absent."""
+    if not DATA.is_dir():
+        pytest.skip("the folder of real data is not beside this checkout")
+    return DATA
+
+
+@pytest.fixture
+def shoestring(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
+    """Runs the real command in a fresh process, in an empty folder."""
+
+    def run(*arguments: object, timeout: float = 300, **settings) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "shoestring", *map(str, arguments)]
+        return subprocess.run(
+            command, check=False, capture_output=True, text=True, cwd=tmp_path, timeout=timeout, **settings
+        )
+
+    return run

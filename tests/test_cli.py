@@ -1,0 +1,88 @@
+"""The command line loads nothing it does not need, and speaks in one line."""
+
+import json
+import subprocess
+import sys
+from importlib import import_module
+
+import click
+import pytest
+
+from shoestring import ui
+from shoestring._errors import InputError
+from shoestring.cli import VERBS
+
+
+def loaded_by(code: str) -> set[str]:
+    """Top-level modules that a fresh interpreter has after running the code."""
+    program = f"{code}\nimport sys; print(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_import_loads_only_the_standard_library():
+    third_party = loaded_by("import shoestring") - loaded_by("pass") - set(sys.stdlib_module_names)
+    assert third_party == {"shoestring"}
+
+
+def test_help_loads_only_the_standard_library():
+    third_party = loaded_by("from shoestring.cli import main; main(['--help'])") - loaded_by("pass")
+    assert third_party - set(sys.stdlib_module_names) == {"shoestring"}
+
+
+def test_every_verb_of_the_table_is_a_command():
+    for target, _ in VERBS.values():
+        module, function = target.split(":")
+        assert isinstance(getattr(import_module(module), function), click.Command)
+
+
+def test_env_reports_versions_as_json(shoestring):
+    done = shoestring("env", "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["python"].startswith(".".join(map(str, sys.version_info[:3])))
+
+
+def test_unknown_verb_is_a_usage_error(shoestring):
+    done = shoestring("enw")
+    assert done.returncode == 2
+    assert done.stderr == "shoestring: no command 'enw'; did you mean 'env'?\n"
+
+
+@ui.command("fail")
+@click.argument("kind")
+def fail(ui, kind):
+    """Fails in a given way."""
+    if kind == "ours":
+        raise InputError("corpus.txt: empty")
+    if kind == "disk":
+        raise OSError(28, "No space left on device", "out.tsv")
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "line"),
+    [
+        ("ours", 1, "InputError: corpus.txt: empty"),
+        ("disk", 1, "OutputError: out.tsv: No space left on device"),
+        ("ctrl-c", 130, "Interrupted"),
+    ],
+)
+def test_errors_are_one_line_and_an_exit_code(kind, code, line, capsys):
+    with pytest.raises(SystemExit) as stop:
+        fail.main([kind])
+    err = capsys.readouterr().err
+    assert stop.value.code == code
+    assert err.startswith(line)
+    assert err.count("\n") == 1
+
+
+def test_debug_shows_the_traceback():
+    with pytest.raises(InputError):
+        fail.main(["--debug", "ours"], standalone_mode=False)
+
+
+def test_table_lines_up_chinese(capsys):
+    ui.UI().table(["word", "count"], [("我们", 12), ("word", 3)])
+    lines = capsys.readouterr().out.splitlines()
+    width = [len(line.encode("gbk")) for line in lines if line.strip() and "─" not in line]
+    assert len(set(width)) == 1
