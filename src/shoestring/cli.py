@@ -11,6 +11,7 @@ from shoestring import __version__
 
 # verb: (module:click command, one line for --help)
 VERBS = {
+    "count": ("shoestring.count.command:verb", "exact word frequencies of a huge corpus"),
     "env": ("shoestring.env:env", "versions, devices, cores and memory, for a bug report"),
 }
 

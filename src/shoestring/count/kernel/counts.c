@@ -335,6 +335,7 @@ void counts_merge(Counts *into, Counts *from) {
         counts_add(into, key, length, entry->count, into->with_documents ? from->entry_seen[at].documents : 0);
     }
     into->tokens += from->tokens;
+    into->documents += from->documents;
     into->document += from->document;
     into->failed |= from->failed;
 }

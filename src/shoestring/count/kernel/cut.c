@@ -355,8 +355,8 @@ ALWAYS_INLINE uint32_t give_separator(Cutter *cutter, const uint8_t *chunk, uint
     } else if (next == at + 2) {
         if (!cutter->lines)
             count_string(cutter, chunk, at, next);
-    } else if (!cutter->lines || (code != '\n' && (code != '\r' || next < length))) {
-        cutter->codes[cutter->code_count++] = code; /* a chunk never ends in CR, except at the end of the text */
+    } else if (!cutter->lines || code != '\n') {
+        cutter->codes[cutter->code_count++] = code;
     }
     return next;
 }
@@ -419,7 +419,7 @@ ALWAYS_INLINE int run(Cutter *cutter, const uint8_t *text, size_t length, const 
             separator = in_block(code) ? 0 : SEPARATOR;
             cutter->id[n] = code < 0x10000 ? id_of[code] : 0;
             cutter->code[n++] = code | separator;
-            if (UNLIKELY(n >= CHUNK) && separator && code != '\r')
+            if (UNLIKELY(n >= CHUNK) && separator && code != '\r') /* CR LF stays together */
                 break;
             if (UNLIKELY(n >= cutter->room) && !make_room(cutter, cutter->room * 2))
                 return NO_MEMORY;

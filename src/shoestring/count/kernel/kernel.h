@@ -145,7 +145,8 @@ typedef struct {
     uint64_t arena_used, arena_room;
     int with_documents;
     Seen *node_seen, *code_seen, *entry_seen;
-    uint64_t tokens, document; /* document: number of the one being cut, from 1 */
+    uint64_t tokens, documents;
+    uint64_t document; /* number of the one being cut, from 1 */
     int failed;                /* an allocation did; the counts are no longer whole */
 } Counts;
 
@@ -201,6 +202,7 @@ int cutter_count(Cutter *cutter, const uint8_t *text, size_t length, int hmm, in
 
 /* ---- split.c ---- */
 
+uint64_t count_lines(const uint8_t *text, size_t length); /* that are not empty */
 int split_characters(const uint8_t *text, size_t length, int lines, Counts *counts);
 int split_white_space(const uint8_t *text, size_t length, int lines, Counts *counts); /* as str.split() */
 

@@ -4,10 +4,12 @@
  *     Table(image: bytes)                      read-only, may be shared by threads
  *         .cut(text: str, hmm: bool) -> list[str]
  *         .weights() -> list[(int, float)]     frequency and weight, for a check against math.log
+ *         .total() -> int                      sum of all frequencies
  *     Counter(table: Table | None, documents: bool)           for one thread at a time
  *         .feed(text: bytes, mode: int, lines: bool) -> int   offset of the first bad byte, -1: all counted
  *         .feed_texts(texts: list[str], mode: int)
  *         .add(word: str, count: int, documents: int)   .merge(counter)   .discard(word: str)
+ *         .add_columns(offsets, blob, counts, documents | None)
  *         .columns(by_count: bool, min_count: int, top: int) -> (offsets, blob, counts, documents | None)
  *         .tokens() .documents() .distinct() .memory()
  *     to_tsv(offsets, blob, counts, documents | None, first: int, last: int) -> bytes
@@ -249,6 +251,7 @@ static void counter_dealloc(CounterObject *self) {
 static int feed(CounterObject *self, const char *bytes, Py_ssize_t length, int mode, int lines) {
     const uint8_t *text = (const uint8_t *)bytes;
     size_t size = (size_t)length;
+    self->counts.documents += lines ? count_lines(text, size) : size > 0;
     if (mode == CHARACTERS)
         return split_characters(text, size, lines, &self->counts);
     if (mode == WHITE_SPACE)
@@ -328,22 +331,56 @@ static PyObject *none_or_memory(const CounterObject *self) {
     Py_RETURN_NONE;
 }
 
+/* A single character always lives by code point, so that it has one place. */
+static void add(CounterObject *self, const uint8_t *key, size_t length, uint64_t count, uint64_t documents) {
+    uint32_t code;
+    if (utf8_first_error(key, length) == length && utf8_read(key, &code) == length) {
+        self->counts.by_code[code] += count;
+        if (self->counts.with_documents)
+            self->counts.code_seen[code].documents += documents;
+    } else {
+        counts_add(&self->counts, key, length, count, documents);
+    }
+    self->counts.tokens += count;
+}
+
 static PyObject *counter_add(CounterObject *self, PyObject *args) {
     const char *word;
     Py_ssize_t length;
     unsigned long long count, documents;
     if (!PyArg_ParseTuple(args, "s#KK", &word, &length, &count, &documents))
         return NULL;
-    const uint8_t *key = (const uint8_t *)word;
-    uint32_t code;
-    if (length && utf8_read(key, &code) == (uint32_t)length) { /* single characters live by code point */
-        self->counts.by_code[code] += count;
-        if (self->counts.with_documents)
-            self->counts.code_seen[code].documents += documents;
-    } else {
-        counts_add(&self->counts, key, (size_t)length, count, documents);
+    if (length)
+        add(self, (const uint8_t *)word, (size_t)length, count, documents);
+    return none_or_memory(self);
+}
+
+/* Adds rows first..last of sorted or unsorted columns. */
+static PyObject *counter_add_columns(CounterObject *self, PyObject *args) {
+    const char *offsets, *blob, *counts, *documents;
+    Py_ssize_t size, blob_size, counts_size, documents_size;
+    if (!PyArg_ParseTuple(args, "y#y#y#z#", &offsets, &size, &blob, &blob_size, &counts, &counts_size, &documents,
+                          &documents_size))
+        return NULL;
+    Py_ssize_t rows = counts_size / 8;
+    if (size < (rows + 1) * 8 || (documents && documents_size < rows * 8))
+        return PyErr_Format(PyExc_ValueError, "columns of different lengths");
+    int64_t from, to, count, in = 0;
+    Py_ssize_t row = 0;
+    Py_BEGIN_ALLOW_THREADS;
+    memcpy(&from, offsets, 8);
+    for (; row < rows && from >= 0; row++, from = to) {
+        memcpy(&to, offsets + (row + 1) * 8, 8);
+        memcpy(&count, counts + row * 8, 8);
+        if (documents)
+            memcpy(&in, documents + row * 8, 8);
+        if (to <= from || to > blob_size)
+            break;
+        add(self, (const uint8_t *)blob + from, (size_t)(to - from), (uint64_t)count, (uint64_t)in);
     }
-    self->counts.tokens += count;
+    Py_END_ALLOW_THREADS;
+    if (row < rows)
+        return PyErr_Format(PyExc_ValueError, "an offset is outside of the words");
     return none_or_memory(self);
 }
 
@@ -393,6 +430,11 @@ static PyObject *counter_columns(CounterObject *self, PyObject *args) {
 static PyObject *counter_tokens(CounterObject *self, PyObject *unused) {
     (void)unused;
     return PyLong_FromUnsignedLongLong(self->counts.tokens);
+}
+
+static PyObject *counter_documents(CounterObject *self, PyObject *unused) {
+    (void)unused;
+    return PyLong_FromUnsignedLongLong(self->counts.documents);
 }
 
 static PyObject *counter_distinct(CounterObject *self, PyObject *unused) {
@@ -481,10 +523,12 @@ static PyMethodDef counter_methods[] = {
     {"feed", (PyCFunction)counter_feed, METH_VARARGS, "feed(text, mode, lines) -> offset of a bad byte or -1"},
     {"feed_texts", (PyCFunction)counter_feed_texts, METH_VARARGS, "feed_texts(texts, mode)"},
     {"add", (PyCFunction)counter_add, METH_VARARGS, "add(word, count, documents)"},
+    {"add_columns", (PyCFunction)counter_add_columns, METH_VARARGS, "add_columns(offsets, blob, counts, documents)"},
     {"merge", (PyCFunction)counter_merge, METH_VARARGS, "merge(counter)"},
     {"discard", (PyCFunction)counter_discard, METH_VARARGS, "discard(word)"},
     {"columns", (PyCFunction)counter_columns, METH_VARARGS, "columns(by_count, min_count, top)"},
     {"tokens", (PyCFunction)counter_tokens, METH_NOARGS, "number of tokens"},
+    {"documents", (PyCFunction)counter_documents, METH_NOARGS, "number of documents that are not empty"},
     {"distinct", (PyCFunction)counter_distinct, METH_NOARGS, "number of distinct tokens"},
     {"memory", (PyCFunction)counter_memory, METH_NOARGS, "bytes that grow with the distinct tokens"},
     {NULL, NULL, 0, NULL},

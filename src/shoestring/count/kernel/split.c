@@ -83,8 +83,17 @@ size_t utf8_first_error(const uint8_t *text, size_t length) {
 static const uint8_t *line_end(const uint8_t *text, const uint8_t *end, const uint8_t **next) {
     const uint8_t *newline = memchr(text, '\n', (size_t)(end - text));
     *next = newline ? newline + 1 : end;
-    newline = newline ? newline : end;
+    if (!newline)
+        return end;
     return newline > text && newline[-1] == '\r' ? newline - 1 : newline;
+}
+
+uint64_t count_lines(const uint8_t *text, size_t length) {
+    uint64_t count = 0;
+    const uint8_t *end = text + length, *next;
+    for (; text < end; text = next)
+        count += line_end(text, end, &next) > text;
+    return count;
 }
 
 static void characters(const uint8_t *text, const uint8_t *end, Counts *counts) {
@@ -117,7 +126,10 @@ static void words(const uint8_t *text, const uint8_t *end, Counts *counts) {
         if (word < at) {
             const uint8_t *key = text + word;
             size_t bytes = at - word;
-            if (bytes > 16 || key[bytes - 1] == 0 || counts->with_documents) {
+            if (utf8_read(key, &code) == bytes) {
+                note_code(counts, code); /* single characters are counted there, so that each has one place */
+                counts->tokens++;
+            } else if (bytes > 16 || key[bytes - 1] == 0 || counts->with_documents) {
                 counts_note(counts, key, bytes);
             } else {
                 queue[queued][0] = key_word(key, bytes < 8 ? bytes : 8);
