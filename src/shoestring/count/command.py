@@ -170,7 +170,7 @@ def run(ui: ui.UI, job: Job, corpus: tuple[str, ...], target: str | None, resume
 
 
 def new_count(job: Job, corpus: tuple[str, ...], folder: Path | None, resume: bool):
-    """Returns the right kind of count for a job."""
+    """Returns what counts a job."""
     from shoestring.count.pipeline import Count
 
     return Count(job, corpus, folder, resume)
