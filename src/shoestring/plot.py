@@ -2,7 +2,7 @@
 
 - Drawn by matplotlib's Agg without a display; labels are English, since the fonts of a bare machine have no
   Chinese.
-- Every figure is written beside its target and renamed into place.
+- Every figure is written whole or not at all.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shoestring._extras import require
+from shoestring.files import atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,12 +78,8 @@ def _figure(path: str | os.PathLike[str], title: str) -> Iterator[Axes]:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
     yield axes
-    beside = Path(path).with_name(f".{Path(path).name}.partial")
-    try:
-        figure.savefig(beside, format="png")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with atomic(os.fspath(path), "wb") as file:
+        figure.savefig(file, format="png")
 
 
 def _colours(count: int) -> list[str]:

@@ -7,11 +7,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from shoestring.files import atomic
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,8 @@ def append(path: Path, record: dict[str, Any]) -> None:
 def cut(path: Path, step: int) -> None:
     """Drops the records after a step, so that the run can go on from it."""
     kept = [record for record in read(path) if record["step"] <= step]
-    beside = path.with_name(path.name + ".partial")
-    beside.write_text("".join(json.dumps(record) + "\n" for record in kept), "utf-8")
-    os.replace(beside, path)
+    with atomic(path) as log:
+        log.writelines(json.dumps(record) + "\n" for record in kept)
 
 
 def history(path: Path, seconds: float = 0.0, resumed_from: int = 0) -> History:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from shoestring import plot
 from shoestring._errors import OptionError, OutputError, ShoestringError, TrainError
 from shoestring._extras import require
+from shoestring.hub import is_main_process
 from shoestring.train import checkpoint, record
 from shoestring.train.record import History
 from shoestring.train.settings import TrainSettings, differences, identity
@@ -72,7 +73,7 @@ def fit(
         TrainError: the run in `output` is another one, or the loss is not finite.
         OutputError: `output` cannot be written.
     """
-    main = is_main()
+    main = is_main_process()
     ui = (ui or UI()) if main else UI(quiet=True)
     try:
         _check(examples, eval_examples, settings, eval_every)
@@ -99,11 +100,6 @@ def fit(
         raise SystemExit(1) from error  # the first process says what is wrong
 
 
-def is_main() -> bool:
-    """Tells whether this is the first process of its group, which alone writes and speaks."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 class Progress:
     """Shows a run on the bar and writes its log; does nothing on a process that is not the first."""
 
@@ -116,7 +112,7 @@ class Progress:
 
     def record(self, values: Mapping[str, Any]) -> None:
         """Writes a record of the log and shows its loss."""
-        if is_main():
+        if is_main_process():
             with _writing(self.log):
                 record.append(self.log, dict(values))
         if "loss" in values:
@@ -126,7 +122,7 @@ class Progress:
 def _go(trainer: WeighedTrainer, folder: Path, last: Path | None, ui: UI, title: str) -> History:
     log, start = folder / "log.jsonl", checkpoint.step_of(last) if last else 0
     trainer.accelerator.wait_for_everyone()  # all have looked for checkpoints before the first removes any
-    if is_main():
+    if is_main_process():
         with _writing(folder):
             record.cut(log, start)
             if last is None:
@@ -139,7 +135,7 @@ def _go(trainer: WeighedTrainer, folder: Path, last: Path | None, ui: UI, title:
         trainer.progress = Progress(log, bar)
         trainer.train(str(last) if last else None)
     history = record.history(log, trainer.elapsed(), start)
-    if is_main() and history.steps:
+    if is_main_process() and history.steps:
         with _writing(folder):
             plot.loss_curves(_curves(history), folder / "loss.png")
     if trainer.flow.interrupted:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from accelerate.utils import set_seed
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
@@ -83,6 +84,7 @@ class WeighedTrainer(Trainer):
             callbacks=[self.flow],
         )
         self.remove_callback(PrinterCallback)
+        set_seed(settings.seed, device_specific=True)  # each process its own dropout
         self.shifts = (
             isinstance(model, PreTrainedModel)
             and model.loss_function is ForCausalLMLoss
