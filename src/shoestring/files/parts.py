@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import os
 import tarfile
 import zipfile
 from collections.abc import Iterator, Sequence

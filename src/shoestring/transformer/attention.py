@@ -105,7 +105,7 @@ class Attention(nn.Module):
         **kwargs: object,
     ) -> tuple[Float[Tensor, "batch query heads value_size"], Tensor | None]:
         """Runs the kernel that `attn_implementation` names, all widths padded to the larger."""
-        kernel = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention)
+        kernel = ALL_ATTENTION_FUNCTIONS.get_interface(str(self.config._attn_implementation), eager_attention)
         width = max(query.shape[-1], value.shape[-1])
         output, weights = kernel(
             self,

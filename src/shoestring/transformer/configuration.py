@@ -53,9 +53,9 @@ class ShoestringConfig(PreTrainedConfig):
     hidden_size: int = 128
     num_layers: int = 4
     num_heads: int = 4
-    key_size: int | None = None
-    value_size: int | None = None
-    intermediate_size: int | None = None
+    key_size: Any = None  # these three are int once __post_init__ has derived what was left open
+    value_size: Any = None
+    intermediate_size: Any = None
     position: str = "rope"
     norm: str = "rms"
     norm_position: str = "pre"
@@ -90,19 +90,22 @@ class ShoestringConfig(PreTrainedConfig):
         _one_of("norm", self.norm, Norm)
         _one_of("norm_position", self.norm_position, NormPosition)
         if self.position == "rope" and self.key_size % 2:
-            raise OptionError(f"key_size {self.key_size}: rope turns pairs, so it must be even; try {self.key_size + 1}")
+            raise OptionError(
+                f"key_size {self.key_size}: rope turns pairs, so it must be even; try {self.key_size + 1}"
+            )
         if not 0 <= self.dropout < 1:
             raise OptionError(f"dropout {self.dropout} must be at least 0 and below 1")
         super().__post_init__(**kwargs)
 
 
-# --size: nobody has to know the flags. Widths, depth and a learning rate that trains them.
+# --size: nobody has to know the flags.
 PRESETS: dict[str, dict[str, Any]] = {
     "nano": {"hidden_size": 128, "num_layers": 4, "num_heads": 4},
     "tiny": {"hidden_size": 256, "num_layers": 6, "num_heads": 4},
     "small": {"hidden_size": 512, "num_layers": 8, "num_heads": 8},
     "base": {"hidden_size": 768, "num_layers": 12, "num_heads": 12},
 }
+LEARNING_RATES = {"nano": 3e-3, "tiny": 2e-3, "small": 1e-3, "base": 6e-4}
 
 
 def preset(size: str, **overrides: Any) -> ShoestringConfig:

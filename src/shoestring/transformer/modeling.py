@@ -6,7 +6,7 @@ Importing this module registers the family with `AutoConfig`, `AutoModel`, `Auto
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -78,18 +78,18 @@ class Block(GradientCheckpointingLayer):
 class ShoestringPreTrainedModel(PreTrainedModel):
     """What the models of the family share with transformers."""
 
-    config: ShoestringConfig
+    config: Any  # a ShoestringConfig
     config_class = ShoestringConfig
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
-    _no_split_modules: ClassVar[list[str]] = ["Block"]
-    _skip_keys_device_placement: ClassVar[list[str]] = ["past_key_values"]
+    _no_split_modules = ["Block"]
+    _skip_keys_device_placement = ["past_key_values"]
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
     _can_compile_fullgraph = True
-    _can_record_outputs: ClassVar[dict[str, type]] = {"hidden_states": Block, "attentions": Attention}
+    _can_record_outputs = {"hidden_states": Block, "attentions": Attention}
 
 
 class ShoestringModel(ShoestringPreTrainedModel):
@@ -146,7 +146,9 @@ class ShoestringModel(ShoestringPreTrainedModel):
         if self.rope is not None:
             kwargs["rotation"] = self.rope(position_ids, x.dtype)
         if self.embed_positions is not None:
-            self._check_length(x.shape[1] + (past_key_values.get_seq_length() if past_key_values is not None else 0))
+            self._check_length(
+                x.shape[1] + (past_key_values.get_seq_length() if past_key_values is not None else 0)
+            )
             x = x + self.embed_positions(position_ids)
         x = self.dropout(x if self.config.norm_position == "pre" else self.norm(x))
         for layer in self.layers:
@@ -156,7 +158,7 @@ class ShoestringModel(ShoestringPreTrainedModel):
 
     def _mask(
         self, x: Tensor, attention_mask: Tensor | None, document_ids: Tensor | None, cache: Cache | None
-    ) -> Tensor | None:
+    ):
         same_document = None
         if document_ids is not None:
 
@@ -196,7 +198,7 @@ class ShoestringForMaskedLM(ShoestringPreTrainedModel):
     With labels in training, logits are computed at the labelled positions only (the others add nothing to the loss).
     """
 
-    _tied_weights_keys: ClassVar[dict[str, str]] = {"lm_head.weight": "model.embed_tokens.weight"}
+    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
 
     def __init__(self, config: ShoestringConfig) -> None:
         super().__init__(config)
@@ -230,7 +232,7 @@ class ShoestringForMaskedLM(ShoestringPreTrainedModel):
 class ShoestringForCausalLM(ShoestringPreTrainedModel, GenerationMixin):
     """The decoder with a tied output layer: predicts the next token, generates."""
 
-    _tied_weights_keys: ClassVar[dict[str, str]] = {"lm_head.weight": "model.embed_tokens.weight"}
+    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
 
     def __init__(self, config: ShoestringConfig) -> None:
         super().__init__(config)

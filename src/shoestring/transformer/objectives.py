@@ -6,12 +6,13 @@ run and a run on several processes see exactly what one uninterrupted process se
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
 from shoestring._errors import OptionError
 from shoestring.transformer.packing import Blocks
@@ -65,7 +66,7 @@ def mask_words(
     return inputs, labels
 
 
-class Examples(Dataset):
+class Examples(Sequence[dict[str, torch.Tensor]]):
     """The examples of a run, by position.
 
     Args:
@@ -79,19 +80,19 @@ class Examples(Dataset):
     def __init__(
         self, blocks: Blocks, chosen: np.ndarray, count: int, seed: int, masking: Masking | None = None
     ) -> None:
-        self.blocks, self.chosen, self.count, self.seed, self.masking = blocks, chosen, count, seed, masking
+        self.blocks, self.chosen, self.total, self.seed, self.masking = blocks, chosen, count, seed, masking
         self._order = lru_cache(maxsize=2)(self._permutation)
 
     def __len__(self) -> int:
-        return self.count
+        return self.total
 
-    def __getitem__(self, position: int) -> dict[str, torch.Tensor]:
+    def __getitem__(self, index: Any) -> Any:
         """Returns `input_ids`, `document_ids` and `labels`, each int64 (length,)."""
-        epoch, step = divmod(position, len(self.chosen))
+        epoch, step = divmod(index, len(self.chosen))
         block = self.chosen[self._order(epoch)[step]]
         inputs = labels = self.blocks.tokens_of(block)
         if self.masking is not None:
-            random = np.random.default_rng((self.seed, 1, position))
+            random = np.random.default_rng((self.seed, 1, index))
             inputs, labels = mask_words(inputs, self.blocks.words_of(block), self.masking, random)
         document_ids = self.blocks.documents_of(block)
         if self.masking is None:  # no document is asked for the first token of the next

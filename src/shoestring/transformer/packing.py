@@ -21,7 +21,7 @@ from shoestring._errors import InputError
 from shoestring._extras import require
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerBase
 
 BATCH = 1000  # documents per call of the tokenizer, which runs in threads
 
@@ -64,7 +64,11 @@ class Blocks:
 
 
 def pack(
-    documents: Iterable[str], tokenizer: PreTrainedTokenizerFast, folder: Path, length: int, words: bool = False
+    documents: Iterable[str],
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    length: int,
+    words: bool = False,
 ) -> Blocks:
     """Tokenizes documents into two files in `folder` and returns them as blocks.
 
@@ -102,14 +106,18 @@ def opened(folder: Path, length: int, start_id: int, words: bool) -> Blocks:
 
 
 def _rows(
-    documents: Iterable[str], tokenizer: PreTrainedTokenizerFast, words: bool
+    documents: Iterable[str], tokenizer: PreTrainedTokenizerBase, words: bool
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields ids and word beginnings of some documents at a time, each (tokens,)."""
     documents = iter(documents)
     frame = ([tokenizer.bos_token_id], [tokenizer.eos_token_id])
     while texts := list(islice(documents, BATCH)):
         encoded = tokenizer(
-            texts, add_special_tokens=False, return_offsets_mapping=words, return_attention_mask=False, verbose=False
+            texts,
+            add_special_tokens=False,
+            return_offsets_mapping=words,
+            return_attention_mask=False,
+            verbose=False,
         )
         rows = [(frame[0], row, frame[1]) for row in encoded["input_ids"]]
         ids = np.fromiter(chain.from_iterable(chain.from_iterable(rows)), np.uint32)

@@ -65,7 +65,9 @@ def train_tokenizer(
     if kind not in KINDS:
         raise OptionError(f"--model {kind}: unknown; choose one of {', '.join(KINDS)}")
     if vocab_size <= FIXED + 1:
-        raise OptionError(f"--vocab-size {vocab_size}: {FIXED} ids are special tokens and bytes; give more than that")
+        raise OptionError(
+            f"--vocab-size {vocab_size}: {FIXED} ids are special tokens and bytes; give more than that"
+        )
     if not counts:
         raise InputError("no text to learn a vocabulary from; give files with text")
     size = vocab_size - FIXED
@@ -137,7 +139,10 @@ def _bpe(pieces: Counter[str], size: int) -> tokenizers.Tokenizer:
     core = Tokenizer(models.BPE(unk_token="<unk>"))
     core.pre_tokenizer = _splitter()
     trainer = trainers.BpeTrainer(
-        vocab_size=size + len(SPECIAL), special_tokens=SPECIAL, max_token_length=LONGEST_PIECE, show_progress=False
+        vocab_size=size + len(SPECIAL),
+        special_tokens=SPECIAL,
+        max_token_length=LONGEST_PIECE,
+        show_progress=False,
     )
     core.train_from_iterator(_repeated(pieces, size // 2), trainer)
     model = json.loads(core.to_str())["model"]
