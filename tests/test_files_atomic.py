@@ -13,6 +13,16 @@ from shoestring.files import atomic, atomic_folder
 root = pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="needs root")
 
 
+def fail(target, chunks, error, folder):
+    if folder:
+        with atomic_folder(target, overwrite=True) as draft:
+            (draft / "data").write_bytes(b"".join(chunks))
+            raise error
+    with atomic(target, "wb") as file:
+        file.writelines(chunks)
+        raise error
+
+
 class Stop(BaseException):
     """Not an Exception, like Ctrl-C."""
 
@@ -32,14 +42,7 @@ def test_any_exception_leaves_the_old_target(tmp_path_factory, old, chunks, erro
         inner.parent.mkdir(exist_ok=True)
         inner.write_bytes(old)
     with pytest.raises(error):
-        if folder:
-            with atomic_folder(target, overwrite=True) as draft:
-                (draft / "data").write_bytes(b"".join(chunks))
-                raise error
-        else:
-            with atomic(target, "wb") as file:
-                file.writelines(chunks)
-                raise error
+        fail(target, chunks, error, folder)
     assert (inner.read_bytes() if inner.exists() else None) == old
     assert [each.name for each in place.iterdir()] == ([] if old is None else ["out"])
 
@@ -100,9 +103,11 @@ def test_what_must_not_be_overwritten(tmp_path, monkeypatch):
 
 def test_a_missing_parent_is_one_line(tmp_path):
     for writing in (atomic, atomic_folder):
-        with pytest.raises(OutputError, match="its folder does not exist; create it first"):
-            with writing(tmp_path / "none" / "out"):
-                pass
+        with (
+            pytest.raises(OutputError, match="its folder does not exist; create it first"),
+            writing(tmp_path / "none" / "out"),
+        ):
+            pass
 
 
 def test_errors_of_the_callers_own_reading_are_not_blamed_on_the_target(tmp_path):
@@ -118,12 +123,16 @@ def test_no_permission_is_one_line(open_folder, as_nobody):
     (open_folder / "closed.txt").chmod(0o444)
     with as_nobody():
         for writing in (atomic, atomic_folder):
-            with pytest.raises(OutputError, match=r"closed/out: cannot be written: Permission denied$"):
-                with writing(place / "out"):
-                    pass
-        with pytest.raises(OutputError, match=r"closed.txt: cannot be written: no permission to write it$"):
-            with atomic(open_folder / "closed.txt"):
+            with (
+                pytest.raises(OutputError, match=r"closed/out: cannot be written: Permission denied$"),
+                writing(place / "out"),
+            ):
                 pass
+        with (
+            pytest.raises(OutputError, match=r"closed.txt: cannot be written: no permission to write it$"),
+            atomic(open_folder / "closed.txt"),
+        ):
+            pass
     assert (open_folder / "closed.txt").read_text() == "old"
 
 
@@ -135,12 +144,16 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_target(tmp_path):
         pytest.skip("no right to mount")
     try:
         (disk / "out").write_text("old")
-        with pytest.raises(OutputError, match="out: cannot be written: No space left on device"):
-            with atomic(disk / "out", "wb") as file:
-                file.write(bytes(1 << 20))
-        with pytest.raises(OutputError, match="No space left on device"):
-            with atomic_folder(disk / "model") as folder:
-                (folder / "weights").write_bytes(bytes(1 << 20))
+        with (
+            pytest.raises(OutputError, match="out: cannot be written: No space left on device"),
+            atomic(disk / "out", "wb") as file,
+        ):
+            file.write(bytes(1 << 20))
+        with (
+            pytest.raises(OutputError, match="No space left on device"),
+            atomic_folder(disk / "model") as folder,
+        ):
+            (folder / "weights").write_bytes(bytes(1 << 20))
         assert (disk / "out").read_text() == "old"
         assert [each.name for each in disk.iterdir()] == ["out"]
     finally:

@@ -1,4 +1,4 @@
-"""Laws of reading: however a file is cut, packed or encoded, the same documents come out, once and in order."""
+"""However a file is cut, packed or encoded, the same documents come out, each once and in order."""
 
 import bz2
 import gzip
@@ -78,9 +78,7 @@ def test_ranges_of_broken_text_agree_with_the_whole_in_every_count(folder, data,
         assert [text for part in parts(path, reading, size) for text in read(part, reading, cut)] == wanted
         assert cut == whole
         if encoding == "utf-8" and errors == "replace":
-            assert wanted == lines_of(
-                data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace").join(["\ufeff", ""])
-            )
+            assert wanted == lines_of(data.decode("utf-8", "replace"))
 
 
 @given(data=any_bytes.filter(bool), size=st.integers(1, 40))
@@ -136,8 +134,8 @@ def test_salvage_keeps_a_beginning_of_whole_lines(folder, text, broken, ending):
 @settings(max_examples=200, deadline=None)
 def test_ranges_of_jsonl_yield_every_document_once(folder, records, size):
     path = folder / "f.jsonl"
-    path.write_text("".join(json.dumps({"text": text}, ensure_ascii=size % 2 == 0) + "\n" for text in records),
-                    encoding="utf-8")  # fmt: skip
+    lines = [json.dumps({"text": text}, ensure_ascii=size % 2 == 0) + "\n" for text in records]
+    path.write_text("".join(lines), encoding="utf-8")
     reading = Reading(encoding="utf-8")
     assert in_parts(path, reading, size) == all_of(path, reading) == [text for text in records if text]
 

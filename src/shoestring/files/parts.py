@@ -25,6 +25,7 @@ from shoestring.files.streams import BLOCK, Stream, blocks_of, decompressed, ope
 
 _SOURCES = Sequence[str | Path] | str | Path
 _MOST_ZIP_PARTS = 64  # each reads the zip's table of contents again
+_SALVAGED = 4096  # a read of a tar's member that meets the end is lost as a whole, so reads are small then
 
 
 @dataclass(frozen=True)
@@ -271,7 +272,7 @@ def _member(name: str, inner: str, file: Any, reading: Reading, report: Report) 
     )  # read would lose what precedes damage
     wanted = named_text(inner)
     if text_like(stream.peek(4096)[0]) if wanted is None else wanted:
-        yield from _one(path, kind, iter(stream), reading, report)
+        yield from _one(path, kind, stream.rest(), reading, report)
 
 
 def _tar(name: str, stream: Stream, reading: Reading, report: Report) -> Iterator[list[str]]:

@@ -75,6 +75,10 @@ class Stream:
             self._blocks = chain(taken, self._blocks)
         return b"".join(taken)[:size], held <= size
 
+    def rest(self) -> Iterator[bytes]:
+        """Returns the blocks as they were given: damage is not yet an error or an end."""
+        return self._blocks
+
     def file(self) -> io.BufferedReader:
         """Returns the stream as a binary file that can only be read forwards."""
         return io.BufferedReader(_Raw(iter(self)), BLOCK)
