@@ -267,9 +267,8 @@ def _member(name: str, inner: str, file: Any, reading: Reading, report: Report) 
     kind = kind_of(inner, reading)
     if kind in ("zip", "tar"):
         raise InputError(f"{path}: an archive within an archive is not read; unpack the outer one")
-    stream = Stream(
-        path, blocks_of(file.read1, path), reading.salvage
-    )  # read would lose what precedes damage
+    size = _SALVAGED if reading.salvage else BLOCK
+    stream = Stream(path, blocks_of(lambda _: file.read1(size), path), reading.salvage)
     wanted = named_text(inner)
     if text_like(stream.peek(4096)[0]) if wanted is None else wanted:
         yield from _one(path, kind, stream.rest(), reading, report)
