@@ -140,7 +140,11 @@ def test_a_file_is_no_folder(tmp_path):
 @pytest.mark.parametrize(
     ("head", "kind", "message"),
     [
-        ("SequenceClassification", InputError, "lacks classifier.bias and .* more, which AutoModelForSeq"),
+        (
+            "SequenceClassification",
+            InputError,
+            r"lacks bert.pooler.dense.bias and 3 more, which AutoModelForSeq",
+        ),
         ("Nonsense", OptionError, "transformers has no AutoModelForNonsense"),
         ("ImageClassification", OptionError, "cannot be loaded as AutoModelForImageClassification"),
     ],

@@ -21,16 +21,18 @@ def pixels(path):
 
 
 @given(st.lists(st.floats(-100, 100), min_size=1, max_size=200))
-def test_smoothing_stays_between_the_extremes_and_keeps_the_first_value(values):
+def test_smoothing_stays_between_the_extremes_and_keeps_both_ends(values):
     smooth = plot.smoothed(values)
     assert len(smooth) == len(values)
     assert smooth[0] == pytest.approx(values[0], abs=1e-9)
+    assert smooth[-1] == pytest.approx(values[-1], abs=1e-9)
     assert all(min(values) - 1e-9 <= value <= max(values) + 1e-9 for value in smooth)
 
 
-def test_smoothing_removes_noise():
-    noisy = [5 + (-1) ** step for step in range(400)]
-    assert max(abs(value - 5) for value in plot.smoothed(noisy)[200:]) < 0.1
+def test_smoothing_removes_noise_and_keeps_a_slope():
+    noisy = [0.1 * step + (-1) ** step for step in range(400)]
+    smooth = plot.smoothed(noisy)
+    assert all(abs(smooth[step] - 0.1 * step) < 0.1 for step in range(20, 380))
 
 
 @pytest.mark.parametrize("log_x", [False, True])

@@ -12,8 +12,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +65,22 @@ def save(
         if card is not None:
             (draft / "README.md").write_text(card, "utf-8")
         _carry_over(old, draft)
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Keeps transformers' progress bars and remarks off the screen."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def model_card(
@@ -152,10 +168,13 @@ def load(path: str | os.PathLike[str], head: str | None = None) -> PreTrainedMod
     if auto is None:
         raise OptionError(f"head {head!r}: transformers has no {name}; try MaskedLM or CausalLM")
     try:
-        model, found = auto.from_pretrained(folder, output_loading_info=True, local_files_only=True)
+        with silenced():
+            model, found = auto.from_pretrained(folder, output_loading_info=True, local_files_only=True)
     except ValueError as error:
         raise OptionError(f"{path}: cannot be loaded as {name}: {_first_line(error)}") from error
-    missing = sorted(found["missing_keys"])
+    missing = sorted(
+        key for key in found["missing_keys"] if head or "pooler" not in key
+    )  # BERT's, seldom used
     if missing:
         more = f" and {len(missing) - 1} more" if missing[1:] else ""
         raise InputError(
@@ -183,7 +202,8 @@ def _write(model: PreTrainedModel, draft: Path, folder: object) -> None:
     from safetensors import SafetensorError
 
     try:
-        model.save_pretrained(draft)
+        with silenced():
+            model.save_pretrained(draft)
     except SafetensorError as error:  # its own name for a full disk
         raise OutputError(f"{folder}: cannot be written: {_first_line(error)}") from error
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from shoestring._extras import require
@@ -28,7 +29,7 @@ def loss_curves(
     title: str = "Loss",
     log_x: bool = False,
 ) -> None:
-    """Draws losses over steps: the raw points faint, their moving average on top.
+    """Draws losses over steps: the raw points faint, their centred moving average on top.
 
     Args:
         curves: name -> (step, loss) points in order; losses in nats per target.
@@ -51,16 +52,18 @@ def loss_curves(
 
 
 def smoothed(values: Sequence[float], span: float = 0.05) -> list[float]:
-    """Returns an exponential moving average over `span` of the values, without the bias of its start.
+    """Returns the mean over `span` of the values around each one: a curve that does not lag behind.
 
-    >>> smoothed([2.0, 2.0, 2.0])
-    [2.0, 2.0, 2.0]
+    The window is symmetric and so shrinks towards both ends.
+
+    >>> smoothed([1.0, 2.0, 6.0, 4.0], span=1.0)
+    [1.0, 3.0, 4.0, 4.0]
     """
-    keep = 1 - 1 / max(1.0, span * len(values))
-    total, weight, out = 0.0, 0.0, []
-    for value in values:
-        total, weight = keep * total + (1 - keep) * value, keep * weight + (1 - keep)
-        out.append(total / weight)
+    sums, count = [0.0, *accumulate(values)], len(values)
+    out = []
+    for index in range(count):
+        reach = min(round(span * count / 2), index, count - 1 - index)
+        out.append((sums[index + reach + 1] - sums[index - reach]) / (2 * reach + 1))
     return out
 
 

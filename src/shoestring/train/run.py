@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from shoestring import plot
 from shoestring._errors import OptionError, OutputError, ShoestringError, TrainError
 from shoestring._extras import require
-from shoestring.hub import is_main_process
+from shoestring.hub import is_main_process, silenced
 from shoestring.train import checkpoint, record
 from shoestring.train.record import History
 from shoestring.train.settings import TrainSettings, differences, identity
@@ -79,7 +79,7 @@ def fit(
         _check(examples, eval_examples, settings, eval_every)
         folder = _folder(Path(output))
         last = _last_checkpoint(folder / "checkpoints", settings, about or {}) if resume else None
-        with _undisturbed(model):
+        with silenced(), _undisturbed(model):
             from shoestring.train.trainer import WeighedTrainer
 
             trainer = WeighedTrainer(
@@ -200,18 +200,12 @@ def _writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _undisturbed(model: nn.Module) -> Iterator[None]:
-    """Undoes what the Trainer does to the process and the model beyond training it."""
-    from transformers.utils import logging
-
-    config, verbosity = getattr(model, "config", None), logging.get_verbosity()
-    use_cache, bars = getattr(config, "use_cache", None), logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    """Undoes what the Trainer does to the model beyond training it."""
+    config = getattr(model, "config", None)
+    use_cache = getattr(config, "use_cache", None)
     try:
         yield
     finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
         if config is not None:
             config.use_cache = use_cache
         model.eval()
