@@ -183,7 +183,7 @@ def load(path: str | os.PathLike[str], head: str | None = None) -> PreTrainedMod
     return model
 
 
-def load_tokenizer(path: str | os.PathLike[str]) -> PreTrainedTokenizerBase:
+def load_tokenizer(path: str | os.PathLike[str]) -> Any:
     """Loads the tokenizer of a model folder or of a folder of its own.
 
     Raises:

@@ -9,7 +9,7 @@ from shoestring import files, plot
 from shoestring.tour import text
 from shoestring.tour.stage import Outcome, Settings, Stage
 
-VOCABULARY = 8192
+VOCABULARY = 4096
 LENGTH = 128
 MASKED = (
     "酒店的<mask>态度很好，下次还会来住。",

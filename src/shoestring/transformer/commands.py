@@ -122,9 +122,9 @@ def pretrain(
         learning_rate=options.pop("learning_rate") or LEARNING_RATES[size],
         **{name: options.pop(name) for name in ("batch_size", "micro_batch", "seed", "device", "precision")},
     )
-    report = files.Report()
+    report, tokenizer = files.Report(), hub.load_tokenizer(tokenizer_folder)
     done = run(
-        files.documents(corpus, reading, report), hub.load_tokenizer(tokenizer_folder), output,
+        files.documents(corpus, reading, report), tokenizer, output,
         config=config, settings=settings, ui=ui, **options,
     )  # fmt: skip
     say(ui, report)

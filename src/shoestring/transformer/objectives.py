@@ -104,7 +104,7 @@ class Examples(Sequence[dict[str, torch.Tensor]]):
         return np.random.default_rng((self.seed, 0, epoch)).permutation(len(self.chosen))
 
 
-def held_out(total: int, share: float = 0.02, at_most: int = 128) -> tuple[np.ndarray, np.ndarray]:
+def held_out(total: int, share: float = 0.02, at_most: int = 64) -> tuple[np.ndarray, np.ndarray]:
     """Splits block numbers into training and held-out ones, the latter evenly spread over the corpus.
 
     >>> held_out(10, share=0.2)

@@ -31,11 +31,12 @@ from shoestring.transformer.tokenizer import FIXED, SPECIAL, framed
 from shoestring.ui import UI
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerFast
 
 MODELS = {"mlm": ShoestringForMaskedLM, "clm": ShoestringForCausalLM}
 FRAMES = {"mlm": "<s> $A </s>", "clm": "<s> $A"}
-WARM, TIMED = 3, 8  # steps of the calibration
+WARM, TIMED = 2, 6  # steps of the calibration
+EVALUATIONS = 4  # over a run
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Pretrained:
 
 def pretrain(
     documents: Iterable[str],
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: PreTrainedTokenizerFast,
     output: str | Path,
     *,
     objective: str = "mlm",
@@ -119,6 +120,7 @@ def pretrain(
         settings,
         output,
         eval_examples=Examples(blocks, out, len(out), settings.seed, masking),
+        eval_every=max(1, settings.steps // EVALUATIONS),
         about={"objective": objective, "corpus": _fingerprint(blocks), "model": _shape(model.config)},
         resume=not overwrite,
         ui=ui,
@@ -141,7 +143,7 @@ def pretrain(
 
 def _packed(
     documents: Iterable[str],
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: PreTrainedTokenizerFast,
     folder: Path,
     length: int,
     words: bool,
@@ -157,7 +159,7 @@ def _packed(
 
 
 def _fresh(
-    config: ShoestringConfig, tokenizer: PreTrainedTokenizerBase, objective: str, length: int, seed: int
+    config: ShoestringConfig, tokenizer: PreTrainedTokenizerFast, objective: str, length: int, seed: int
 ) -> ShoestringForMaskedLM | ShoestringForCausalLM:
     config = deepcopy(config)
     config.vocab_size, config.is_decoder = len(tokenizer), objective == "clm"
@@ -172,7 +174,7 @@ def _fresh(
     return MODELS[objective](config)
 
 
-def _masking(tokenizer: PreTrainedTokenizerBase) -> Masking:
+def _masking(tokenizer: PreTrainedTokenizerFast) -> Masking:
     return Masking(tokenizer.mask_token_id, vocabulary=(FIXED, len(tokenizer)), special=len(SPECIAL))
 
 
