@@ -337,11 +337,21 @@ def test_a_finished_run_is_not_run_again(tmp_path):
     ],
 )
 def test_another_run_is_not_resumed(change, about, message, tmp_path):
-    fit(tiny(), Examples(), TrainSettings(**SMALL), tmp_path, about={"corpus": "a"}, ui=QUIET)
+    fit(
+        tiny(), Examples(), TrainSettings(**SMALL), tmp_path, about={"corpus": "a", "shape": (2, 3)}, ui=QUIET
+    )
     other = TrainSettings(**(SMALL | change))
     with pytest.raises(TrainError, match=message):
-        fit(tiny(), Examples(), other, tmp_path, about={"corpus": "a"} | about, ui=QUIET)
-    fresh = fit(tiny(), Examples(), other, tmp_path, about={"corpus": "a"} | about, resume=False, ui=QUIET)
+        fit(tiny(), Examples(), other, tmp_path, about={"corpus": "a", "shape": (2, 3)} | about, ui=QUIET)
+    fresh = fit(
+        tiny(),
+        Examples(),
+        other,
+        tmp_path,
+        about={"corpus": "a", "shape": (2, 3)} | about,
+        resume=False,
+        ui=QUIET,
+    )
     assert fresh.resumed_from == 0
     assert fresh.steps[-1] == other.steps
 

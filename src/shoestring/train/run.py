@@ -129,9 +129,11 @@ def _go(trainer: WeighedTrainer, folder: Path, last: Path | None, ui: UI, title:
                 checkpoint.discard(folder / "checkpoints")
     if last is not None:
         trainer.restore(checkpoint.load(last))
-        ui.say(f"{title}: going on from step {start:,} of {trainer.settings.steps:,}")
+        done = start == trainer.settings.steps
+        ui.say(f"{title}: " + ("was done already" if done else f"goes on after step {start:,}"))
     with ui.bar(title, trainer.settings.steps, "step") as bar, _interruptible(trainer):
         bar.initial = bar.n = start  # the rate counts what is done now
+        bar.refresh()
         trainer.progress = Progress(log, bar)
         trainer.train(str(last) if last else None)
     history = record.history(log, trainer.elapsed(), start)
@@ -217,17 +219,20 @@ def _interruptible(trainer: WeighedTrainer) -> Iterator[None]:
 
     Several processes cannot agree on the step, so there Ctrl-C leaves the last checkpoint.
     """
-    single = trainer.accelerator.num_processes == 1
-    if not single or threading.current_thread() is not threading.main_thread():
+    ours = threading.current_thread() is threading.main_thread()
+    ours = (
+        ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )  # nobody else's, not ignored
+    if not ours or trainer.accelerator.num_processes > 1:
         yield
         return
 
     def stop(*_: object) -> None:
         trainer.flow.interrupted = True
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    before = signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGINT, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -157,9 +158,9 @@ def differences(
 
 
 def identity(settings: TrainSettings, about: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what decides a run's result, ready for JSON."""
+    """Returns what decides a run's result, as JSON will give it back."""
     values = {name: value for name, value in asdict(settings).items() if name not in FREE_ON_RESUME}
-    return {**values, "betas": list(settings.betas), **about}
+    return json.loads(json.dumps({**values, **about}))
 
 
 def _count(value: object) -> bool:

@@ -339,6 +339,7 @@ def arguments(settings: TrainSettings, folder: Path, processes: int) -> Training
         report_to=[],
         disable_tqdm=True,
         log_level="error",
+        log_level_replica="error",
     )
     values._n_gpu = 1  # several devices are for torchrun, never for torch's DataParallel
     return values
