@@ -1,7 +1,7 @@
 """Outputs that are either complete or not there: written beside the target, flushed to disk, renamed.
 
-Whatever goes wrong (an error, Ctrl-C, a full disk), the target stays what it was and the unfinished copy goes.
-The copy lies in the target's own folder, so the rename never crosses file systems.
+Whatever goes wrong (an error, Ctrl-C, a full disk), the target stays what it was and the draft goes.
+The draft lies in the target's own folder, so the rename never crosses file systems.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from shoestring._errors import OptionError, OutputError
 
-_OF_THE_TARGET = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+_OF_THE_TARGET = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 @contextmanager
@@ -35,8 +35,12 @@ def atomic(path: str | Path, mode: str = "w", **open_kwargs: Any) -> Iterator[IO
     Raises:
         OutputError: no such folder, no permission, no space.
 
-    >>> with atomic(tmp / "counts.tsv") as file:
-    ...     _ = file.write("word\\t1\\n")
+    >>> import tempfile
+    >>> target = Path(tempfile.mkdtemp(), "counts.tsv")
+    >>> with atomic(target) as file:
+    ...     _ = file.write("我们 1")
+    >>> target.read_text(encoding="utf-8")
+    '我们 1'
     """
     if mode not in ("w", "wb", "wt"):
         raise OptionError(f"mode={mode!r}: an atomic file is opened with 'w' or 'wb'")
@@ -50,7 +54,9 @@ def atomic(path: str | Path, mode: str = "w", **open_kwargs: Any) -> Iterator[IO
     with _reported(path, always=True):
         if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, "is a folder")
-        if target.exists() and not os.access(target, os.W_OK):
+        if target.exists() and not os.access(
+            target, os.W_OK, effective_ids=os.access in os.supports_effective_ids
+        ):
             raise PermissionError(errno.EACCES, "no permission to write it")
         draft = _beside(target, "part")
         file = open(draft, mode.replace("w", "x"), **open_kwargs)  # noqa: SIM115 - closed in two ways below
@@ -84,8 +90,12 @@ def atomic_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     Raises:
         OutputError: the target is a file, or a folder that is not empty, or cannot be written.
 
-    >>> with atomic_folder(tmp / "model") as folder:
+    >>> import tempfile
+    >>> target = Path(tempfile.mkdtemp(), "model")
+    >>> with atomic_folder(target) as folder:
     ...     _ = (folder / "config.json").write_text("{}")
+    >>> [each.name for each in target.iterdir()]
+    ['config.json']
     """
     target = Path(os.path.realpath(path))
     with _reported(path, always=True):
@@ -99,7 +109,8 @@ def atomic_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
             _refuse(target, path, overwrite)
             for folder, _, names in os.walk(draft):
                 for name in names:
-                    _sync(Path(folder, name))
+                    with open(Path(folder, name), "rb") as file:
+                        os.fsync(file.fileno())
                 _sync(Path(folder))
             _swap(draft, target)
     except BaseException:
@@ -137,9 +148,9 @@ def _beside(target: Path, ending: str) -> Path:
     return target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.{ending}")
 
 
-def _sync(path: Path) -> None:
-    with suppress(OSError):  # some file systems cannot flush a folder
-        handle = os.open(path, os.O_RDONLY)
+def _sync(folder: Path) -> None:
+    with suppress(OSError):  # some systems cannot flush a folder
+        handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:
@@ -148,7 +159,7 @@ def _sync(path: Path) -> None:
 
 @contextmanager
 def _reported(path: str | Path, always: bool = False) -> Iterator[None]:
-    """Turns the system's errors about the target into ours; within the caller's block only those of a full disk."""
+    """Makes the system's errors about the target ours; in the caller's block only those of a full disk."""
     try:
         yield
     except OSError as error:

@@ -1,8 +1,8 @@
 """Which encoding a text has, and its decoding with broken bytes counted.
 
 - Detection looks at a sample from the start, in this order: byte-order marks; zero bytes at every other place
-  (UTF-16 of Latin text); strict UTF-8; UTF-8 with a few broken bytes; UTF-16 of CJK text; strict GB18030;
-  GB18030 with a few broken bytes; what charset-normalizer says.
+  (UTF-16 of Latin text); UTF-8, perhaps with some broken bytes; UTF-16 of CJK text; GB18030, perhaps with
+  some broken bytes; what charset-normalizer says.
 - The answer holds for the whole file: a later broken byte is counted, never a reason to guess again.
 - Most encodings, GB18030 too, never use the byte LF inside a character, so text can be cut at LF before it is
   decoded. The others (UTF-16, UTF-32, ISO-2022, HZ, UTF-7) are first turned into UTF-8 by `to_utf8`.
@@ -36,9 +36,12 @@ _met = threading.local()
 def known(encoding: str) -> bool:
     """Returns whether Python has this text encoding (`rot13` and `zip` are codecs, but not of text)."""
     try:
-        return b"".decode(encoding) == ""
-    except (LookupError, UnicodeError, ValueError):
+        b"a".decode(encoding)
+    except UnicodeError:  # UTF-16 wants more than one byte, and so is known
+        return True
+    except (LookupError, ValueError):
         return False
+    return True
 
 
 def canonical(encoding: str) -> str:
@@ -86,7 +89,7 @@ def detect(sample: bytes, complete: bool = True) -> str:
     for name in ("utf-16-le", "utf-16-be"):
         if _looks_cjk(sample, name):
             return name
-    if _share_broken(sample, "gb18030", complete) <= 1 / 3:
+    if _share_broken(sample, "gb18030", complete) <= 1 / 3 and _in_pairs(sample):
         return "gb18030"
     best = require("files", "charset_normalizer").from_bytes(sample).best()
     return "utf-8" if best is None else canonical(best.encoding)
@@ -105,7 +108,17 @@ def _share_broken(sample: bytes, encoding: str, complete: bool) -> float:
     decoder = codecs.getincrementaldecoder(encoding)("shoestring.count")
     _, spans = _fed(decoder, sample, complete, "")
     broken = sum(stop - start for _, start, stop in spans)
-    return broken / max(1, len(sample) - len(sample.translate(None, bytes(range(128, 256)))))
+    return broken / max(1, _high(sample))
+
+
+def _high(sample: bytes) -> int:
+    return len(sample) - len(sample.translate(None, bytes(range(128, 256))))
+
+
+def _in_pairs(sample: bytes) -> bool:
+    """In GB18030 most characters have two high bytes; in an accented letter and its neighbour, one is."""
+    text = sample.decode("gb18030", "replace")
+    return _high(sample) > 1.4 * sum(character > "\x7f" for character in text)
 
 
 def _looks_cjk(sample: bytes, encoding: str) -> bool:
@@ -123,8 +136,8 @@ def _count(error: UnicodeError) -> tuple[str, int]:
 def decode_counting(data: bytes, encoding: str, mark: str = "\ufffd") -> tuple[str, list[tuple[int, int]]]:
     """Decodes like `errors="replace"` and returns the broken spans (start, stop) too.
 
-    >>> decode_counting(b"a\xffb", "utf-8")
-    ('a\ufffdb', [(1, 2)])
+    >>> decode_counting(bytes([97, 255, 98]), "utf-8")
+    ('a�b', [(1, 2)])
     """
     decoder = codecs.getincrementaldecoder(encoding)("shoestring.count")
     text, spans = _fed(decoder, data, final=True, mark=mark)

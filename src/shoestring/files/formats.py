@@ -1,8 +1,8 @@
 """Documents of one text, table or line of JSON, format by format; empty ones are none.
 
-- .csv is what Python's csv module reads: quotes may hold commas and line ends. The first row names the columns.
+- .csv is what Python's csv module reads: quotes may hold commas and line ends. The first row has the names.
 - .tsv has no quotes (IANA text/tab-separated-values): a quotation mark is a character like others.
-- .parquet is read by pyarrow, one column, batch by batch; compressed or archived it is unpacked to a temporary file.
+- .parquet is read by pyarrow, one column, batch by batch; compressed or archived it goes to a temporary file.
 """
 
 from __future__ import annotations
@@ -22,25 +22,27 @@ from shoestring.files.reading import Reading, Report
 from shoestring.files.streams import BLOCK, Stream, reason
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
+_ROWS = 256  # of a table, in a batch; cells may be long
 _NO_LIMIT = 2**31 - 1  # the csv module's limit is a C long, which has 32 bits on Windows
 
 
-def txt(lines: Lines) -> Iterator[str]:
-    """Yields the lines that are not empty, or the whole text under `document="file"`."""
+def txt(lines: Lines) -> Iterator[list[str]]:
+    """Yields, in batches, the lines that are not empty, or the whole text under `document="file"`."""
     if lines.reading.document == "file":
         text = lines.whole()
         if BROKEN in text:
             lines.drop(0, 0, "a byte is broken")
         elif text:
-            lines.report.documents += 1
-            yield text
+            yield [text]
         return
-    for text in lines.batches():
-        if BROKEN in text:
-            text = _without_broken(lines, text)
-        found = [line for line in text.replace("\r\n", "\n").split("\n") if line]
-        lines.report.documents += len(found)
-        yield from found
+    for batch in lines.batches():
+        text = _without_broken(lines, batch) if BROKEN in batch else batch
+        if "\r\n" in text:
+            text = text.replace("\r\n", "\n")
+        found = text.split("\n")
+        if not found[-1]:
+            found.pop()  # the last line had its end
+        yield list(filter(None, found)) if "\n\n" in text or text.startswith("\n") else found
 
 
 def _without_broken(lines: Lines, text: str) -> str:
@@ -54,10 +56,10 @@ def _without_broken(lines: Lines, text: str) -> str:
     return "\n".join(kept)
 
 
-def jsonl(lines: Lines, field: str | None) -> Iterator[str]:
-    """Yields one field of every line's JSON object; a lone surrogate becomes U+FFFD and is counted."""
+def jsonl(lines: Lines, field: str | None) -> Iterator[list[str]]:
+    """Yields, in batches, one field of every line's JSON object; lone surrogates become U+FFFD."""
     for text in lines.batches():
-        split = text.split("\n")
+        split, found = text.split("\n"), []
         for number, line in enumerate(split):
             if not line or line.isspace():
                 continue
@@ -66,14 +68,14 @@ def jsonl(lines: Lines, field: str | None) -> Iterator[str]:
                 field = field or only_text(record, lines.stream.name)
                 value, wrong = _text(record, field)
                 if value and "\\u" in line:
-                    value, found = _SURROGATES.subn("\ufffd", value)
-                    if found:
-                        lines.report.note("surrogates", lines.stream.name, _at(lines, split, number), found)
+                    value, lone = _SURROGATES.subn("\ufffd", value)
+                    if lone:
+                        lines.report.note("surrogates", lines.stream.name, _at(lines, split, number), lone)
                 if value:
-                    lines.report.documents += 1
-                    yield value
+                    found.append(value)
             if wrong:
                 lines.drop(number, _at(lines, split, number), wrong)
+        yield found
 
 
 def first_field(lines: Lines) -> str | None:
@@ -123,13 +125,13 @@ def only_text(record: dict[str, Any], name: str) -> str:
     raise InputError(f"{name}: which field is the text? say field=...; there are: {_listed(record)}")
 
 
-def table(lines: Lines, field: str | None, delimiter: str) -> Iterator[str]:
-    """Yields one column of a .csv (delimiter `,`) or .tsv (delimiter tab) with a header row."""
+def table(lines: Lines, field: str | None, delimiter: str) -> Iterator[list[str]]:
+    """Yields, in batches, one column of a .csv (delimiter `,`) or .tsv (delimiter tab) with a header row."""
     csv.field_size_limit(min(lines.reading.max_document_bytes or _NO_LIMIT, _NO_LIMIT))
     quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
     rows = csv.reader(_with_ends(lines), delimiter=delimiter, quoting=quoting)
     header: list[str] | None = None
-    column = 0
+    column, found = 0, []
     try:
         for row in rows:
             if header is None:
@@ -141,8 +143,11 @@ def table(lines: Lines, field: str | None, delimiter: str) -> Iterator[str]:
                     rows.line_num - lines.line - 1, 0, why if len(row) <= column else "a byte is broken"
                 )
             elif row and row[column]:
-                lines.report.documents += 1
-                yield row[column]
+                found.append(row[column])
+            if len(found) == _ROWS:
+                yield found
+                found = []
+        yield found
     except csv.Error as error:
         raise InputError(
             f"{lines.stream.name}: line {rows.line_num:,}: {error}; "
@@ -167,18 +172,15 @@ def _column(header: list[str], field: str | None, name: str) -> int:
     return header.index(wanted)
 
 
-def parquet(file: BinaryIO, name: str, reading: Reading, report: Report) -> Iterator[str]:
-    """Yields one text column of a .parquet file that can be sought in."""
+def parquet(file: BinaryIO, name: str, reading: Reading, report: Report) -> Iterator[list[str]]:
+    """Yields, in batches, one text column of a .parquet file that can be sought in."""
     pyarrow = require("files", "pyarrow", "pyarrow.parquet")
     try:
         table = pyarrow.parquet.ParquetFile(file)
         column = _parquet_column(pyarrow, table.schema_arrow, reading.field, name)
-        for batch in table.iter_batches(batch_size=1024, columns=[column]):
+        for batch in table.iter_batches(batch_size=_ROWS, columns=[column]):
             report.bytes += batch.nbytes
-            for value in batch.column(0).to_pylist():
-                if value:
-                    report.documents += 1
-                    yield value
+            yield list(filter(None, batch.column(0).to_pylist()))
     except (pyarrow.ArrowException, OSError) as error:
         raise InputError(f"{name}: this is not sound parquet: {reason(error)}") from error
 

@@ -1,11 +1,12 @@
 """From bytes to lines of text, without holding more than a block and the line that it cuts.
 
-A line ends at LF, and one CR before it goes with it; NEL, LS, VT and form feed are ordinary characters, NUL too.
+A line ends at LF, one CR before it goes with it; NEL, LS, VT, form feed and NUL are ordinary characters.
 This is the one rule under which cutting a file at any byte and decoding it commute.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 
 from shoestring._errors import InputError
@@ -47,6 +48,7 @@ class Lines:
         self._transcoded = not encodings.cuts_at_newline(self.encoding)
         self._codec = "utf-8" if self._transcoded else self.encoding
         self._lines_before = lines_before
+        self._limit = sys.maxsize if reading.max_document_bytes is None else reading.max_document_bytes
 
     def batches(self) -> Iterator[str]:
         """Yields text that ends at a line end, but for the file's last line if that has none."""
@@ -67,7 +69,7 @@ class Lines:
             pieces.append(block)
             held += len(block)
             if self._too_long(held):
-                self.drop(0, 0, self._length_error("the file"))
+                self.drop(0, 0, f"the file is {longer_than(self._limit)}")
                 return ""
         self.report.bytes += held
         if self.stream.cut:
@@ -114,10 +116,10 @@ class Lines:
     def _complete(self) -> Iterator[bytes]:
         """Blocks of complete lines; over-long lines are refused or dropped."""
         held, size, dropping = [], 0, False
-        for block in self._pieces():
-            first = block.find(b"\n") + 1
+        for piece in self._pieces():
+            block, first = piece, piece.find(b"\n") + 1
             if not dropping and self._too_long(size + (first - 1 if first else len(block))):
-                self.drop(0, 0, self._length_error("the line"))
+                self.drop(0, 0, f"the line is {longer_than(self._limit)}")
                 dropping = True
             if dropping:
                 self.offset += size + (first or len(block))
@@ -138,12 +140,11 @@ class Lines:
 
     def _pieces(self) -> Iterator[bytes]:
         """The bytes in blocks no longer than a line may be, so that a line within a block is short enough."""
-        limit = self.reading.max_document_bytes
         for block in self._bytes():
-            if limit is None or len(block) <= limit:
+            if len(block) <= self._limit:
                 yield block
             else:
-                yield from (block[at : at + limit] for at in range(0, len(block), limit))
+                yield from (block[at : at + self._limit] for at in range(0, len(block), self._limit))
 
     def _repaired(self, block: bytes) -> str:
         """Decodes line by line, so that a broken byte never takes the next line along."""
@@ -167,8 +168,9 @@ class Lines:
             self.report.note("broken_bytes", self.stream.name, at, count)
 
     def _too_long(self, size: int) -> bool:
-        return self.reading.max_document_bytes is not None and size > self.reading.max_document_bytes
+        return size > self._limit
 
-    def _length_error(self, what: str) -> str:
-        limit = self.reading.max_document_bytes
-        return f"{what} is longer than max_document_bytes={limit:,}; raise that, or cut the text into lines"
+
+def longer_than(limit: int) -> str:
+    """Returns the end of a message about a line or file that is too long."""
+    return f"longer than max_document_bytes={limit:,}; raise that, or cut the text into lines"

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import os
 import tarfile
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -15,17 +14,18 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import Any, BinaryIO
 
 from shoestring._errors import InputError
 from shoestring.files import encodings, formats
-from shoestring.files.lines import Lines
+from shoestring.files.lines import Lines, longer_than
 from shoestring.files.reading import Reading, Report
-from shoestring.files.sources import Source, find, hidden, kind_of, text_like
+from shoestring.files.sources import Source, find, hidden, kind_of, named_text, text_like
 from shoestring.files.streams import BLOCK, Stream, blocks_of, decompressed, opened, plain_name, reason
 
 _SOURCES = Sequence[str | Path] | str | Path
 _MOST_ZIP_PARTS = 64  # each reads the zip's table of contents again
+_SALVAGED = 4096  # a read of a tar's member that meets the end is lost as a whole, so reads are small then
 
 
 @dataclass(frozen=True)
@@ -68,16 +68,18 @@ def documents(
         report: takes the counts.
 
     Raises:
-        InputError: something is missing, unreadable, damaged or of the wrong form, or there is no document at all.
+        InputError: something is missing, unreadable, damaged or of the wrong form, or there is no document.
     """
     reading, report = reading or Reading(), report if report is not None else Report()
-    before = report.documents
+    before = report.documents + report.skipped
     names = []
     for source in find(sources):
         names.append(source.path)
-        yield from read(_whole(source, reading), reading, report)
-    if report.documents == before and not report.skipped:
-        raise InputError(_nothing(names))
+        for batch in _batches(_whole(source, reading), reading, report):
+            report.documents += len(batch)
+            yield from batch
+    if report.documents + report.skipped == before:
+        raise InputError("; ".join([_nothing(names), *report.lines()[:3]]))
 
 
 def parts(sources: _SOURCES, reading: Reading | None = None, size: int = 16 << 20) -> list[Part]:
@@ -109,7 +111,33 @@ def read(part: Part, reading: Reading | None = None, report: Report | None = Non
     Raises:
         InputError: the data are unreadable, damaged or of the wrong form.
     """
-    reading, report = reading or Reading(), report if report is not None else Report()
+    report = report if report is not None else Report()
+    for batch in _batches(part, reading or Reading(), report):
+        report.documents += len(batch)
+        yield from batch
+
+
+def read_bytes(part: Part, reading: Reading | None = None) -> bytes:
+    """Returns the bytes of the complete lines that a plain part owns, without a BOM, for native code.
+
+    Raises:
+        InputError: the file cannot be read any more, or its last line goes on for over `max_document_bytes`.
+        ValueError: the part is not plain.
+    """
+    if not part.plain:
+        raise ValueError(f"{part.path}: only a plain part has bytes of its own, this is {part.kind}")
+    with opened(part.path) as file:
+        begin, end = _bounds(part, file)
+        limit = (reading or Reading()).max_document_bytes
+        if limit is not None and end - part.stop > limit:
+            raise InputError(f"{part.path}: the line at byte {part.stop:,} is {longer_than(limit)}")
+        file.seek(begin)
+        data = file.read(end - begin)
+    return encodings.without_bom(data, part.encoding) if begin == 0 else data
+
+
+def _batches(part: Part, reading: Reading, report: Report) -> Iterator[list[str]]:
+    """Documents in lists, because passing each through several generators would cost more than reading it."""
     with opened(part.path) as file:
         if part.kind == "zip":
             yield from _zip(part, file, reading, report)
@@ -117,23 +145,7 @@ def read(part: Part, reading: Reading | None = None, report: Report | None = Non
             yield from _range(part, file, reading, report)
         else:
             reading = replace(reading, encoding=part.encoding)
-            yield from _one(part.path, part.kind, blocks_of(file, part.path), reading, report, file)
-
-
-def read_bytes(part: Part) -> bytes:
-    """Returns the bytes of the complete lines that a plain part owns, without a BOM, for native code.
-
-    Raises:
-        InputError: the file cannot be read any more.
-        ValueError: the part is not plain.
-    """
-    if not part.plain:
-        raise ValueError(f"{part.path}: only a plain part has bytes of its own, this is {part.kind}")
-    with opened(part.path) as file:
-        begin, end = _bounds(part, file)
-        file.seek(begin)
-        data = file.read(end - begin)
-    return encodings.without_bom(data, part.encoding) if begin == 0 else data
+            yield from _one(part.path, part.kind, blocks_of(file.read, part.path), reading, report, file=file)
 
 
 def _whole(source: Source, reading: Reading) -> Part:
@@ -168,7 +180,7 @@ def _cut(source: Source, reading: Reading, size: int) -> list[Part]:
     ]
 
 
-def _range(part: Part, file: BinaryIO, reading: Reading, report: Report) -> Iterator[str]:
+def _range(part: Part, file: BinaryIO, reading: Reading, report: Report) -> Iterator[list[str]]:
     begin, end = _bounds(part, file)
     report.files += part.start == 0
     if begin >= end:
@@ -176,7 +188,7 @@ def _range(part: Part, file: BinaryIO, reading: Reading, report: Report) -> Iter
     if part.kind == "jsonl" and reading.field is None and begin > 0:
         reading = replace(reading, field=_field_of_first(part, file, reading))
     file.seek(begin)
-    stream = Stream(part.path, _limited(blocks_of(file, part.path), end - begin), start=begin)
+    stream = Stream(part.path, _limited(blocks_of(file.read, part.path), end - begin), start=begin)
     lines = Lines(stream, part.encoding, reading, report, partial(_count_lines, part.path, begin))
     yield from formats.jsonl(lines, reading.field) if part.kind == "jsonl" else formats.txt(lines)
 
@@ -210,13 +222,13 @@ def _limited(blocks: Iterator[bytes], size: int) -> Iterator[bytes]:
 
 def _count_lines(path: str, stop: int) -> int:
     with opened(path) as file:
-        return sum(block.count(b"\n") for block in _limited(blocks_of(file, path), stop))
+        return sum(block.count(b"\n") for block in _limited(blocks_of(file.read, path), stop))
 
 
 def _field_of_first(part: Part, file: BinaryIO, reading: Reading) -> str | None:
     """The field that reading the file from its start would choose."""
     file.seek(0)
-    lines = Lines(Stream(part.path, blocks_of(file, part.path)), part.encoding, reading, Report())
+    lines = Lines(Stream(part.path, blocks_of(file.read, part.path)), part.encoding, reading, Report())
     return formats.first_field(lines)
 
 
@@ -226,8 +238,9 @@ def _one(
     blocks: Iterator[bytes],
     reading: Reading,
     report: Report,
+    *,
     file: BinaryIO | None = None,
-) -> Iterator[str]:
+) -> Iterator[list[str]]:
     """Documents of one file or member; `file` if it can be sought in."""
     compression = plain_name(name)[1]
     stream = Stream(name, decompressed(blocks, compression, reading.salvage), reading.salvage)
@@ -249,18 +262,19 @@ def _one(
         yield from formats.table(lines, reading.field, "," if kind == "csv" else "\t")
 
 
-def _member(name: str, inner: str, file: IO[bytes], reading: Reading, report: Report) -> Iterator[str]:
+def _member(name: str, inner: str, file: Any, reading: Reading, report: Report) -> Iterator[list[str]]:
     path = f"{name}/{inner}"
     kind = kind_of(inner, reading)
     if kind in ("zip", "tar"):
         raise InputError(f"{path}: an archive within an archive is not read; unpack the outer one")
-    stream = Stream(path, blocks_of(file, path), reading.salvage)
-    sample = b"" if plain_name(inner)[1] else stream.peek(4096)[0]
-    if text_like(inner, sample):
-        yield from _one(path, kind, iter(stream), reading, report)
+    size = _SALVAGED if reading.salvage else BLOCK
+    stream = Stream(path, blocks_of(lambda _: file.read1(size), path), reading.salvage)
+    wanted = named_text(inner)
+    if text_like(stream.peek(4096)[0]) if wanted is None else wanted:
+        yield from _one(path, kind, stream.rest(), reading, report)
 
 
-def _tar(name: str, stream: Stream, reading: Reading, report: Report) -> Iterator[str]:
+def _tar(name: str, stream: Stream, reading: Reading, report: Report) -> Iterator[list[str]]:
     try:
         with tarfile.open(fileobj=stream.file(), mode="r|", bufsize=BLOCK) as archive:
             for member in archive:
@@ -273,7 +287,7 @@ def _tar(name: str, stream: Stream, reading: Reading, report: Report) -> Iterato
         report.note("truncated", name, 0)
 
 
-def _zip(part: Part, file: BinaryIO, reading: Reading, report: Report) -> Iterator[str]:
+def _zip(part: Part, file: BinaryIO, reading: Reading, report: Report) -> Iterator[list[str]]:
     with _zipfile(part.path, file) as archive:
         members = _members(archive)
         for member in members[part.start : None if part.stop < 0 else part.stop]:

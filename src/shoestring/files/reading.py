@@ -20,10 +20,10 @@ class Reading:
     """How documents are read.
 
     Args:
-        encoding: `"auto"` detects it once per file (see `shoestring.files.encodings`); else any Python text codec.
-        errors: what happens to bytes that the encoding does not know. `"replace"` puts U+FFFD and counts them;
-            `"strict"` refuses, with file, line and byte offset; `"skip"` drops the document and counts it, and
-            does the same with broken JSON, with rows that lack the column and with over-long documents.
+        encoding: `"auto"` detects it once per file (`shoestring.files.encodings`); else a Python text codec.
+        errors: what happens to bytes that the encoding does not know. `"replace"` puts U+FFFD and counts
+            them; `"strict"` refuses, with file, line and byte offset; `"skip"` drops the document and counts
+            it, and does so with broken JSON, rows that lack the column and over-long documents too.
         field: the field of .jsonl, the column of .csv, .tsv and .parquet. None takes `"text"` where there is
             one, else the only text column, else refuses and lists what there is.
         document: what a document of a .txt is, a `"line"` or the whole `"file"`.
@@ -83,7 +83,7 @@ class Report:
     places: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
 
     def note(self, kind: str, file: str, at: int, count: int = 1) -> None:
-        """Adds trouble: `kind` is the name of a total, `at` a byte offset in the file's (decompressed) text."""
+        """Adds trouble: `kind` names a total, `at` is a byte offset in the (decompressed) text."""
         setattr(self, kind, getattr(self, kind) + count)
         before, first = self.places.get((kind, file), (0, at))
         self.places[kind, file] = (before + count, min(first, at))

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import stat
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +20,6 @@ from pathlib import Path
 
 from shoestring._errors import InputError
 from shoestring._extras import require
-from shoestring.files.encodings import detect
 from shoestring.files.reading import Reading
 from shoestring.files.streams import opened, plain_name, reason
 
@@ -26,6 +27,8 @@ _KINDS = {
     ".txt": "txt", ".text": "txt", ".md": "txt", ".jsonl": "jsonl", ".ndjson": "jsonl",
     ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet", ".zip": "zip", ".tar": "tar",
 }  # fmt: skip
+
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
 
 @dataclass(frozen=True)
@@ -71,14 +74,22 @@ def find(sources: Sequence[str | Path] | str | Path) -> Iterator[Source]:
             raise InputError(f"{name}: there is no such file or folder{_suggestion(name)}")
 
 
-def text_like(name: str, sample: bytes) -> bool:
-    """Returns whether a file of a folder or archive is text: by its ending, else by its first bytes."""
+def named_text(name: str) -> bool | None:
+    """Returns whether a name alone says that a file is one of ours; None if it does not say.
+
+    >>> named_text("a.txt.gz"), named_text("a.png.gz"), named_text("wiki_00")
+    (True, False, None)
+    """
     inner, compression = plain_name(name)
-    if os.path.splitext(inner)[1].lower() in _KINDS or compression:
-        return os.path.splitext(inner)[1].lower() in _KINDS
-    if not sample:
-        return False
-    return detect(sample, complete=False) in ("utf-8", "utf-16", "gb18030") and b"\0\0" not in sample
+    ending = os.path.splitext(inner)[1].lower()
+    if ending in _KINDS or (compression and not ending):
+        return True
+    return False if compression else None
+
+
+def text_like(sample: bytes) -> bool:
+    """Returns whether a file that starts so is text: UTF-16 with a BOM, or no control characters."""
+    return bool(sample) and (sample[:2] in (BOM_UTF16_LE, BOM_UTF16_BE) or not _CONTROL.search(sample))
 
 
 def hidden(name: str) -> bool:
@@ -115,11 +126,11 @@ def _local(path: str) -> Iterator[Source]:
 
 
 def _wanted(path: str) -> bool:
-    inner, compression = plain_name(path)
-    if os.path.splitext(inner)[1].lower() in _KINDS or compression:
-        return text_like(path, b"")
-    with opened(path) as file:
-        return text_like(path, file.read(4096))
+    wanted = named_text(path)
+    if wanted is None:
+        with opened(path) as file:
+            wanted = text_like(file.read(4096))
+    return wanted
 
 
 def _walk(folder: str, seen: set[tuple[int, int]]) -> Iterator[Source]:

@@ -1,6 +1,6 @@
 """Bytes in blocks from anything: local files, stdin, fsspec addresses, compressed, members of archives.
 
-- A block is about a mebibyte, so no file is ever in memory as a whole.
+- A block is a quarter of a mebibyte, which the processor's cache can hold; no file is in memory as a whole.
 - Concatenated gz, bz2, xz and zst members are one text; zero padding between and after them is allowed.
 - Anything else after the end, a missing end, a wrong check sum: one clear error, or under `salvage` the end.
 """
@@ -17,12 +17,12 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
-from typing import IO, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from shoestring._errors import InputError
 from shoestring._extras import require
 
-BLOCK = 1 << 20
+BLOCK = 1 << 18
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 _SALVAGE_STEP = 128  # a damaged piece is lost as a whole, so pieces are small when the rest is to be kept
 
@@ -75,6 +75,10 @@ class Stream:
             self._blocks = chain(taken, self._blocks)
         return b"".join(taken)[:size], held <= size
 
+    def rest(self) -> Iterator[bytes]:
+        """Returns the blocks as they were given: damage is not yet an error or an end."""
+        return self._blocks
+
     def file(self) -> io.BufferedReader:
         """Returns the stream as a binary file that can only be read forwards."""
         return io.BufferedReader(_Raw(iter(self)), BLOCK)
@@ -118,7 +122,7 @@ def opened(path: str) -> Iterator[BinaryIO]:
         yield sys.stdin.buffer
         return
     try:
-        file = require("files", "fsspec").open(path, "rb").open() if "://" in path else open(path, "rb")
+        file = require("files", "fsspec").open(path, "rb").open() if "://" in path else open(path, "rb")  # noqa: SIM115
     except (OSError, ImportError, ValueError) as error:
         raise InputError(f"{path}: cannot be read: {reason(error)}") from error
     with file:
@@ -130,8 +134,8 @@ def reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
 
 
-def blocks_of(file: IO[bytes], name: str, size: int = BLOCK) -> Iterator[bytes]:
-    """Yields what a binary file still has, in blocks.
+def blocks_of(read: Callable[[int], bytes], name: str) -> Iterator[bytes]:
+    """Yields what a binary file's `read` still gives, in blocks.
 
     Raises:
         Damaged: it is a member of an archive whose data are broken.
@@ -139,7 +143,7 @@ def blocks_of(file: IO[bytes], name: str, size: int = BLOCK) -> Iterator[bytes]:
     """
     while True:
         try:
-            block = file.read(size)
+            block = read(BLOCK)
         except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError) as error:
             raise Damaged(f"the archive is damaged ({reason(error)})") from error
         except OSError as error:
@@ -183,20 +187,30 @@ def decompressed(blocks: Iterable[bytes], compression: str, salvage: bool = Fals
                 if not (piece := piece.lstrip(b"\0")):  # padding, as tapes leave it
                     continue
                 engine, fresh = new(), True
+            size = 0
             try:
-                text = engine.decompress(piece)
+                for text in _texts(engine, piece, compression):
+                    size += len(text)
+                    yield text
             except failures as error:
                 raise Damaged(_what(compression, error, ended and fresh)) from error
-            if text:
-                yield text
             fresh = False
             if engine.eof:
                 at -= len(engine.unused_data)
                 engine, ended = None, True
             if not salvage:  # big steps are fast, but a hundred bytes may stand for gigabytes of one letter
-                step = max(256, step // 8) if len(text) > BLOCK else min(64 << 10, step * 2)
+                step = max(256, step // 8) if size > BLOCK else min(64 << 10, step * 2)
     if engine is not None:
         raise Damaged(f"the {compression} data end early")
+
+
+def _texts(engine: Any, piece: bytes, compression: str) -> Iterator[bytes]:
+    if compression in (".gz", ".zst"):
+        yield engine.decompress(piece)
+        return
+    yield engine.decompress(piece, BLOCK)  # 45 bytes of bz2 may stand for 46 megabytes
+    while not (engine.eof or engine.needs_input):
+        yield engine.decompress(b"", BLOCK)
 
 
 def _what(compression: str, error: Exception, beyond: bool) -> str:
