@@ -62,7 +62,9 @@ def count_batch(batch: Batch) -> tuple[Columns, Report]:
     return Columns.of(((word, count, documents[word]) for word, count in counts.items()), job.df), report
 
 
-def ngrams(tokens: Iterable[str], lengths: tuple[int, int], stop: frozenset[str] = frozenset()) -> Iterator[str]:
+def ngrams(
+    tokens: Iterable[str], lengths: tuple[int, int], stop: frozenset[str] = frozenset()
+) -> Iterator[str]:
     """Yields the runs of tokens, joined by spaces; stop words are taken out first.
 
     >>> list(ngrams(["a", "b", "c"], (1, 2)))

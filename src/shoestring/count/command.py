@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -15,6 +16,7 @@ from shoestring.count import output
 from shoestring.count.columns import Columns
 from shoestring.count.job import ENGINES, TOKENIZERS, Job
 from shoestring.files import Reading
+from shoestring.files.options import reading_options
 
 SHOWN = 20  # rows on the screen without -o
 
@@ -55,22 +57,9 @@ def share(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def reading_options(function):
-    """Adds the options that say how a corpus is read."""
-    for option in (
-        click.option("--salvage", is_flag=True, help="Keep what precedes the damaged end of compressed files."),
-        click.option("--errors", type=click.Choice(["strict", "replace", "skip"]), default="strict",
-                     show_default=True, help="Broken bytes: refuse, replace by U+FFFD, or drop the document."),
-        click.option("--field", help="Field or column that holds the text of .jsonl, .csv, .tsv, .parquet."),
-        click.option("--encoding", default="auto", show_default=True, help="Of text files."),
-    ):  # fmt: skip
-        function = option(function)
-    return function
-
-
-def reading(encoding: str, errors: str, field: str | None, salvage: bool) -> Reading:
-    """Makes what `reading_options` gave into a `Reading`; documents may have any length."""
-    return Reading(encoding, errors, field, salvage=salvage, max_document_bytes=None)
+def any_length(reading: Reading) -> Reading:
+    """Lets documents have any length: counting cuts nothing short and refuses no line for its size."""
+    return replace(reading, max_document_bytes=None)
 
 
 @ui.command("count")
@@ -110,7 +99,7 @@ def reading(encoding: str, errors: str, field: str | None, salvage: bool) -> Rea
 @click.option("--df", is_flag=True, help="Also count in how many documents a word occurs.")
 @click.option("--resume", is_flag=True, help="Go on with what a killed run of the same command has left.")
 @click.option("--shard", metavar="I/N", help="Count only every N-th part; join with: shoestring count merge.")
-@reading_options
+@reading_options(errors="strict")
 def count(ui: ui.UI, corpus: tuple[str, ...], target: str | None, tokenizer: str, engine: str, hmm: bool,
           user_dict: str | None, stopwords: str | None, ngrams: str | None, workers: int, memory: str,
           min_count: int, top: int, df: bool, resume: bool, shard: str | None, **how) -> None:  # fmt: skip
@@ -190,9 +179,10 @@ def show(ui: ui.UI, pieces: Iterator[Columns], job: Job) -> None:
 
 
 def _verb() -> ui.Group:
+    from shoestring.count.explore import compare, plot, words
     from shoestring.count.merging import merge
 
-    return ui.Group(count, merge)
+    return ui.Group(count, compare, merge, plot, words)
 
 
 verb = _verb()

@@ -153,7 +153,7 @@ def merged(
     rows = np.zeros(len(alphabet) + 2, np.int64)  # keys by first character
     for run, mapping in zip(runs, mappings, strict=True):
         rows[mapping[1:]] += np.diff(run.begins)
-    left_out = np.array([key for word in stop if (key := _key(word, alphabet))], np.uint64)
+    left_out = np.array([key for word in stop if (key := key_of(word, alphabet))], np.uint64)
     for first, last in _ranges(rows, max(1, memory // 120)):
         slices = [run.slice(first, last, mapping) for run, mapping in zip(runs, mappings, strict=True)]
         keys, counts = _added(
@@ -185,7 +185,9 @@ def _added(keys: Keys, counts: NDArray[np.int64]) -> tuple[Keys, NDArray[np.int6
     return keys[starts], np.add.reduceat(counts, starts) if len(starts) else counts
 
 
-def _orders(keys: Keys, counts: NDArray[np.int64], lengths: tuple[int, int]) -> tuple[Keys, NDArray[np.int64]]:
+def _orders(
+    keys: Keys, counts: NDArray[np.int64], lengths: tuple[int, int]
+) -> tuple[Keys, NDArray[np.int64]]:
     """Counts of all lengths from the counts of the longest: prefixes of sorted keys are sorted."""
     every_key, every_count = [], []
     for length in range(lengths[0], lengths[1] + 1):
@@ -204,7 +206,7 @@ def _orders(keys: Keys, counts: NDArray[np.int64], lengths: tuple[int, int]) -> 
     return joined[order], weights[order]
 
 
-def _key(word: str, alphabet: Codes) -> int:
+def key_of(word: str, alphabet: Codes) -> int:
     """The word's key, 0 if it cannot occur."""
     key = 0
     for place in range(WIDTH):
@@ -222,7 +224,9 @@ def decode(keys: Keys, counts: NDArray[np.int64], alphabet: Codes) -> Iterator[C
     code_of = np.append(np.uint32(0), alphabet)
     for first in range(0, len(keys), PIECE):
         part = keys[first : first + PIECE]
-        ids = np.stack([(part >> np.uint64(48 - 16 * place)) & np.uint64(0xFFFF) for place in range(WIDTH)], 1)
+        ids = np.stack(
+            [(part >> np.uint64(48 - 16 * place)) & np.uint64(0xFFFF) for place in range(WIDTH)], 1
+        )
         used = ids != 0
         codes = code_of[ids]
         sizes = 1 + (codes >= 0x80) + (codes >= 0x800) + (codes >= 0x10000).astype(np.int64)

@@ -91,7 +91,9 @@ class Count:
         todo = [index for index in range(len(self.batches)) if index not in done]
         self.resumed = len(done)
         self.progress(sum(part.size for index in done for part in self.batches[index]))
-        self._numbers = count(1 + max((int(name[4:9]) for name in self._ledger.runs), default=0) if self._ledger else 1)
+        self._numbers = count(
+            1 + max((int(name[4:9]) for name in self._ledger.runs), default=0) if self._ledger else 1
+        )
         in_threads = self.job.packed or (self.engine == "kernel" and self.job.ngrams == (1, 1))
         workers = self._threads(todo) if in_threads else self._processes(todo)
         if self._ledger is not None:

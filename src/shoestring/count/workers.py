@@ -45,7 +45,7 @@ class KernelWorker:
         """Counts one part; `spill` is called where the table may be written in the midst of it."""
         counter, report = self.tally.counter, self.kept.report
         if part.plain:
-            data = files.read_bytes(part)
+            data = files.read_bytes(part, self.job.reading)
             before = counter.documents()
             try:
                 bad = counter.feed(data, self.mode, True)
@@ -93,7 +93,7 @@ class PackedWorker:
         from shoestring.count import packed
 
         if part.plain:
-            data = files.read_bytes(part)
+            data = files.read_bytes(part, self.job.reading)
             try:
                 text = data.decode("utf-8")
             except UnicodeDecodeError:
