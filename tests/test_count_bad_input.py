@@ -15,8 +15,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from count_corpus import counted, rows, sentences
 
+from count_corpus import counted, rows, sentences
 from shoestring import files
 from shoestring._errors import InputError, OptionError, OutputError
 from shoestring.count import FrequencyTable, Job, count_words, parallel_map

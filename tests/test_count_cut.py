@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import random
+import time
 from importlib.util import find_spec
 
 import jieba as original
 import pytest
-from count_corpus import jieba, jieba_words, odd_text, sentences
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jieba import finalseg
 
+from count_corpus import jieba, jieba_words, odd_text, sentences
 from shoestring._errors import InputError
 from shoestring.count import Cutter, cut, dictionary
 from shoestring.count.cutter import slow_cut
@@ -192,6 +193,13 @@ def test_kernel_refuses_or_survives_any_image(seed, changes):
         counter.columns(True, 1, 0)
     except MemoryError:
         return  # a word without end
+
+
+@needs_kernel
+def test_a_few_seconds_of_fuzzing_with_a_new_seed():
+    import fuzz_kernel
+
+    assert fuzz_kernel.main(8, int(time.time())) == 0
 
 
 IMAGE = b""

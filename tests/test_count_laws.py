@@ -9,10 +9,10 @@ from functools import reduce
 from importlib.util import find_spec
 
 import pytest
-from count_corpus import counted, odd_text, rows, sentences
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from count_corpus import counted, odd_text, rows, sentences
 from shoestring import files
 from shoestring.count import FrequencyTable, Job, count_words
 from shoestring.count.batches import ngrams
@@ -212,7 +212,7 @@ def test_runs_of_real_text(corpus):
 
 
 def test_ngrams_of_tokens():
-    assert list(ngrams("a the b".split(), (1, 2), frozenset({"the"}))) == ["a", "b", "a b"]
+    assert list(ngrams(["a", "the", "b"], (1, 2), frozenset({"the"}))) == ["a", "b", "a b"]
 
 
 counts = st.dictionaries(st.text(min_size=1, max_size=4), st.integers(1, 2**40), max_size=20)
@@ -252,7 +252,7 @@ def test_tallies_add_discard_and_sort_alike(kind, parts, data):
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(counts=counts)
 def test_what_is_written_is_read_again(suffix, tmp_path, counts):
-    table = FrequencyTable(counts, {word: 1 for word in counts})
+    table = FrequencyTable(counts, dict.fromkeys(counts, 1))
     table.save(tmp_path / f"table{suffix}")
     assert FrequencyTable.read(tmp_path / f"table{suffix}") == table
 
