@@ -127,6 +127,8 @@ def pretrain(
         files.documents(corpus, reading, report), tokenizer, output,
         config=config, settings=settings, ui=ui, **options,
     )  # fmt: skip
+    if not hub.is_main_process():
+        return
     say(ui, report)
     ui.result(
         {
