@@ -67,6 +67,69 @@ def smoothed(values: Sequence[float], span: float = 0.05) -> list[float]:
     return out
 
 
+def zipf(
+    curves: Mapping[str, Sequence[tuple[float, float]]], path: str | os.PathLike[str], *, title: str = "Zipf"
+) -> None:
+    """Draws counts over ranks, both logarithmic; an exponent in a name belongs to the caller.
+
+    Args:
+        curves: name -> (rank, count) points.
+        path: the PNG.
+        title: above the figure.
+
+    >>> zipf({"news": [(1, 1000), (10, 100), (100, 10)]}, "zipf.png")  # doctest: +SKIP
+    """
+    _logarithmic(curves, path, title, "rank", "occurrences")
+
+
+def heaps(
+    curves: Mapping[str, Sequence[tuple[float, float]]], path: str | os.PathLike[str], *, title: str = "Heaps"
+) -> None:
+    """Draws the number of different words over the number of tokens, both logarithmic.
+
+    Args:
+        curves: name -> (tokens, distinct) points.
+        path: the PNG.
+        title: above the figure.
+
+    >>> heaps({"news": [(1, 1), (1000, 400), (1e6, 40000)]}, "heaps.png")  # doctest: +SKIP
+    """
+    _logarithmic(curves, path, title, "tokens", "distinct words")
+
+
+def _logarithmic(curves: Mapping, path: str | os.PathLike[str], title: str, x: str, y: str) -> None:
+    with _figure(path, title) as axes:
+        for colour, (name, points) in zip(_colours(len(curves)), curves.items(), strict=True):
+            xs, ys = [x for x, _ in points], [y for _, y in points]
+            axes.plot(xs, ys, color=colour, marker=".", markersize=4, linewidth=1.2, label=name)
+        axes.set(xlabel=x, ylabel=y, xscale="log", yscale="log")
+        if curves:
+            axes.legend(frameon=False)
+
+
+def speedup(
+    bars: Sequence[tuple[str, float, int]], path: str | os.PathLike[str], *, title: str = "Speed-up"
+) -> None:
+    """Draws speed-ups over a baseline as bars, and where one per process lies.
+
+    Args:
+        bars: (name, speed-up, processes), the baseline among them with 1.
+        path: the PNG.
+        title: above the figure.
+
+    >>> speedup([("naive loop", 1, 1), ("2 processes", 1.8, 2)], "speedup.png")  # doctest: +SKIP
+    """
+    with _figure(path, title) as axes:
+        places = range(len(bars), 0, -1)
+        for place, (_, value, processes) in zip(places, bars, strict=True):
+            axes.barh(place, value, color=COLOURS[0] if value > processes else COLOURS[4], height=0.6)
+            axes.plot([processes] * 2, [place - 0.4, place + 0.4], color=COLOURS[6], linewidth=1.5)
+            axes.text(value * 1.05, place, f"{value:.3g}", va="center")
+        axes.set_yticks(places, [name for name, _, _ in bars])
+        axes.set(xlabel="times the naive loop (black: one per process)", xscale="log")
+        axes.set_xlim(right=max((value for _, value, _ in bars), default=1) * 2.5)
+
+
 @contextmanager
 def _figure(path: str | os.PathLike[str], title: str) -> Iterator[Axes]:
     """Gives the axes of a new figure and writes it to `path` at the end."""

@@ -11,8 +11,15 @@ import click
 from shoestring.files.reading import Reading
 
 
-def reading_options(function: Callable) -> Callable:
-    """Adds `--encoding`, `--errors`, `--field`, `--document` and `--salvage`, and passes them as one `reading`."""
+def reading_options(function: Callable | None = None, *, errors: str = "replace") -> Callable:
+    """Adds `--encoding`, `--errors`, `--field`, `--document` and `--salvage`, and passes them as one `reading`.
+
+    Args:
+        function: the command.
+        errors: the default of `--errors`; used as `@reading_options(errors="strict")`.
+    """
+    if function is None:
+        return functools.partial(reading_options, errors=errors)
 
     @functools.wraps(function)
     def run(*arguments: Any, **options: Any) -> Any:
@@ -24,7 +31,7 @@ def reading_options(function: Callable) -> Callable:
         (
             click.option("--encoding", default="auto", show_default=True, help="utf-8, gb18030, utf-16 ..."),
             click.option(
-                "--errors", default="replace", show_default=True,
+                "--errors", default=errors, show_default=True,
                 type=click.Choice(("replace", "strict", "skip")), help="What to do with broken bytes.",
             ),
             click.option("--field", help="Field of .jsonl, column of .csv, .tsv and .parquet."),
