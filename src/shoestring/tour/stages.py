@@ -39,11 +39,11 @@ def read(settings: Settings, before: dict[str, Outcome]) -> Outcome:
 
 def count(settings: Settings, before: dict[str, Outcome]) -> Outcome:
     """Counts words, as jieba does."""
-    from shoestring.count import count_words
+    from shoestring.count import count_words, laws
 
     table = count_words(before["text"].facts["files"])
     zipf = settings.folder / "zipf.png"
-    plot.zipf([count for _, count in table.top(table.distinct)], zipf)
+    plot.zipf({"reviews and newspaper": laws.zipf(table)}, zipf)
     top = table.top(20)
     return Outcome(
         f"{table.total:,} words, {table.distinct:,} distinct; the most frequent: "
