@@ -11,6 +11,10 @@ from shoestring import __version__
 
 # verb: (module:click command, one line for --help)
 VERBS = {
+    "relay": (
+        "shoestring.relay.command:relay",
+        "802.1X login through a router that then keeps the session alive",
+    ),
     "env": ("shoestring.env:env", "versions, devices, cores and memory, for a bug report"),
 }
 
