@@ -178,6 +178,4 @@ def md5_value(id: int, password: bytes, challenge: bytes) -> bytes:
     >>> md5_value(1, b"secret", bytes(16)).hex()
     '7570c653cdf4755ccffcaa80f29268d1'
     """
-    from hashlib import md5  # loading it costs 4 MB on some systems, and only a configured password needs it
-
-    return md5(bytes([id]) + password + challenge).digest()
+    return ruijie.md5(bytes([id]) + password + challenge)

@@ -191,12 +191,19 @@ def printable(text: str) -> str:
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())
 
 
+def md5(data: bytes) -> bytes:
+    """Returns the 16 bytes of MD5, which EAP-MD5 is made of."""
+    try:
+        from _md5 import md5 as digest  # CPython's own: hashlib would load 4 MB of OpenSSL
+    except ImportError:
+        from hashlib import md5 as digest
+    return digest(data).digest()
+
+
 def password_hash(user: bytes, challenge: bytes, password: bytes) -> bytes:
     """Returns property 2F of a password of up to 16 bytes: MD5(user + challenge) XOR the padded password."""
-    from hashlib import md5  # loading it costs 4 MB on some systems, and only a configured password needs it
-
     padded = password[:16].ljust(16, b"\0")
-    return bytes(a ^ b for a, b in zip(md5(user + challenge).digest(), padded))
+    return bytes(a ^ b for a, b in zip(md5(user + challenge), padded))
 
 
 def is_ruijie(frame: frames.Frame) -> bool:

@@ -334,7 +334,7 @@ class Session:
     def _take_key(self, eap: Eap, login: bool) -> None:
         found = ruijie.echo_key(eap.trailer) if "ruijie-echo" in self._allowed else None
         if found is not None:
-            interval = self.settings.echo_interval or (self.echo and self.echo.learned)
+            interval = self.settings.echo_interval or (self.echo.learned if self.echo is not None else None)
             self.echo = Echo(self.now, *found, interval, self.present)
         elif login:
             self.echo = None  # where the switch says nothing, the PC's own echoes will tell

@@ -160,10 +160,9 @@ class Switch:
         if self._stage == "identity" and frame.src == self._client and self._copies == 0:
             self._send_request()  # the same request again: a Start sent twice must not make two logins
             return
-        if not self._trailer_is_right(frame, frame.body):
-            return
         self._client, self._tags = frame.src, frame.tags
-        self._ask("identity", bytes([IDENTITY]))
+        if self._trailer_is_right(frame, frame.body):
+            self._ask("identity", bytes([IDENTITY]))
 
     def _responded(self, frame: Frame, eap: Eap) -> None:
         stage, self._stage = self._stage, ""
