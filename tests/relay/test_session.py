@@ -347,6 +347,13 @@ def test_another_switch_is_told_apart_until_the_first_is_silent(session):
     assert session.server == OTHER
 
 
+def test_another_switch_is_accepted_at_once_where_the_link_was_lost(session):
+    session.link(WAN, False, 5.0)
+    session.link(WAN, True, 6.0)
+    session.feed(WAN, eap(REQUEST, 9, b"\1", src=OTHER), 7.0)
+    assert session.server == OTHER
+
+
 def test_strangers_are_named_a_bounded_number_of_times(session):
     lines = 0
     for number in range(1000):
@@ -438,6 +445,7 @@ def test_lan_link_loss_means_that_the_pc_is_gone(session):
     session.link(LAN, False, 50.0)
     effects, _ = session.feed(WAN, eap(REQUEST, 7, b"\1"), 60.0)
     assert sent(effects, WAN)
+    assert sent(session.feed(LAN, start(src=OTHER), 61.0)[0], WAN), "another one may be plugged in"
 
 
 def test_a_new_address_of_the_interface_is_used_at_once(session):

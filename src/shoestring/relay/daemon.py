@@ -12,7 +12,7 @@ import socket
 import time
 
 from shoestring import __version__
-from shoestring.relay import frames, link
+from shoestring.relay import frames, link, ruijie
 from shoestring.relay.effects import LAN, WAN, Hook, Say, Send, State
 from shoestring.relay.hooks import Hooks
 from shoestring.relay.journal import Journal
@@ -184,7 +184,9 @@ class Daemon:
         """Brings sockets and sessions in line with the interfaces that there are now."""
         now = time.monotonic()
         for relay in self._relays:
-            relay.wan = self._follow(relay, WAN, relay.pair.wan, relay.wan)
+            before, relay.wan = relay.wan, self._follow(relay, WAN, relay.pair.wan, relay.wan)
+            if before is not None and relay.wan is not before:  # another interface of that name: what hangs on it may be another switch
+                self._act(relay, relay.session.link(WAN, False, now)[0])
             wanted = [name for name in link.ports_of(relay.pair.lan) if name != relay.pair.wan]
             for name in {*wanted, *relay.lan}:
                 port = self._follow(relay, LAN, name if name in wanted else "", relay.lan.pop(name, None))
@@ -261,7 +263,11 @@ class Daemon:
     def _drop_privileges(self) -> None:
         if self._process.user is None:
             return
+        import json  # noqa: F401
         import pwd
+
+        ruijie.md5(b"")  # what is loaded late must be loaded now: that user may not read our files
+        ruijie.readable(b"\xc4\xe3")
 
         who = pwd.getpwnam(self._process.user)
         os.chown(self._process.socket, who.pw_uid, who.pw_gid)

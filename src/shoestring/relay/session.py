@@ -115,8 +115,10 @@ class Session:
             self.wan_mac, self.lan_mac = (mac, self.lan_mac) if side == WAN else (self.wan_mac, mac)
         if side == WAN:
             self._wan_link(up)
-        elif not up and self.present:
-            self._pc_gone("its link went down")
+        elif not up:
+            self._client_left = True  # another PC may be plugged in
+            if self.present:
+                self._pc_gone("its link went down")
         return self._done()
 
     def _done(self) -> tuple[list, float | None]:
@@ -445,6 +447,7 @@ class Session:
                 self._timers["link"] = self.now + LINK_PATIENCE
             return
         self._timers.pop("link", None)
+        self._server_at = self.now - SERVER_SILENCE  # another switch may hang on the cable now
         if self.echo is not None:
             self.echo.due = self.now + 1.0
         if self._established and (self._can_login or self.present):
