@@ -38,6 +38,13 @@ relay-pyz:       ## the relay as one file for a router -> relay.pyz
 	"$(PYTHON)" -m compileall -q -b -o 2 --invalidation-mode unchecked-hash build/relay/shoestring
 	"$(PYTHON)" -m zipapp build/relay -o relay.pyz -p '/usr/bin/env python3'
 
+peers:           ## hostapd and wpa_supplicant for the relay's tests, where we are root on Debian
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		command -v hostapd >/dev/null && command -v wpa_supplicant >/dev/null && command -v ip >/dev/null && command -v openssl >/dev/null || \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq hostapd wpasupplicant iproute2 openssl; } >/dev/null || \
+		echo "peers: not installed; their tests will be skipped" >&2; \
+	else echo "peers: neither root nor Debian; their tests will be skipped" >&2; fi
+
 clean:           ## remove what make created
 	rm -rf .venv build tour-report relay.pyz
 

@@ -38,7 +38,9 @@ def main() -> None:
         print(json.dumps(measure()))
         return
     if os.geteuid() != 0:
-        sys.exit("benchmarks/relay.py: network namespaces need root; type: sudo env PATH=$PATH python benchmarks/relay.py")
+        sys.exit(
+            "benchmarks/relay.py: network namespaces need root; type: sudo env PATH=$PATH python benchmarks/relay.py"
+        )
     subprocess.run(["make", "-s", "relay-pyz", f"PYTHON={PYTHON}"], check=True, cwd=ROOT)
     name = f"relaybench{os.getpid()}"
     subprocess.run(["ip", "netns", "add", name], check=True)
@@ -68,7 +70,9 @@ def measure() -> dict:
         through, direct = latency(switch, pc, near, far)
         result = {
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}",
-            "python": subprocess.run([PYTHON, "-V"], check=True, capture_output=True, text=True).stdout.strip(),
+            "python": subprocess.run(
+                [PYTHON, "-V"], check=True, capture_output=True, text=True
+            ).stdout.strip(),
             "direct_p50_ms": quantile(direct, 0.5),
             "direct_p99_ms": quantile(direct, 0.99),
             "relay_p50_ms": quantile(through, 0.5),
@@ -174,7 +178,9 @@ def link_mac(name: str) -> bytes:
     return MACS[name]
 
 
-def latency(switch: link.Port, pc: link.Port, near: link.Port, far: link.Port) -> tuple[list[float], list[float]]:
+def latency(
+    switch: link.Port, pc: link.Port, near: link.Port, far: link.Port
+) -> tuple[list[float], list[float]]:
     """Returns one-way milliseconds through the relay and over one direct hop, taken in turns, both ways in turns."""
     through, direct = [], []
     plain = frames.build(link_mac("far0"), link_mac("near0"), frames.EAP, b"\1\1\0\5\1")

@@ -89,7 +89,18 @@ class Rig:
         return process
 
     def relay(self, *options: object, lan: str = "br-lan") -> subprocess.Popen:
-        command = (sys.executable, "-m", "shoestring.relay", "run", "--wan", "wan0", "--lan", lan, "--level", "debug")
+        command = (
+            sys.executable,
+            "-m",
+            "shoestring.relay",
+            "run",
+            "--wan",
+            "wan0",
+            "--lan",
+            lan,
+            "--level",
+            "debug",
+        )
         process = self.spawn("router", "relay", *command, "--socket", self.folder / "socket", *options)
         self.wait(lambda: "relaying by" in self.log("relay"), "the relay")
         return process
@@ -106,7 +117,15 @@ class Rig:
         self.wait(lambda: "CTRL-EVENT-EAP-SUCCESS" in self.log(supplicant.log_name), "EAP-SUCCESS", 20)
 
     def status(self) -> dict:
-        command = [sys.executable, "-m", "shoestring.relay", "status", "--json", "--socket", self.folder / "socket"]
+        command = [
+            sys.executable,
+            "-m",
+            "shoestring.relay",
+            "status",
+            "--json",
+            "--socket",
+            self.folder / "socket",
+        ]
         environment = {**os.environ, "PYTHONPATH": str(SOURCES)}
         done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
         return json.loads(done.stdout)["pairs"][0]
@@ -122,7 +141,10 @@ class Rig:
         end = time.monotonic() + seconds
         while not true():
             if time.monotonic() > end:
-                logs = "".join(f"\n--- {path.name}\n{path.read_text(errors='replace')[-3000:]}" for path in self.folder.glob("*.log"))
+                logs = "".join(
+                    f"\n--- {path.name}\n{path.read_text(errors='replace')[-3000:]}"
+                    for path in self.folder.glob("*.log")
+                )
                 raise AssertionError(f"no {what} within {seconds} s{logs}")
             time.sleep(0.05)
 
@@ -206,7 +228,9 @@ def test_logoff(rig, logoff):
     rig.relay("--logoff", logoff)
     rig.succeeded(rig.login())
     rig.wait(rig.online, "session")
-    subprocess.run(["wpa_cli", "-p", rig.folder / "pc-control", "-i", "pc0", "logoff"], check=True, capture_output=True)
+    subprocess.run(
+        ["wpa_cli", "-p", rig.folder / "pc-control", "-i", "pc0", "logoff"], check=True, capture_output=True
+    )
     rig.wait(lambda: "logged off" in rig.log("relay"), "logoff")
     time.sleep(0.5)
     assert ("received EAPOL-Logoff" in rig.log("hostapd")) is (logoff == "forward")
@@ -332,8 +356,12 @@ def test_the_last_frames_are_saved_without_secrets(rig):
     environment = {**os.environ, "PYTHONPATH": str(SOURCES)}
     relay = [sys.executable, "-m", "shoestring.relay"]
     capture = rig.folder / "last.pcap"
-    subprocess.run([*relay, "status", "--socket", rig.folder / "socket", "--pcap", capture], check=True, env=environment)
-    done = subprocess.run([*relay, "decode", capture], check=True, capture_output=True, text=True, env=environment)
+    subprocess.run(
+        [*relay, "status", "--socket", rig.folder / "socket", "--pcap", capture], check=True, env=environment
+    )
+    done = subprocess.run(
+        [*relay, "decode", capture], check=True, capture_output=True, text=True, env=environment
+    )
     assert capture.stat().st_mode & 0o777 == 0o600
     assert "Response id" in done.stdout
     assert "MD5 answer of 16 bytes" in done.stdout

@@ -185,7 +185,9 @@ class Daemon:
         now = time.monotonic()
         for relay in self._relays:
             before, relay.wan = relay.wan, self._follow(relay, WAN, relay.pair.wan, relay.wan)
-            if before is not None and relay.wan is not before:  # another interface of that name: what hangs on it may be another switch
+            if (
+                before is not None and relay.wan is not before
+            ):  # another interface of that name: what hangs on it may be another switch
                 self._act(relay, relay.session.link(WAN, False, now)[0])
             wanted = [name for name in link.ports_of(relay.pair.lan) if name != relay.pair.wan]
             for name in {*wanted, *relay.lan}:

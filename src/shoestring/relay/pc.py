@@ -82,6 +82,8 @@ class Pc:
 
     def tick(self, now: float) -> tuple[list[bytes], float | None]:
         """Does what is due: a Start again, or an echo."""
+        if not self._timers or min(self._timers.values()) > now:
+            return [], self.deadline
         self.now = now
         for name in [name for name, when in self._timers.items() if when <= now]:
             if self._timers.pop(name, None) is not None:

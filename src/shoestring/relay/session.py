@@ -100,6 +100,8 @@ class Session:
 
     def tick(self, now: float) -> tuple[list, float | None]:
         """Does what is due; returns as `feed` does."""
+        if not self._timers or min(self._timers.values()) > now:
+            return [], self.deadline
         self.now = now
         due = {"client": self._client_silent, "answer": self._answer_pending, "echo": self._write_echo,
                "login": self._login, "link": self._link_lost, "start": self._own_start, "doubt": self._doubt}  # fmt: skip

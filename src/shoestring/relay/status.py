@@ -43,7 +43,7 @@ class Desk:
             self.socket.bind(path)
         finally:
             os.umask(before)
-        self.socket.listen(MOST)
+        self.socket.listen(64)
 
     def fileno(self) -> int:
         """The listening socket's number."""

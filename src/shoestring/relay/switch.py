@@ -119,6 +119,8 @@ class Switch:
 
     def tick(self, now: float) -> tuple[list[bytes], float | None]:
         """Does what is due."""
+        if not self._timers or min(self._timers.values()) > now:
+            return [], self.deadline
         self.now = now
         due = {"retransmit": self._retransmit, "alive": self._echo_missed, "handshake": self._handshake,
                "reauth": self._reauthenticate}  # fmt: skip
