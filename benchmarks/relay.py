@@ -1,6 +1,7 @@
 """The relay beside a direct veth hop: latency, login time, frames per second, memory, wake-ups, start-up.
 
-Runs everything in one network namespace of its own, alternating the two, and needs root. The relay is relay.pyz under
+Runs everything in one network namespace of its own, alternating the two, and needs root. The relay is
+relay.pyz under
 `/usr/bin/python3 -I -S`, as on a router.
 
     python benchmarks/relay.py            -> benchmarks/results/relay.json
@@ -16,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 from shoestring.relay import frames, link
@@ -38,9 +40,7 @@ def main() -> None:
         print(json.dumps(measure()))
         return
     if os.geteuid() != 0:
-        sys.exit(
-            "benchmarks/relay.py: network namespaces need root; type: sudo env PATH=$PATH python benchmarks/relay.py"
-        )
+        sys.exit("network namespaces need root; type: sudo env PATH=$PATH python benchmarks/relay.py")
     subprocess.run(["make", "-s", "relay-pyz", f"PYTHON={PYTHON}"], check=True, cwd=ROOT)
     name = f"relaybench{os.getpid()}"
     subprocess.run(["ip", "netns", "add", name], check=True)
@@ -181,7 +181,7 @@ def link_mac(name: str) -> bytes:
 def latency(
     switch: link.Port, pc: link.Port, near: link.Port, far: link.Port
 ) -> tuple[list[float], list[float]]:
-    """Returns one-way milliseconds through the relay and over one direct hop, taken in turns, both ways in turns."""
+    """Returns one-way milliseconds through the relay and over one direct hop, in turns, both ways."""
     through, direct = [], []
     plain = frames.build(link_mac("far0"), link_mac("near0"), frames.EAP, b"\1\1\0\5\1")
     for number in range(ROUNDS):
@@ -200,7 +200,7 @@ def quantile(samples: list[float], share: float) -> float:
 
 
 def logins(switch: link.Port, pc: link.Port, near: link.Port, far: link.Port) -> dict:
-    """Returns the time from Start to Success of an EAP-MD5 login, through the relay and directly, in turns."""
+    """Returns the time from Start to Success of an EAP-MD5 login, relayed and direct in turns."""
     relayed, direct = [], []
     for number in range(LOGINS):
         relayed.append(login(pc, "pc0", switch, "switch0", number))
@@ -278,7 +278,7 @@ def idle() -> dict:
         wakeups = sleeps(relay.pid) - before
     finally:
         stop(relay)
-    gaps = [late - early for early, late in zip(times, times[1:], strict=False)]
+    gaps = [late - early for early, late in pairwise(times)]
     return {
         "idle_seconds": IDLE,
         "idle_echoes": len(times),

@@ -1,4 +1,4 @@
-"""A PC logs in through the relay, leaves, and the session lasts: on a simulated clock, without root or network.
+"""A PC logs in through the relay, leaves, and the session lasts. Simulated: no root, no network.
 
 Run: python examples/relay_simulated.py        (ten seconds)
 """

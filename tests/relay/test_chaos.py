@@ -1,4 +1,4 @@
-"""Bad wires and bad bytes: the session never raises, never stands still, and comes back when the network does."""
+"""Bad wires and bad bytes: the session never raises or stands still, and comes back with the network."""
 
 import random
 

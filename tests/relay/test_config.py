@@ -3,6 +3,7 @@
 import pytest
 
 from shoestring.relay.config import parse, plan
+from shoestring.relay.options import UsageError
 from shoestring.relay.settings import Pair, SettingError
 
 FILE = """
@@ -63,6 +64,7 @@ def test_a_flat_file_is_one_pair(tmp_path):
     [
         ("wan eth0", "line 1: 'wan eth0'"),
         ("\nwam = eth0", "line 2"),
+        ("keepalive = magic", "line 1: keepalive magic; allowed: auto"),
         ("successes = two", "a number is needed"),
         ("no_relogin = perhaps", "allowed: yes, no"),
         ("[a]\nwan = eth0", "a section without lan"),
@@ -75,7 +77,7 @@ def test_a_flat_file_is_one_pair(tmp_path):
 )
 def test_what_is_wrong_is_named(tmp_path, text, hint):
     (tmp_path / "relay.conf").write_text(text)
-    with pytest.raises(SettingError, match=hint) as caught:
+    with pytest.raises((SettingError, UsageError), match=hint) as caught:
         plan(str(tmp_path / "relay.conf"), {}, [])
     assert "\n" not in str(caught.value)
 

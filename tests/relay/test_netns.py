@@ -37,7 +37,14 @@ logger_stdout_level=0
 USERS = '"alice" MD5 "wonder"\n"bob" PEAP\n"bob" MSCHAPV2 "builder" [2]\n'
 MD5 = 'eap=MD5\n identity="alice"\n password="wonder"'
 PEAP = 'eap=PEAP\n identity="bob"\n password="builder"\n phase2="auth=MSCHAPV2"'
-SUPPLICANT = "ctrl_interface={folder}/{name}\nap_scan=0\nnetwork={{\n key_mgmt=IEEE8021X\n {method}\n eapol_flags=0\n}}\n"
+SUPPLICANT = """ctrl_interface={folder}/{name}
+ap_scan=0
+network={{
+ key_mgmt=IEEE8021X
+ {method}
+ eapol_flags=0
+}}
+"""
 
 
 class Rig:

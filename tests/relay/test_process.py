@@ -24,8 +24,10 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "src" / "shoestring" / "relay"
 # What OpenWrt packs apart from python3-light, and what costs too much memory.
 UNWANTED = {
-    "asyncio", "logging", "ctypes", "multiprocessing", "urllib", "email", "unittest", "sqlite3", "xml", "uuid",
-    "decimal", "dataclasses", "inspect", "typing", "threading", "subprocess", "click", "rich", "numpy", "torch",
+    "asyncio", "logging", "ctypes", "multiprocessing", "urllib", "email", "unittest", "sqlite3", "xml",
+    "uuid",
+    "decimal", "argparse", "re", "dataclasses", "inspect", "typing", "threading", "subprocess", "click",
+    "rich", "numpy", "torch",
 }  # fmt: skip
 
 
@@ -185,6 +187,12 @@ def test_every_verb_has_help(verb):
             1,
             "SettingError: --on fire; allowed: success",
         ),
+        (["run", "--wam", "a"], 2, "relay run: no flag --wam; allowed: --wan --lan"),
+        (["run", "--keepalive", "magic"], 2, "relay run: --keepalive magic; allowed: auto, ruijie-echo"),
+        (["run", "--successes=two"], 2, "relay run: --successes two; a number is needed"),
+        (["run", "--wan", "--lan", "b"], 2, "relay run: --wan needs IF"),
+        (["run", "eth0"], 2, "relay run: expected flags only, got eth0"),
+        (["decode"], 2, "relay decode: expected one FILE.pcap|-, got none"),
         (["status", "--socket", "/nowhere/socket"], 1, "StatusError: /nowhere/socket: no relay answers"),
         (["decode", "/nowhere.pcap"], 1, "FileNotFoundError: /nowhere.pcap: No such file"),
         (["decode", "-"], 1, "CaptureError: not a pcap file: begins with nothing"),
@@ -214,7 +222,7 @@ def test_simulate_prints_a_day(shoestring):
 
 def test_run_loads_nothing_that_a_bare_router_lacks():
     code = (
-        "import sys; from shoestring.relay import command, daemon; command._parser('run', 'relay');"
+        "import sys; from shoestring.relay import command, daemon; command._run_options();"
         "print(*{name.split('.')[0] for name in sys.modules})"
     )
     done = subprocess.run(

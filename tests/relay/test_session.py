@@ -26,7 +26,10 @@ SWITCH, PC, OTHER = b"\0SWTCH", b"\2PC-PC", b"\2OTHER"
 PASSWORD = Settings(password=b"secret")
 
 
-def logged_in(settings=Settings(), rules=RUIJIE, **more) -> World:
+USUAL = Settings()
+
+
+def logged_in(settings=USUAL, rules=RUIJIE, **more) -> World:
     world = World(settings, rules, **more)
     world.switch_on()
     world.run(5)

@@ -1,4 +1,4 @@
-"""A simulated month: the session is never lost, no echo late, no handshake missed, in every variant of the switch."""
+"""A simulated month: no session lost, no echo late, no handshake missed, whatever the switch."""
 
 import pytest
 

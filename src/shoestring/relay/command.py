@@ -1,6 +1,7 @@
-"""`relay run | status | decode | doctor | simulate`: the command line, the same in `shoestring relay` and relay.pyz.
+"""`relay run|status|decode|doctor|simulate`: the command line of `shoestring relay` and of relay.pyz.
 
-A verb's parser and modules are loaded only when it is typed: what `run` does not need takes no memory on a router.
+A verb's parser and modules are loaded only when it is typed: what `run` does not need takes no memory on a
+router.
 """
 
 from __future__ import annotations
@@ -55,15 +56,26 @@ def overview(prog_name: str) -> str:
 
 def _run_verb(verb: str, rest: list[str], prog: str) -> None:
     """Turns what can go wrong into one line and an exit code."""
-    options = _parser(verb, prog).parse_args(rest)
+    from shoestring.relay.options import Help, UsageError, read
+
+    options, operand = globals()[f"_{verb}_options"]()
+    usage = f"Usage: {prog} [OPTIONS]{f' {operand}' if operand else ''}"
     try:
-        globals()[f"_{verb}"](options)
+        values = read(options, rest, f"{usage}\n\n  {VERBS[verb]}", operand)
+    except Help as text:
+        print(text)
+        return
+    except UsageError as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        sys.exit(2)
+    try:
+        globals()[f"_{verb}"](values)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader of our output has what it wanted
     except KeyboardInterrupt:
         sys.exit(130)
     except (OSError, ValueError, KeyError) as error:
-        if options.debug:
+        if values.debug:
             raise
         print(f"{type(error).__name__}: {_explain(error)}", file=sys.stderr)
         sys.exit(1)
@@ -77,55 +89,22 @@ def _explain(error: Exception) -> str:
     return str(error.args[0] if isinstance(error, KeyError) else error)
 
 
-def _parser(verb: str, prog: str):
-    import argparse
-
-    # A fixed width, because asking for the terminal's imports half of the standard library.
-    wide = lambda prog: argparse.HelpFormatter(prog, max_help_position=30, width=110)  # noqa: E731
-    parser = argparse.ArgumentParser(prog, description=VERBS[verb], formatter_class=wide)
-    globals()[f"_{verb}_options"](parser.add_argument)
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    return parser
+# Each verb: its options and what its operand is called, then what it does.
 
 
-def _run_options(add) -> None:
+def _run_options():
     from shoestring.relay.config import PAIR_OPTIONS, PROCESS_OPTIONS
-    from shoestring.relay.settings import EVENTS
+    from shoestring.relay.options import Option
 
-    add(
-        "--wan",
-        action="append",
-        default=[],
-        metavar="IF",
-        help="interface towards the switch; may be repeated",
-    )
-    add(
-        "--lan",
-        action="append",
-        default=[],
-        metavar="IF",
-        help="interface or bridge towards the PC, one per --wan",
-    )
-    add("--config", metavar="FILE", help="settings file; flags win over it")
-    add(
-        "--on",
-        action="append",
-        nargs=2,
-        default=[],
-        metavar=("EVENT", "CMD"),
-        help=f"run CMD on {', '.join(EVENTS)}",
-    )
-    add("-q", "--quiet", action="store_true", help="the same as --level warning")
-    for name, option in {**PAIR_OPTIONS, **PROCESS_OPTIONS}.items():
-        flag = "--" + name.replace("_", "-")
-        if option.kind is bool:
-            add(flag, action="store_true", default=None, help=option.help)
-        else:
-            add(flag, type=option.kind, choices=option.choices, help=option.help, metavar=_metavar(option))
-
-
-def _metavar(option) -> str:
-    return "|".join(option.choices) if option.choices else {str: "TEXT", int: "N", float: "S"}[option.kind]
+    return {
+        "wan": Option(str, "interface towards the switch; may be repeated", metavar="IF", many=True),
+        "lan": Option(str, "interface or bridge towards the PC, one per --wan", metavar="IF", many=True),
+        "config": Option(str, "settings file; flags win over it", metavar="FILE"),
+        "on": Option(str, "run CMD on success, failure or offline", metavar="EVENT CMD", values=2, many=True),
+        **PAIR_OPTIONS,
+        **PROCESS_OPTIONS,
+        "quiet": Option(bool, "the same as --level warning (-q)"),
+    }, None
 
 
 def _run(options) -> None:
@@ -135,7 +114,9 @@ def _run(options) -> None:
 
     if len(options.wan) != len(options.lan):
         raise SettingError(f"{len(options.wan)} --wan, {len(options.lan)} --lan; give them in pairs")
-    flags = {name: value for name, value in vars(options).items() if name in OPTIONS and value is not None}
+    flags = {
+        name: value for name, value in vars(options).items() if name in OPTIONS and value not in (None, False)
+    }
     del flags["wan"], flags["lan"]
     for event, command in options.on:
         if event not in EVENTS:
@@ -147,16 +128,15 @@ def _run(options) -> None:
     Daemon(*plan(options.config, flags, pairs)).run()
 
 
-def _socket_option(add) -> None:
+def _status_options():
+    from shoestring.relay.options import Option
     from shoestring.relay.settings import Process
 
-    add("--socket", default=Process().socket, help="status socket (%(default)s)")
-
-
-def _status_options(add) -> None:
-    _socket_option(add)
-    add("--json", action="store_true", help="as one JSON document")
-    add("--pcap", metavar="FILE", help="save the last frames, without secrets; - is stdout")
+    return {
+        "socket": Option(str, "status socket", default=Process().socket, metavar="PATH"),
+        "json": Option(bool, "as one JSON document"),
+        "pcap": Option(str, "save the last frames, without secrets; - is stdout", metavar="FILE"),
+    }, None
 
 
 def _status(options) -> None:
@@ -179,18 +159,19 @@ def _save(data: bytes, path: str) -> None:
     os.replace(beside, path)
 
 
-def _decode_options(add) -> None:
-    add("file", metavar="FILE.pcap|-", help="capture file; - is stdin")
-    add("--json", action="store_true", help="one JSON document per frame")
+def _decode_options():
+    from shoestring.relay.options import Option
+
+    return {"json": Option(bool, "one JSON document per frame")}, "FILE.pcap|-"
 
 
 def _decode(options) -> None:
     from shoestring.relay import decode, pcap
 
-    if options.file == "-":
+    if options.operand == "-":
         data = sys.stdin.buffer.read()
     else:
-        with open(options.file, "rb") as file:
+        with open(options.operand, "rb") as file:
             data = file.read()
     if options.json:
         import json
@@ -204,11 +185,15 @@ def _decode(options) -> None:
         print(line)
 
 
-def _doctor_options(add) -> None:
-    add("--wan", metavar="IF", help="interface towards the switch")
-    add("--lan", metavar="IF", help="interface or bridge towards the PC")
-    add("--seconds", type=float, default=10.0, metavar="S", help="how long to listen (%(default)g)")
-    add("--json", action="store_true", help="as one JSON document")
+def _doctor_options():
+    from shoestring.relay.options import Option
+
+    return {
+        "wan": Option(str, "interface towards the switch", metavar="IF"),
+        "lan": Option(str, "interface or bridge towards the PC", metavar="IF"),
+        "seconds": Option(float, "how long to listen", default=10.0),
+        "json": Option(bool, "as one JSON document"),
+    }, None
 
 
 def _doctor(options) -> None:
@@ -224,21 +209,23 @@ def _doctor(options) -> None:
     print(doctor.text(found))
 
 
-def _simulate_options(add) -> None:
-    from shoestring.relay.switch import DIALECTS, LAYOUTS, Rules
+def _simulate_options():
+    from shoestring.relay.options import Option
+    from shoestring.relay.switch import DIALECTS, LAYOUTS
 
-    usual = Rules()
-    add("--interface", metavar="IF", help="be a switch on this interface instead of simulating a month")
-    add("--dialect", choices=DIALECTS, default=usual.dialect, help="of the switch (%(default)s)")
-    add("--layout", choices=LAYOUTS, default=usual.layout, help="of Ruijie's Success (%(default)s)")
-    add("--days", type=float, default=30.0, metavar="N", help="to simulate (%(default)g)")
-    add("--seconds", type=float, metavar="S", help="with --interface: how long; else until Ctrl-C")
-    add("--reauth", type=float, default=0.0, metavar="S", help="seconds between re-authentications (none)")
-    add("--steps", type=int, default=1, metavar="N", help="logins that open the port (%(default)s)")
-    add("--user", default="student", help="user name (%(default)s)")
-    add("--password-file", metavar="FILE", help="file of mode 0600; the password is 'secret' without")
-    add("--seed", type=int, default=0, metavar="N", help="of everything random (%(default)s)")
-    add("--json", action="store_true", help="as one JSON document")
+    return {
+        "interface": Option(str, "be a switch on this interface instead of simulating a month", metavar="IF"),
+        "dialect": Option(str, "of the switch", DIALECTS, "ruijie"),
+        "layout": Option(str, "of Ruijie's Success", LAYOUTS, "long"),
+        "days": Option(float, "to simulate", default=30.0, metavar="N"),
+        "seconds": Option(float, "with --interface: how long; else until Ctrl-C"),
+        "reauth": Option(float, "seconds between re-authentications; 0 for none", default=0.0),
+        "steps": Option(int, "logins that open the port", default=1),
+        "user": Option(str, "user name", default="student"),
+        "password_file": Option(str, "file of mode 0600; the password is 'secret' without", metavar="FILE"),
+        "seed": Option(int, "of everything random", default=0),
+        "json": Option(bool, "as one JSON document"),
+    }, None
 
 
 def _simulate(options) -> None:

@@ -1,6 +1,7 @@
 """Where settings come from: flags first, then the file, then the defaults. One table names them all.
 
-The file is `name = value` lines, with `#` comments and one `[section]` per WAN/LAN pair; what stands above the first
+The file is `name = value` lines, with `#` comments and one `[section]` per WAN/LAN pair; what stands above
+the first
 section holds for all of them. Quotes around a value are allowed, so that a flat TOML file reads the same.
 """
 
@@ -8,10 +9,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections import namedtuple
 from collections.abc import Mapping
 
 from shoestring.relay.hooks import PASSWORD
+from shoestring.relay.options import Option, convert
 from shoestring.relay.settings import (
     EVENTS,
     KEEPALIVES,
@@ -24,12 +25,6 @@ from shoestring.relay.settings import (
 )
 
 LARGEST = 1 << 20  # bytes of a settings file
-
-
-class Option(namedtuple("Option", "kind help choices", defaults=(None,))):
-    """One setting: how its text is read (`str`, `int`, `float` or `bool`), its help, and its allowed values."""
-
-    __slots__ = ()
 
 
 PAIR_OPTIONS = {
@@ -98,12 +93,12 @@ def parse(text: str) -> tuple[dict[str, object], list[dict[str, object]]]:
 
     Raises:
         SettingError: a line cannot be understood.
+        UsageError: a value is not allowed.
     """
     common: dict[str, object] = {}
     sections: list[dict[str, object]] = []
     current = common
-    for number, line in enumerate(text.splitlines(), 1):
-        line = line.strip()
+    for number, line in enumerate(map(str.strip, text.splitlines()), 1):
         if not line or line[0] in "#;":
             continue
         if line[0] == "[" and line.partition("#")[0].rstrip()[-1] == "]":
@@ -114,7 +109,7 @@ def parse(text: str) -> tuple[dict[str, object], list[dict[str, object]]]:
         name = name.strip().replace("-", "_")
         if not equals or name not in OPTIONS:
             raise SettingError(f"line {number}: {line[:60]!r}; allowed: {', '.join(OPTIONS)}")
-        current[name] = convert(name, _unquote(value.strip()))
+        current[name] = convert(f"line {number}: {name}", OPTIONS[name], _unquote(value.strip()))
     return common, sections
 
 
@@ -122,33 +117,6 @@ def _unquote(value: str) -> str:
     if value[:1] in ("'", '"') and value.find(value[0], 1) > 0:
         return value[1 : value.find(value[0], 1)]
     return value.partition(" #")[0].rstrip()
-
-
-def convert(name: str, text: str) -> object:
-    """Returns a setting's value.
-
-    Raises:
-        SettingError: the text is not one.
-    """
-    option = OPTIONS[name]
-    if option.kind is bool:
-        words = {
-            "yes": True,
-            "true": True,
-            "on": True,
-            "1": True,
-            "no": False,
-            "false": False,
-            "off": False,
-            "0": False,
-        }
-        if text.lower() not in words:
-            raise SettingError(f"{name} = {text}; allowed: yes, no")
-        return words[text.lower()]
-    try:
-        return option.kind(text)
-    except ValueError:
-        raise SettingError(f"{name} = {text}; a number is needed") from None
 
 
 def _pair(values: Mapping[str, object]) -> Pair:

@@ -1,4 +1,4 @@
-"""The process: sockets, clock and signals around the sessions. Sleeps until a frame, a deadline or news of a link.
+"""The process: sockets, clock and signals around the sessions; it sleeps until one of them has news.
 
 No polling: an idle relay wakes up for its keep-alive and for nothing else.
 """

@@ -66,7 +66,8 @@ def _eap(eap: Eap) -> str:
         return f"{words} {ruijie.readable(data)!r}" if data else words
     if eap.type == frames.MD5 and data:
         name = ruijie.readable(data[1 + data[0] :])
-        return f"{words} {'challenge' if eap.code == frames.REQUEST else 'answer'} of {data[0]} bytes, name {name!r}"
+        kind = "challenge" if eap.code == frames.REQUEST else "answer"
+        return f"{words} {kind} of {data[0]} bytes, name {name!r}"
     return f"{words} {len(data)} bytes"
 
 

@@ -1,9 +1,11 @@
 """Which switch is this: plain 802.1X, Ruijie or H3C. Told from what it does, for the log and the status.
 
 - `ruijie`: a frame of either side bears Ruijie's mark.
-- `h3c`: the switch asks an on-line client for its identity again and again, and for nothing else (the vendor's
+- `h3c`: the switch asks an on-line client for its identity again and again, and for nothing else (the
+  vendor's
   "on-line user handshake", every 15 s unless configured; a client that misses a few is put off line).
-- `plain`: neither has been seen. What keeps the session alive never depends on the name, only on what was learned.
+- `plain`: neither has been seen. What keeps the session alive never depends on the name, only on what was
+  learned.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ from collections import namedtuple
 from shoestring.relay import decode, frames, link
 
 OTHERS = (
-    "wpa_supplicant", "hostapd", "mentohust", "minieap", "rjsupplicant", "xsupplicant", "eap_proxy", "goeap_proxy",
+    "wpa_supplicant", "hostapd", "mentohust", "minieap", "rjsupplicant", "xsupplicant", "eap_proxy",
+    "goeap_proxy",
 )  # fmt: skip
 MOST = 64  # speakers that are told apart on one port
 

@@ -116,7 +116,8 @@ def _check(frame: Frame) -> None:
         raise FrameError(f"tags {frame.tags.hex()}; a tag is 8100, 88a8 or 9100 and two more bytes")
     if not (0 <= frame.version <= 255 and 0 <= frame.type <= 255 and 0 <= frame.length <= 65535):
         raise FrameError(
-            f"version {frame.version}, type {frame.type}, length {frame.length}; allowed: 0..255, 0..255, 0..65535"
+            f"version {frame.version}, type {frame.type}, length {frame.length}; "
+            "allowed: 0..255, 0..255, 0..65535"
         )
 
 
@@ -146,6 +147,7 @@ def build(
     src: bytes,
     type: int,
     body: bytes = b"",
+    *,
     tags: bytes = b"",
     version: int = 1,
     beyond: bytes = b"",

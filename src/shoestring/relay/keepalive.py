@@ -1,6 +1,7 @@
 """What the relay can say in the PC's place: the Ruijie echo, the identity, an EAP-MD5 answer. Pure values.
 
-- One writer at a time: while the PC echoes, its echoes pass and are learned; once the relay has written, only it does.
+- One writer at a time: while the PC echoes, its echoes pass and are learned; once the relay has written, only
+  it does.
 - A cached identity is repeated with the new id, as switches with an on-line handshake expect.
 - An MD5 answer is computed from a password for this very challenge. An old hash is never sent again.
 
@@ -170,6 +171,30 @@ class Memory:
             (type, hashed if type == ruijie.PASSWORD_HASH else data) for type, data, _ in parsed.properties
         ]
         return ruijie.build_trailer(parsed.header, properties)
+
+    def frame(self, answer: Eap, request: Frame, mac: bytes) -> bytes:
+        """Returns the whole frame of an answer, as like the PC's own as can be.
+
+        Args:
+            answer: from `answer`.
+            request: the frame that it answers.
+            mac: our address.
+        """
+        cached = self.response
+        if answer.type == frames.IDENTITY and cached is not None:
+            dst = cached.dst if frames.is_group(cached.dst) else request.src
+            body = frames.encode_eap(answer)
+            return frames.encode(cached._replace(dst=dst, src=mac, tags=request.tags, body=body))
+        body = frames.encode_eap(answer._replace(trailer=b""))
+        return frames.build(
+            request.src,
+            mac,
+            frames.EAP,
+            body,
+            tags=request.tags,
+            version=request.version,
+            beyond=answer.trailer,
+        )
 
 
 def md5_value(id: int, password: bytes, challenge: bytes) -> bytes:

@@ -1,6 +1,7 @@
 """Packet sockets on Ethernet interfaces, and the kernel's news about links.
 
-- A bridge is opened port by port and with ETH_P_ALL: the bridge itself swallows the PAE group, and a socket for one
+- A bridge is opened port by port and with ETH_P_ALL: the bridge itself swallows the PAE group, and a socket
+  for one
   EtherType never sees what the bridge forwards. A kernel filter keeps everything but EAPOL from waking us.
 - VLAN tags, which the kernel strips into auxiliary data, are put back where they were.
 - A socket is bound again when its interface returns, which takes no privilege; only making one does.
@@ -30,7 +31,7 @@ GET_ADDRESS, GET_MASK = 0x8915, 0x891B  # ioctls
 SYSFS = "/sys/class/net"
 AUXILIARY = struct.Struct("=I12xHH")  # status, VLAN tag and its EtherType of struct tpacket_auxdata
 
-# (code, jump if true, jump if false, operand): EAPOL behind up to two tags, and nothing that we sent ourselves.
+# (code, jump if true, jump if false, operand): EAPOL behind up to two tags, not sent by ourselves.
 FILTER = (
     (0x20, 0, 0, 0xFFFFF004),  # packet type
     (0x15, 9, 0, 4),  # outgoing: drop
@@ -162,7 +163,7 @@ def interfaces() -> Iterator[str]:
 
 
 def addresses_of(name: str) -> ruijie.Header:
-    """Returns the interface's IPv4 address and mask, its gateway and the first DNS server; zeros where unknown."""
+    """Returns the interface's IPv4 address, mask and gateway, and the DNS server; zeros where unknown."""
     address, mask = (_ask(name, request) for request in (GET_ADDRESS, GET_MASK))
     return ruijie.Header(0, address, mask, _gateway(name), _dns())
 

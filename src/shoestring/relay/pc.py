@@ -1,4 +1,4 @@
-"""A simulated PC with the vendor's client: logs in, answers, echoes, says goodbye. The counterpart of `switch`."""
+"""A simulated PC with the vendor's client: logs in, answers, echoes, says goodbye."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ class Pc:
         self,
         dialect: str = "ruijie",
         mac: bytes = bytes.fromhex("021122334455"),
+        *,
         user: bytes = b"student",
         password: bytes = b"secret",
         interval: float = 20.0,

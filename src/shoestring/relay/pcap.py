@@ -89,7 +89,7 @@ def read(data: bytes) -> Iterator[tuple[float, bytes]]:
 
 
 def redact(raw: bytes) -> bytes:
-    """Returns the frame with password hashes, challenge answers and clear-text secrets as zeros; lengths stay."""
+    """Returns the frame with hashes, challenge answers and clear-text secrets as zeros; lengths stay."""
     frame = frames.decode(raw)
     if isinstance(frame, Junk):
         return raw

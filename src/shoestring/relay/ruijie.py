@@ -1,8 +1,10 @@
 """Ruijie's private data: the byte code, the echo, the Success trailer and the client's trailer.
 
-- Tolerant where switches differ: the Success trailer is scanned from magic to magic, its lengths are not believed.
+- Tolerant where switches differ: the Success trailer is scanned from magic to magic, its lengths are not
+  believed.
 - The vendor's own hash (property 4D) is neither computed nor stored here: the official client does that.
-- Server messages are GBK; where Python has no CJK codecs, as on a bare OpenWrt, the text says which package to add.
+- Server messages are GBK; where Python has no CJK codecs, as on a bare OpenWrt, the text says which package
+  to add.
 
 Source: field observations of clients and switches; golden bytes in tests/relay/test_ruijie.py.
 """
@@ -21,15 +23,15 @@ HEADER = 23  # bytes of the client's coded header
 PROGRAM = struct.pack(">32s4sB", b"8021x.exe", bytes.fromhex("011f0102"), 0)
 PASSWORD_HASH, VENDOR_HASH = 0x2F, 0x4D
 PROPERTIES = {
-    0x17: "v2 checksum", 0x18: "DHCP", 0x2D: "MAC", 0x2F: "password hash", 0x35: "flag 35", 0x36: "link-local IPv6",
-    0x38: "temporary IPv6", 0x39: "service", 0x3C: "accounting", 0x4D: "vendor hash", 0x4E: "global IPv6",
-    0x54: "disk serial", 0x55: "empty 55", 0x62: "flag 62", 0x6F: "client version", 0x70: "OS bits",
-    0x76: "secondary DNS", 0x79: "school 79",
+    0x17: "v2 checksum", 0x18: "DHCP", 0x2D: "MAC", 0x2F: "password hash", 0x35: "flag 35",
+    0x36: "link-local IPv6", 0x38: "temporary IPv6", 0x39: "service", 0x3C: "accounting",
+    0x4D: "vendor hash", 0x4E: "global IPv6", 0x54: "disk serial", 0x55: "empty 55", 0x62: "flag 62",
+    0x6F: "client version", 0x70: "OS bits", 0x76: "secondary DNS", 0x79: "school 79",
 }  # fmt: skip
 
 
 def code(data: bytes) -> bytes:
-    """Returns Ruijie's encoding of the bytes, which is also its decoding: every byte's bits reversed, then inverted.
+    """Returns the bytes with their bits reversed and inverted: Ruijie's encoding, and its decoding.
 
     >>> code(MAGIC).hex()
     'ffff3777'
@@ -148,7 +150,7 @@ def rewrite(trailer: bytes, mac: bytes | None, header: Header | None) -> bytes:
 
 
 def scan(trailer: bytes) -> list[tuple[int, int, bytes]]:
-    """Returns (type, claimed length, data) of each record in a switch's trailer; data runs to the next magic."""
+    """Returns (type, claimed length, data) of each record of a switch; data runs to the next magic."""
     parts = trailer.split(MAGIC)[1:65]  # more records than any switch sends
     return [(part[0], part[1], part[2:]) for part in parts if len(part) >= 2]
 
@@ -194,7 +196,9 @@ def printable(text: str) -> str:
 def md5(data: bytes) -> bytes:
     """Returns the 16 bytes of MD5, which EAP-MD5 is made of."""
     try:
-        from _md5 import md5 as digest  # CPython's own: hashlib would load 4 MB of OpenSSL
+        # CPython's own: hashlib would load 4 MB of OpenSSL.
+        # pyrefly: ignore[missing-import]
+        from _md5 import md5 as digest
     except ImportError:
         from hashlib import md5 as digest
     return digest(data).digest()

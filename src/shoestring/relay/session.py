@@ -1,8 +1,11 @@
 """One WAN/LAN pair as a pure state machine: frames, clock and link in; frames, log lines and hooks out.
 
-- WAITING -> RELAYING -> ONLINE, and BACKOFF between logins of our own; the LAN side stays open in all of them.
-- A request goes to the PC first while the PC is there; where it does not answer in time, the relay does if it can.
-- One client and one switch are locked; frames of others are counted and dropped. A silent one may be replaced.
+- WAITING -> RELAYING -> ONLINE, and BACKOFF between logins of our own; the LAN side stays open in all of
+  them.
+- A request goes to the PC first while the PC is there; where it does not answer in time, the relay does if it
+  can.
+- One client and one switch are locked; frames of others are counted and dropped. A silent one may be
+  replaced.
 - No clock, no sockets, no randomness: the same input gives the same output, so a month runs in seconds.
 
 Source: IEEE 802.1X-2010 clause 8 (what both ends expect); behaviour in the field as told in docs/relay.md.
@@ -83,7 +86,7 @@ class Session:
         return strategy(self._allowed, key, self.memory.user is not None, self.memory.password is not None)
 
     def feed(self, side: str, raw: bytes, now: float) -> tuple[list, float | None]:
-        """Takes a received frame; returns what to do and the next deadline. Never raises, whatever the bytes."""
+        """Takes a received frame; returns what to do and the next deadline. No bytes make it raise."""
         self.now = now
         frame = frames.decode(raw)
         if isinstance(frame, Junk):
@@ -104,7 +107,8 @@ class Session:
             return [], self.deadline
         self.now = now
         due = {"client": self._client_silent, "answer": self._answer_pending, "echo": self._write_echo,
-               "login": self._login, "link": self._link_lost, "start": self._own_start, "doubt": self._doubt}  # fmt: skip
+               "login": self._login, "link": self._link_lost, "start": self._own_start,
+               "doubt": self._doubt}  # fmt: skip
         for name in [name for name, when in self._timers.items() if when <= now]:
             if self._timers.pop(name, None) is not None:  # an earlier one may have cleared it
                 due[name]()
@@ -305,18 +309,7 @@ class Session:
             return
         self.counters["answered"] += 1
         self._say("debug", f"answered a request of EAP type {eap.type} for the PC")
-        self._send(WAN, self._wan_frame(answer.eap, frame))
-
-    def _wan_frame(self, eap: Eap, request: Frame) -> bytes:
-        cached = self.memory.response
-        if eap.type == frames.IDENTITY and cached is not None:
-            dst = cached.dst if frames.is_group(cached.dst) else request.src
-            body = frames.encode_eap(eap)
-            return frames.encode(cached._replace(dst=dst, src=self.wan_mac, tags=request.tags, body=body))
-        return frames.build(
-            request.src, self.wan_mac, frames.EAP, frames.encode_eap(eap._replace(trailer=b"")), request.tags,
-            request.version, eap.trailer,
-        )  # fmt: skip
+        self._send(WAN, self.memory.frame(answer.eap, frame, self.wan_mac))
 
     def _success(self, eap: Eap) -> None:
         login = self.state is State.RELAYING
@@ -400,7 +393,7 @@ class Session:
             self._send(WAN, frames.build(PAE_GROUP, self.wan_mac, START, tags=self._server_tags))
 
     def _own_start(self) -> None:
-        """After the link came back: ask the switch to begin again, until it does or our own logins take over."""
+        """After the link came back: ask the switch to begin again, until it does or a login takes over."""
         if self._starts == len(STARTS):
             present = self.present
             self._lose("the switch does not answer since the link came back")
@@ -496,8 +489,9 @@ class Session:
 
     def _hook(self, event: str, reason: str = "") -> None:
         values = {
-            "EVENT": event, "STATE": self.state.value, "STEP": str(self.step), "STEPS": str(self.settings.successes),
+            "EVENT": event, "STATE": self.state.value, "REASON": reason, "MESSAGE": self.last_message,
+            "STEP": str(self.step), "STEPS": str(self.settings.successes),
             "CLIENT": frames.mac_text(self.client or b""), "SWITCH": frames.mac_text(self.server or b""),
-            "KEEPALIVE": self.strategy, "DIALECT": self.dialect.name, "MESSAGE": self.last_message, "REASON": reason,
+            "KEEPALIVE": self.strategy, "DIALECT": self.dialect.name,
         }  # fmt: skip
         self._out.append(Hook(event, values))

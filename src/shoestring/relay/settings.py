@@ -1,6 +1,7 @@
 """What a session and the process around it can be told; every value is checked when it is made.
 
-Named tuples rather than dataclasses: importing `dataclasses` costs 3 MB, a quarter of what the relay may take.
+Named tuples rather than dataclasses: importing `dataclasses` costs 3 MB, a quarter of what the relay may
+take.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class SettingError(ValueError):
 class Settings(
     namedtuple(
         "Settings",
-        "keepalive echo_interval successes logoff rewrite_source payload client_timeout identity password relogin",
+        "keepalive echo_interval successes logoff rewrite_source payload client_timeout "
+        "identity password relogin",
         defaults=("auto", None, 1, "drop", True, "off", 30.0, None, None, True),
     )
 ):

@@ -1,6 +1,7 @@
 """A PC, the relay's session and a switch on a simulated clock: a month in seconds, without root or network.
 
-- `World` carries frames between them with delay, loss, duplication and reordering, and jumps from event to event.
+- `World` carries frames between them with delay, loss, duplication and reordering, and jumps from event to
+  event.
 - `soak` is the month: the PC logs in, leaves, and the session has to last.
 """
 

@@ -10,6 +10,7 @@ import os
 import select
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 
 MOST = 4  # visitors at a time
 QUESTION = 32  # bytes
@@ -91,10 +92,8 @@ class Desk:
         for number in list(self._visitors):
             self._dismiss(number)
         self.socket.close()
-        try:
+        with suppress(OSError):
             os.unlink(self._path)
-        except OSError:
-            pass
 
 
 def _clear(path: str) -> None:
@@ -102,10 +101,8 @@ def _clear(path: str) -> None:
     try:
         ask(path, "status", 1.0)
     except StatusError:
-        try:
+        with suppress(FileNotFoundError):
             os.unlink(path)
-        except FileNotFoundError:
-            pass
         return
     raise StatusError(errno.EADDRINUSE, "another relay is running; stop it or give another --socket", path)
 
@@ -140,7 +137,7 @@ def text(status: dict) -> str:
         if pair["echo"] is not None:
             echo = pair["echo"]
             lines.append(
-                f"  {'echo':14} number {echo['number']:#x} every {echo['interval']:.0f} s, by {echo['writer']}"
+                f"  {'echo':14} number {echo['number']:#x} every {echo['interval']:.0f} s by {echo['writer']}"
             )
         counted = ", ".join(
             f"{name.replace('_', ' ')} {count}" for name, count in pair["counters"].items() if count

@@ -1,8 +1,10 @@
-"""A simulated switch: plain 802.1X, Ruijie or H3C, as strict as the real ones and stricter where it costs nothing.
+"""A simulated switch: plain 802.1X, Ruijie or H3C, as strict as the real ones or stricter.
 
 - Pure like the session: `feed(frame, now) -> frames, next deadline`; randomness comes from the caller's seed.
-- Ruijie: both groups, trailer CRC and MAC property, MD5 and password hash, three layouts of the Success, GBK Failure;
-  every echo must bear key + number, the number one more than the last, and come before the alive time is over.
+- Ruijie: both groups, trailer CRC and MAC property, MD5 and password hash, three layouts of the Success, GBK
+  Failure;
+  every echo must bear key + number, the number one more than the last, and come before the alive time is
+  over.
 - H3C: an on-line handshake by Request/Identity; misses put the client off line.
 - All: periodic re-authentication, double authentication, Logoff, retransmission, a first silence, link loss.
 """
@@ -46,7 +48,8 @@ class Rules(
 
     Args:
         dialect: `plain`, `ruijie` or `h3c`.
-        layout: of a Ruijie Success: `long` (accounting record of 105 bytes), `swapped` (its length and type swapped)
+        layout: of a Ruijie Success: `long` (accounting record of 105 bytes), `swapped` (its length and type
+            swapped)
             or `bare` (four bytes and nothing more).
         alive: seconds without an echo after which a Ruijie client is put off line.
         handshake: seconds between H3C's requests to an on-line client; three misses put it off line.
@@ -190,7 +193,7 @@ class Switch:
         parsed = ruijie.parse_trailer(eap.trailer) if self.rules.dialect == "ruijie" else None
         if parsed is not None:
             hashed = ruijie.password_hash(self.rules.user, self._challenge, self.rules.password)
-            if dict((type, data) for type, data, _ in parsed.properties).get(ruijie.PASSWORD_HASH) != hashed:
+            if {type: data for type, data, _ in parsed.properties}.get(ruijie.PASSWORD_HASH) != hashed:
                 self._refuse("wrong password hash", REFUSED)
                 return
         self._admit()
@@ -285,7 +288,7 @@ class Switch:
 
     def _send(self, type: int, body: bytes) -> None:
         dst = PAE_GROUP if self.rules.group else self._client
-        self._out.append(frames.build(dst, self.mac, type, body, self._tags))
+        self._out.append(frames.build(dst, self.mac, type, body, tags=self._tags))
 
     def _trailer_is_right(self, frame: Frame, trailer: bytes) -> bool:
         """Ruijie refuses a client whose header has a wrong CRC or that lies about its address."""
