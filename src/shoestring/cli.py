@@ -11,9 +11,13 @@ from shoestring import __version__
 
 # verb: (module:click command, one line for --help)
 VERBS = {
-    "relay": (
-        "shoestring.relay.command:relay",
-        "802.1X login through a router that then keeps the session alive",
+    "relay": ("shoestring.relay.command:relay", "802.1X login through a router that keeps the session alive"),
+    "count": ("shoestring.count.command:verb", "exact word frequencies of a huge corpus"),
+    "tour": ("shoestring.tour.command:tour", "the whole story on real text, offline, in minutes"),
+    "tokenizer": ("shoestring.transformer.commands:tokenizer", "train a tokenizer on your text"),
+    "pretrain": (
+        "shoestring.transformer.commands:pretrain",
+        "pre-train an encoder or a decoder on your text",
     ),
     "env": ("shoestring.env:env", "versions, devices, cores and memory, for a bug report"),
 }

@@ -120,6 +120,34 @@ def command(name: str | None = None, **settings: Any) -> Callable[[Callable], cl
     return decorate
 
 
+class Group(click.Group):
+    """A verb with a command of its own and subcommands: `shoestring count FILES`, `shoestring count plot FILE`.
+
+    Whatever does not start with a subcommand's name goes to the verb's own command; a file of such a name is ./name.
+
+    Args:
+        own: what the verb does without a subcommand.
+        subcommands: the others.
+    """
+
+    def __init__(self, own: click.Command, *subcommands: click.Command) -> None:
+        super().__init__(own.name, {str(each.name): each for each in subcommands})
+        width = max(len(str(each.name)) for each in subcommands)
+        lines = [f"  {each.name:{width}}  {each.get_short_help_str(90)}" for each in subcommands]
+        own.epilog = "\b\nSubcommands (each has --help; a file of that name is ./name):\n" + "\n".join(lines)
+        self.own = own
+
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> click.Context:
+        """Parses for a subcommand if one is named, else for the verb's own command."""
+        if args and args[0] in self.commands:
+            return super().make_context(info_name, args, *rest, **extra)
+        return self.own.make_context(info_name, args or ["--help"], *rest, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs what was parsed."""
+        return self.own.invoke(ctx) if ctx.command is self.own else super().invoke(ctx)
+
+
 @contextmanager
 def reported(debug: bool = False) -> Iterator[None]:
     """Turns our errors, the system's and Ctrl-C into one line and an exit code; not under `debug`."""
@@ -137,10 +165,10 @@ def reported(debug: bool = False) -> Iterator[None]:
             raise
         where = f"{error.filename}: " if error.filename else ""
         _leave(f"OutputError: {where}{error.strerror or error}", 1)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         if debug:
             raise
-        _leave("Interrupted: nothing half-written was left behind", 130)
+        _leave(str(stop) or "Interrupted: nothing half-written was left behind", 130)
 
 
 def _leave(line: str, code: int) -> None:

@@ -1,1 +1,47 @@
-"""Transformers whose key size is free."""
+"""Transformers whose key size is free, as Hugging Face models, with their tokenizer and pre-training.
+
+Importing any of the names below loads torch and registers the family with transformers' Auto classes:
+
+    from shoestring.transformer import ShoestringForMaskedLM
+    model = AutoModelForMaskedLM.from_pretrained(folder)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from shoestring.transformer.configuration import PRESETS, ShoestringConfig, preset
+    from shoestring.transformer.modeling import ShoestringForCausalLM, ShoestringForMaskedLM, ShoestringModel
+    from shoestring.transformer.pretrain import pretrain
+    from shoestring.transformer.tokenizer import train_tokenizer
+
+_HOME = {
+    "PRESETS": "configuration",
+    "ShoestringConfig": "modeling",
+    "preset": "configuration",
+    "ShoestringForCausalLM": "modeling",
+    "ShoestringForMaskedLM": "modeling",
+    "ShoestringModel": "modeling",
+    "pretrain": "pretrain",
+    "train_tokenizer": "tokenizer",
+}
+
+__all__ = [
+    "PRESETS",
+    "ShoestringConfig",
+    "ShoestringForCausalLM",
+    "ShoestringForMaskedLM",
+    "ShoestringModel",
+    "preset",
+    "pretrain",
+    "train_tokenizer",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Imports a public name when it is first used: the command line stays fast."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

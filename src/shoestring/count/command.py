@@ -1,0 +1,188 @@
+"""`shoestring count`: options into a `Job`, a `Job` into a file or a table on the screen."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from shoestring import ui
+from shoestring._errors import OptionError
+from shoestring.count import output
+from shoestring.count.columns import Columns
+from shoestring.count.job import ENGINES, TOKENIZERS, Job
+from shoestring.files import Reading
+from shoestring.files.options import reading_options
+
+SHOWN = 20  # rows on the screen without -o
+
+
+def size(text: str) -> int:
+    """Reads a number of bytes such as 512MB, 2GB or 1048576.
+
+    >>> size("512MB"), size("2G"), size("100")
+    (536870912, 2147483648, 100)
+    """
+    match = re.fullmatch(r"(?i)\s*(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\s*", text)
+    if match is None:
+        raise OptionError(f"{text!r} is no amount of memory; write 512MB or 2GB")
+    return int(float(match[1]) * 1024 ** " kmgt".index(match[2].lower() or " "))
+
+
+def span(text: str) -> tuple[int, int]:
+    """Reads a length or a range of lengths.
+
+    >>> span("2"), span("1-4")
+    ((2, 2), (1, 4))
+    """
+    match = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
+    if match is None:
+        raise OptionError(f"--ngrams {text!r}: write 2 or 1-4")
+    return int(match[1]), int(match[2] or match[1])
+
+
+def share(text: str) -> tuple[int, int]:
+    """Reads i/n.
+
+    >>> share("3/16")
+    (3, 16)
+    """
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if match is None:
+        raise OptionError(f"--shard {text!r}: write the shard and how many there are, such as 3/16")
+    return int(match[1]), int(match[2])
+
+
+def any_length(reading: Reading) -> Reading:
+    """Lets documents have any length: counting cuts nothing short and refuses no line for its size."""
+    return replace(reading, max_document_bytes=None)
+
+
+@ui.command("count")
+@click.argument("corpus", nargs=-1, required=True)
+@click.option(
+    "-o",
+    "--output",
+    "target",
+    help="Where to write: .tsv, .csv or .parquet; without it the top 20 are shown.",
+)
+@click.option(
+    "--tokenizer",
+    default="jieba",
+    show_default=True,
+    metavar="NAME",
+    help=f"{', '.join(TOKENIZERS)}, or package.module:function.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    default="auto",
+    show_default=True,
+    help="How jieba is run; all give the same tokens.",
+)
+@click.option(
+    "--hmm/--no-hmm", default=True, show_default=True, help="Look for words that are not in the dictionary."
+)
+@click.option("--user-dict", metavar="FILE", help="jieba user dictionary: word [frequency] [tag] per line.")
+@click.option("--stopwords", metavar="FILE", help="Words to leave out, one per line.")
+@click.option("--ngrams", metavar="N|M-N", help="Count runs of tokens; for char and ngram 1 to 4 characters.")
+@click.option("--workers", default=0, help="Threads or processes.  [default: every core]")
+@click.option(
+    "--memory", default="2GB", show_default=True, help="What the tables may take before they go to disk."
+)
+@click.option("--min-count", default=1, help="Leave out rarer words.")
+@click.option("--top", default=0, help="Keep only the first so many.")
+@click.option("--df", is_flag=True, help="Also count in how many documents a word occurs.")
+@click.option("--resume", is_flag=True, help="Go on with what a killed run of the same command has left.")
+@click.option("--shard", metavar="I/N", help="Count only every N-th part; join with: shoestring count merge.")
+@reading_options(errors="strict")
+def count(ui: ui.UI, corpus: tuple[str, ...], target: str | None, tokenizer: str, engine: str, hmm: bool,
+          user_dict: str | None, stopwords: str | None, ngrams: str | None, workers: int, memory: str,
+          min_count: int, top: int, df: bool, resume: bool, shard: str | None, **how) -> None:  # fmt: skip
+    """Counts the words of a corpus exactly, in parallel: files, folders, archives, tables, or - for stdin.
+
+    Tokens equal jieba 0.42.1's, one for one; the output is sorted by count, then code point, and its bytes are the
+    same every time.
+    """
+    lengths = span(ngrams) if ngrams else ((1, 4) if tokenizer == "ngram" else (1, 1))
+    job = Job(tokenizer, engine, hmm, user_dict, stopwords, lengths, workers, size(memory), min_count, top, df,
+              share(shard) if shard else (1, 1), reading=reading(**how))  # fmt: skip
+    if target:
+        output.checked_format(target)
+    elif resume or shard:
+        raise OptionError("--resume and --shard need -o: they are about a file that is being made")
+    run(ui, job, corpus, target, resume)
+
+
+def run(ui: ui.UI, job: Job, corpus: tuple[str, ...], target: str | None, resume: bool) -> None:
+    """Counts, writes and reports."""
+    started = time.perf_counter()
+    folder = Path(target).absolute().with_name(f".{Path(target).name}.runs") if target else None
+    counting = new_count(job, corpus, folder, resume)
+    try:
+        with ui.bar("counting", counting.bytes, "B") as bar:
+            counting.progress = bar.update
+            if counting.remark:
+                ui.say(counting.remark)
+            counting.run()
+        if counting.resumed:
+            ui.say(f"resumed: {counting.resumed:,} of {len(counting.batches):,} batches were counted before")
+        if target:
+            output.write(target, counting.pieces(), job.df)
+        else:
+            show(ui, counting.pieces(), job)
+    except BaseException:
+        counting.close(keep=True)
+        raise
+    counting.close()
+    for line in counting.report.lines():
+        ui.say(line)
+    seconds = time.perf_counter() - started
+    summary = {
+        "output": target, "documents": counting.report.documents, "tokens": counting.tokens,
+        "distinct": counting.distinct, "bytes": counting.report.bytes, "skipped": counting.report.skipped,
+        "engine": counting.engine, "seconds": round(seconds, 3),
+    }  # fmt: skip
+    speed = counting.report.bytes / max(seconds, 1e-9) / 1e6
+    text = (
+        f"{counting.report.documents:,} documents, {counting.tokens:,} tokens, {counting.distinct:,} distinct, "
+        f"{counting.report.bytes:,} bytes, {counting.report.skipped:,} skipped; {seconds:.2f} s, {speed:.1f} MB/s"
+    )
+    if target:
+        ui.result(summary, f"{target}: {text}")
+    elif not ui.as_json:
+        ui.say(text)
+
+
+def new_count(job: Job, corpus: tuple[str, ...], folder: Path | None, resume: bool):
+    """Returns what counts a job."""
+    from shoestring.count.pipeline import Count
+
+    return Count(job, corpus, folder, resume)
+
+
+def show(ui: ui.UI, pieces: Iterator[Columns], job: Job) -> None:
+    """Prints the first rows; reads all, so that the totals are known."""
+    limit, rows = job.top or SHOWN, []
+    for piece in pieces:
+        rows += list(piece.slice(0, min(len(piece), limit - len(rows))).rows()) if len(rows) < limit else []
+    width = 3 if job.df else 2
+    names = ("word", "count", "documents")[:width]
+    table = [(repr(word)[1:-1], *numbers)[:width] for word, *numbers in rows]
+    ui.result({"top": [dict(zip(names, row, strict=True)) for row in table]}) if ui.as_json else ui.table(
+        names, table
+    )
+
+
+def _verb() -> ui.Group:
+    from shoestring.count.explore import compare, plot, words
+    from shoestring.count.merging import merge
+
+    return ui.Group(count, compare, merge, plot, words)
+
+
+verb = _verb()

@@ -1,0 +1,522 @@
+/* Counters: an array by trie node, an array by code point, and one hash table for every other string.
+ *
+ * - Keys of up to 16 bytes lie in the entry itself, padded with zeros; longer ones, and those that end in NUL, lie
+ *   in an arena and the entry has their hash and place.
+ * - counts_fold moves the words counted by node into the hash table, so that each string has one entry; single
+ *   characters stay in their array, for no string of the table is a single character of the cut.
+ */
+#include "kernel.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(_MSC_VER)
+#include <intrin.h>
+#endif
+
+enum { FIRST_ENTRIES = 1 << 15, ARENA_HEAD = 4 };
+#define LONG_KEY ((uint64_t)0xFF << 56) /* no byte of UTF-8 is FF */
+
+static uint64_t load8(const uint8_t *bytes) {
+    uint64_t word;
+    memcpy(&word, bytes, 8);
+    return word;
+}
+
+static uint64_t load4(const uint8_t *bytes) {
+    uint32_t word;
+    memcpy(&word, bytes, 4);
+    return word;
+}
+
+uint64_t key_word(const uint8_t *bytes, size_t length) {
+    if (length >= 8)
+        return load8(bytes);
+    if (length >= 4)
+        return load4(bytes) | load4(bytes + length - 4) >> 8 * (8 - length) << 32;
+    uint64_t word = 0;
+    for (size_t at = 0; at < length; at++)
+        word |= (uint64_t)bytes[at] << 8 * at;
+    return word;
+}
+
+static uint64_t mix(uint64_t a, uint64_t b) {
+    a ^= 0x9E3779B97F4A7C15u;
+    b ^= 0xE7037ED1A0B428DBu;
+#if defined(_MSC_VER)
+    uint64_t high, low = _umul128(a, b, &high);
+    return low ^ high;
+#else
+    __extension__ typedef unsigned __int128 Wide;
+    Wide product = (Wide)a * b;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+#endif
+}
+
+static uint64_t hash_long(const uint8_t *key, size_t length) {
+    uint64_t hash = length;
+    for (; length > 8; key += 8, length -= 8)
+        hash = mix(hash, load8(key));
+    return mix(hash, key_word(key, length));
+}
+
+static int is_long(const Entry *entry) { return (entry->tail & LONG_KEY) == LONG_KEY; }
+
+static uint64_t home(const Entry *entry) { return mix(entry->head, is_long(entry) ? 0 : entry->tail); }
+
+/* The key's bytes and length; `entry` must stay where it is while they are used. */
+static size_t key_of(const Counts *counts, const Entry *entry, const uint8_t **key) {
+    if (is_long(entry)) {
+        const uint8_t *place = counts->arena + (entry->tail & ~LONG_KEY);
+        *key = place + ARENA_HEAD;
+        return (size_t)load4(place);
+    }
+    *key = (const uint8_t *)entry;
+    size_t length = 16;
+    while ((*key)[length - 1] == 0)
+        length--;
+    return length;
+}
+
+int counts_start(Counts *counts, const Table *table, int with_documents) {
+    memset(counts, 0, sizeof *counts);
+    uint32_t nodes = table ? table->header->nodes : 1;
+    counts->table = table;
+    counts->with_documents = with_documents;
+    counts->mask = FIRST_ENTRIES - 1;
+    counts->by_node = calloc(nodes, sizeof *counts->by_node);
+    counts->by_code = calloc(CODE_POINTS, sizeof *counts->by_code);
+    counts->entries = calloc(FIRST_ENTRIES, sizeof *counts->entries);
+    int done = counts->by_node && counts->by_code && counts->entries;
+    if (done && with_documents) {
+        counts->node_seen = calloc(nodes, sizeof *counts->node_seen);
+        counts->code_seen = calloc(CODE_POINTS, sizeof *counts->code_seen);
+        counts->entry_seen = calloc(FIRST_ENTRIES, sizeof *counts->entry_seen);
+        done = counts->node_seen && counts->code_seen && counts->entry_seen;
+    }
+    return done ? OK : NO_MEMORY;
+}
+
+void counts_free(Counts *counts) {
+    void *all[] = {counts->by_node, counts->by_code,   counts->entries,   counts->arena,
+                   counts->node_seen, counts->code_seen, counts->entry_seen};
+    for (size_t each = 0; each < sizeof all / sizeof *all; each++)
+        free(all[each]);
+    memset(counts, 0, sizeof *counts);
+}
+
+uint64_t counts_bytes(const Counts *counts) {
+    uint64_t entry = sizeof(Entry) + (counts->with_documents ? sizeof(Seen) : 0);
+    return (counts->mask + 1) * entry + counts->arena_room;
+}
+
+static int grow(Counts *counts) {
+    uint64_t size = (counts->mask + 1) * 2;
+    Entry *entries = calloc(size, sizeof *entries);
+    Seen *seen = counts->with_documents ? calloc(size, sizeof *seen) : NULL;
+    if (!entries || (counts->with_documents && !seen)) {
+        free(entries);
+        free(seen);
+        return NO_MEMORY;
+    }
+    for (uint64_t old = 0; old <= counts->mask; old++) {
+        if (!counts->entries[old].count)
+            continue;
+        uint64_t at = home(&counts->entries[old]) & (size - 1);
+        while (entries[at].count)
+            at = (at + 1) & (size - 1);
+        entries[at] = counts->entries[old];
+        if (seen)
+            seen[at] = counts->entry_seen[old];
+    }
+    free(counts->entries);
+    free(counts->entry_seen);
+    counts->entries = entries;
+    counts->entry_seen = seen;
+    counts->mask = size - 1;
+    return OK;
+}
+
+/* Makes room for `more` new keys at a load of two thirds; a failure is remembered. */
+void counts_reserve(Counts *counts, uint64_t more) {
+    while (!counts->failed && (counts->used + more) * 3 > counts->mask * 2)
+        if (grow(counts) != OK)
+            counts->failed = 1;
+}
+
+static uint64_t keep_long(Counts *counts, const uint8_t *key, size_t length) {
+    uint64_t needed = counts->arena_used + ARENA_HEAD + length;
+    if (needed > counts->arena_room) {
+        uint64_t room = needed * 2 + 4096;
+        uint8_t *arena = realloc(counts->arena, room);
+        if (!arena) {
+            counts->failed = 1;
+            return 0;
+        }
+        counts->arena = arena;
+        counts->arena_room = room;
+    }
+    uint64_t place = counts->arena_used;
+    uint32_t head = (uint32_t)length;
+    memcpy(counts->arena + place, &head, ARENA_HEAD);
+    memcpy(counts->arena + place + ARENA_HEAD, key, length);
+    counts->arena_used = needed;
+    return place;
+}
+
+static int same_long(const Counts *counts, const Entry *entry, uint64_t hash, const uint8_t *key, size_t length) {
+    const uint8_t *kept;
+    return is_long(entry) && entry->head == hash && key_of(counts, entry, &kept) == length &&
+           !memcmp(kept, key, length);
+}
+
+/* Finds the key's entry or makes it with count 0; NULL without memory. */
+static Entry *entry_of(Counts *counts, const uint8_t *key, size_t length) {
+    counts_reserve(counts, 1);
+    if (counts->failed)
+        return NULL;
+    if (length <= 16 && key[length - 1]) {
+        uint64_t head = key_word(key, length < 8 ? length : 8), tail = length > 8 ? key_word(key + 8, length - 8) : 0;
+        for (uint64_t at = mix(head, tail) & counts->mask;; at = (at + 1) & counts->mask) {
+            Entry *entry = &counts->entries[at];
+            if (entry->count && (entry->head != head || entry->tail != tail))
+                continue;
+            if (!entry->count) {
+                *entry = (Entry){head, tail, 0};
+                counts->used++;
+            }
+            return entry;
+        }
+    }
+    uint64_t hash = hash_long(key, length);
+    for (uint64_t at = mix(hash, 0) & counts->mask;; at = (at + 1) & counts->mask) {
+        Entry *entry = &counts->entries[at];
+        if (entry->count && !same_long(counts, entry, hash, key, length))
+            continue;
+        if (!entry->count) {
+            uint64_t place = keep_long(counts, key, length);
+            if (counts->failed)
+                return NULL;
+            *entry = (Entry){hash, LONG_KEY | place, 0};
+            counts->used++;
+        }
+        return entry;
+    }
+}
+
+void counts_add(Counts *counts, const uint8_t *key, size_t length, uint64_t count, uint64_t documents) {
+    Entry *entry = count && length ? entry_of(counts, key, length) : NULL;
+    if (!entry)
+        return;
+    entry->count += count;
+    if (counts->with_documents)
+        counts->entry_seen[entry - counts->entries].documents += documents;
+}
+
+void counts_note(Counts *counts, const uint8_t *key, size_t length) {
+    Entry *entry = entry_of(counts, key, length);
+    if (!entry)
+        return;
+    entry->count++;
+    counts->tokens++;
+    Seen *seen = counts->with_documents ? &counts->entry_seen[entry - counts->entries] : NULL;
+    if (seen && seen->last != counts->document) {
+        seen->last = counts->document;
+        seen->documents++;
+    }
+}
+
+/* The cache misses of many keys overlap: first all entries are asked for, then they are counted. */
+void counts_queue(Counts *counts, const uint64_t (*keys)[2], uint32_t length) {
+    counts_reserve(counts, length);
+    if (counts->failed)
+        return;
+    for (uint32_t each = 0; each < length; each++)
+        PREFETCH_WRITE(&counts->entries[mix(keys[each][0], keys[each][1]) & counts->mask]);
+    for (uint32_t each = 0; each < length; each++) {
+        uint64_t head = keys[each][0], tail = keys[each][1];
+        for (uint64_t at = mix(head, tail) & counts->mask;; at = (at + 1) & counts->mask) {
+            Entry *entry = &counts->entries[at];
+            if (!entry->count) {
+                *entry = (Entry){head, tail, 1};
+                counts->used++;
+                break;
+            }
+            if (entry->head == head && entry->tail == tail) {
+                entry->count++;
+                break;
+            }
+        }
+    }
+    counts->tokens += length;
+}
+
+/* ---- merging ---- */
+
+/* Spells the word of a trie node into `out`, from its last character to its first; returns where it begins. */
+static uint8_t *spell(const Table *table, const uint32_t *owner, uint32_t node, uint8_t *out_end) {
+    uint8_t *out = out_end, character[4];
+    for (;;) {
+        int is_root = node <= table->header->ids;
+        uint32_t id = is_root ? node : table->nodes[node].check, size = utf8_write(character, table->char_of[id]);
+        memcpy(out -= size, character, size);
+        if (is_root)
+            return out;
+        node = owner[node - id];
+    }
+}
+
+/* Length in characters of the longest word, so that spelling has room. Nodes' parents always precede roots. */
+static uint32_t longest(const Table *table, const uint32_t *owner, const uint64_t *by_node) {
+    uint32_t most = 0;
+    for (uint32_t node = 1; node < table->header->nodes; node++) {
+        uint32_t length = 1;
+        if (by_node[node])
+            for (uint32_t at = node; at > table->header->ids && length < 1 << 20; length++)
+                at = owner[at - table->nodes[at].check];
+        most = length > most ? length : most;
+    }
+    return most;
+}
+
+/* Moves what was counted by node into the hash table. */
+static void fold(Counts *counts) {
+    const Table *table = counts->table;
+    if (!table || counts->failed)
+        return;
+    uint32_t nodes = table->header->nodes;
+    uint32_t *owner = calloc(nodes, sizeof *owner); /* base -> the node that has it */
+    if (!owner) {
+        counts->failed = 1;
+        return;
+    }
+    for (uint32_t node = 1; node < nodes; node++)
+        if (table->nodes[node].base)
+            owner[table->nodes[node].base] = node;
+    size_t room = (size_t)longest(table, owner, counts->by_node) * 4 + 4;
+    uint8_t *buffer = malloc(room);
+    counts->failed |= !buffer;
+    for (uint32_t node = 1; node < nodes && !counts->failed; node++) {
+        if (!counts->by_node[node])
+            continue;
+        uint8_t *word = spell(table, owner, node, buffer + room);
+        uint64_t documents = counts->with_documents ? counts->node_seen[node].documents : 0;
+        counts_add(counts, word, (size_t)(buffer + room - word), counts->by_node[node], documents);
+        counts->by_node[node] = 0;
+        if (counts->with_documents)
+            counts->node_seen[node] = (Seen){0, 0};
+    }
+    free(buffer);
+    free(owner);
+}
+
+void counts_merge(Counts *into, Counts *from) {
+    if (into->table != from->table) {
+        fold(into);
+        fold(from);
+    } else if (into->table) {
+        for (uint32_t node = 0; node < into->table->header->nodes; node++) {
+            into->by_node[node] += from->by_node[node];
+            if (into->with_documents)
+                into->node_seen[node].documents += from->node_seen[node].documents;
+        }
+    }
+    for (uint32_t code = 0; code < CODE_POINTS; code++) {
+        into->by_code[code] += from->by_code[code];
+        if (into->with_documents)
+            into->code_seen[code].documents += from->code_seen[code].documents;
+    }
+    for (uint64_t at = 0; at <= from->mask; at++) {
+        const Entry *entry = &from->entries[at];
+        const uint8_t *key;
+        if (!entry->count)
+            continue;
+        size_t length = key_of(from, entry, &key);
+        counts_add(into, key, length, entry->count, into->with_documents ? from->entry_seen[at].documents : 0);
+    }
+    into->tokens += from->tokens;
+    into->documents += from->documents;
+    into->document += from->document;
+    into->failed |= from->failed;
+}
+
+static uint64_t codes_used(const Counts *counts) {
+    uint64_t used = 0;
+    for (uint32_t code = 0; code < CODE_POINTS; code++)
+        used += counts->by_code[code] != 0;
+    return used;
+}
+
+uint64_t counts_distinct(Counts *counts) {
+    fold(counts);
+    return counts->used + codes_used(counts);
+}
+
+/* Takes the entry out and closes the gap, so that the probing of later keys still finds them. */
+static void take_out(Counts *counts, uint64_t gap) {
+    for (uint64_t at = (gap + 1) & counts->mask; counts->entries[at].count; at = (at + 1) & counts->mask) {
+        uint64_t from_home = (at - home(&counts->entries[at])) & counts->mask;
+        if (from_home < ((at - gap) & counts->mask))
+            continue; /* the entry stands between its home and here: the gap does not part them */
+        counts->entries[gap] = counts->entries[at];
+        if (counts->with_documents)
+            counts->entry_seen[gap] = counts->entry_seen[at];
+        gap = at;
+    }
+    counts->entries[gap] = (Entry){0, 0, 0};
+    if (counts->with_documents)
+        counts->entry_seen[gap] = (Seen){0, 0};
+    counts->used--;
+}
+
+void counts_discard(Counts *counts, const uint8_t *key, size_t length) {
+    uint32_t code;
+    fold(counts);
+    if (counts->failed || !length)
+        return;
+    if (utf8_read(key, &code) == length) {
+        counts->tokens -= counts->by_code[code];
+        counts->by_code[code] = 0;
+    }
+    Entry *entry = entry_of(counts, key, length);
+    if (!entry)
+        return;
+    counts->tokens -= entry->count;
+    entry->count = 1; /* it may have been made just now */
+    take_out(counts, (uint64_t)(entry - counts->entries));
+}
+
+/* ---- sorted rows ---- */
+
+typedef struct {
+    uint64_t count, prefix, documents; /* prefix: the first 8 bytes, big-endian, so that it orders as they do */
+    const uint8_t *key;
+    size_t length;
+} Row;
+
+static int by_key(const Row *a, const Row *b) {
+    if (a->prefix != b->prefix)
+        return a->prefix < b->prefix;
+    int order = memcmp(a->key, b->key, a->length < b->length ? a->length : b->length);
+    return order ? order < 0 : a->length < b->length; /* bytes of UTF-8 order as code points do */
+}
+
+ALWAYS_INLINE int before(const Row *a, const Row *b, const int by_count) {
+    return by_count && a->count != b->count ? a->count > b->count : by_key(a, b);
+}
+
+/* Merge sort: never slow, whatever the input. */
+ALWAYS_INLINE void sort(Row *rows, Row *scratch, size_t length, const int by_count) {
+    enum { SMALL = 12 };
+    for (size_t from = 0; from < length; from += SMALL)
+        for (size_t at = from + 1; at < length && at < from + SMALL; at++) {
+            Row row = rows[at];
+            size_t to = at;
+            for (; to > from && before(&row, &rows[to - 1], by_count); to--)
+                rows[to] = rows[to - 1];
+            rows[to] = row;
+        }
+    for (size_t width = SMALL; width < length; width *= 2) {
+        for (size_t from = 0; from < length; from += 2 * width) {
+            size_t middle = from + width < length ? from + width : length;
+            size_t stop = from + 2 * width < length ? from + 2 * width : length;
+            size_t left = from, right = middle, to = from;
+            while (left < middle && right < stop)
+                scratch[to++] = before(&rows[right], &rows[left], by_count) ? rows[right++] : rows[left++];
+            memcpy(scratch + to, rows + left, (middle - left) * sizeof *rows);
+            memcpy(scratch + to + (middle - left), rows + right, (stop - right) * sizeof *rows);
+        }
+        memcpy(rows, scratch, length * sizeof *rows);
+    }
+}
+
+static uint64_t big_endian(const uint8_t *key, size_t length) {
+    uint64_t word = 0;
+    for (size_t at = 0; at < 8; at++)
+        word = word << 8 | (at < length ? key[at] : 0);
+    return word;
+}
+
+static size_t gather(const Counts *counts, uint64_t min_count, Row *rows, uint8_t *spelled) {
+    size_t length = 0;
+    for (uint64_t at = 0; at <= counts->mask; at++) {
+        const Entry *entry = &counts->entries[at];
+        if (!entry->count || entry->count < min_count)
+            continue;
+        Row *row = &rows[length++];
+        row->length = key_of(counts, entry, &row->key);
+        row->count = entry->count;
+        row->documents = counts->with_documents ? counts->entry_seen[at].documents : 0;
+        row->prefix = big_endian(row->key, row->length);
+    }
+    for (uint32_t code = 0; code < CODE_POINTS; code++) {
+        if (!counts->by_code[code] || counts->by_code[code] < min_count)
+            continue;
+        Row *row = &rows[length++];
+        row->key = spelled;
+        row->length = utf8_write(spelled, code);
+        row->count = counts->by_code[code];
+        row->documents = counts->with_documents ? counts->code_seen[code].documents : 0;
+        row->prefix = big_endian(row->key, row->length);
+        spelled += 4;
+    }
+    return length;
+}
+
+static int write_columns(const Row *rows, size_t length, int with_documents, Columns *columns) {
+    size_t blob = 0;
+    for (size_t each = 0; each < length; each++)
+        blob += rows[each].length;
+    columns->rows = length;
+    columns->blob_bytes = blob;
+    columns->offsets = malloc((length + 1) * sizeof *columns->offsets);
+    columns->counts = malloc((length + 1) * sizeof *columns->counts);
+    columns->documents = with_documents ? malloc((length + 1) * sizeof *columns->documents) : NULL;
+    columns->blob = malloc(blob + 1);
+    if (!columns->offsets || !columns->counts || !columns->blob || (with_documents && !columns->documents)) {
+        columns_free(columns);
+        return NO_MEMORY;
+    }
+    size_t place = 0;
+    for (size_t each = 0; each < length; each++) {
+        columns->offsets[each] = (int64_t)place;
+        columns->counts[each] = (int64_t)rows[each].count;
+        if (with_documents)
+            columns->documents[each] = (int64_t)rows[each].documents;
+        memcpy(columns->blob + place, rows[each].key, rows[each].length);
+        place += rows[each].length;
+    }
+    columns->offsets[length] = (int64_t)place;
+    return OK;
+}
+
+int counts_columns(Counts *counts, int by_count, uint64_t min_count, uint64_t top, Columns *columns) {
+    memset(columns, 0, sizeof *columns);
+    fold(counts);
+    if (counts->failed)
+        return NO_MEMORY;
+    uint64_t codes = codes_used(counts), room = counts->used + codes;
+    Row *rows = malloc((room + 1) * sizeof *rows), *scratch = malloc((room + 1) * sizeof *rows);
+    uint8_t *spelled = malloc(codes * 4 + 4);
+    int done = rows && scratch && spelled ? OK : NO_MEMORY;
+    if (done == OK) {
+        size_t length = gather(counts, min_count, rows, spelled);
+        if (by_count)
+            sort(rows, scratch, length, 1);
+        else
+            sort(rows, scratch, length, 0);
+        done = write_columns(rows, top && top < length ? top : length, counts->with_documents, columns);
+    }
+    free(rows);
+    free(scratch);
+    free(spelled);
+    return done;
+}
+
+void columns_free(Columns *columns) {
+    free(columns->offsets);
+    free(columns->counts);
+    free(columns->documents);
+    free(columns->blob);
+    memset(columns, 0, sizeof *columns);
+}

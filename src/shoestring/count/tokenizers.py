@@ -1,0 +1,159 @@
+"""From a name to a function that cuts a document into tokens, and which engine does it exactly and fastest.
+
+- `kernel`: our C; exact for every dictionary it accepts.
+- `rjieba`: jieba-rs, used for what it does exactly (the route through the dictionary, HMM off, no user words); what
+  jieba's HMM then does with the characters in between is done by jieba's own finalseg, each run once.
+- `jieba`: the original.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+
+from shoestring._errors import InputError, OptionError
+from shoestring._extras import require
+from shoestring.count import dictionary
+from shoestring.count.cutter import slow_cut
+from shoestring.count.job import Job
+
+Cut = Callable[[str], Iterable[str]]
+MEMO = 1 << 18  # runs whose cut is remembered
+
+
+def choose_engine(job: Job) -> tuple[str, str]:
+    """Returns the engine for this job and, if it is not the fastest one, why.
+
+    Raises:
+        OptionError: the engine asked for is not installed or not exact for this job.
+    """
+    if job.tokenizer not in ("jieba", "char", "whitespace"):
+        return "python", ""
+    if job.engine in ("auto", "kernel"):
+        why = _without_kernel(job)
+        if not why:
+            return "kernel", ""
+        if job.engine == "kernel":
+            raise OptionError(f"engine kernel: {why}; use --engine auto")
+    if job.tokenizer != "jieba":
+        return "python", "the native kernel is not built, so this runs in Python"
+    if job.engine == "rjieba" and job.user_dict:
+        raise OptionError("engine rjieba: it does not treat user words as jieba does; use --engine auto")
+    if job.engine == "rjieba" and find_spec("rjieba") is None:
+        require("count", "rjieba")
+    if job.engine == "rjieba" or (job.engine == "auto" and not job.user_dict and find_spec("rjieba")):
+        return "rjieba", "" if job.engine == "rjieba" else f"{why}: using rjieba, about 8x slower"
+    return "jieba", "" if job.engine == "jieba" else f"{why}: using jieba itself, about 50x slower"
+
+
+def _without_kernel(job: Job) -> str:
+    if find_spec("shoestring.count._kernel") is None:
+        return "the native kernel is not built (no C compiler when shoestring was installed)"
+    if job.tokenizer == "jieba":
+        try:
+            dictionary.compiled(_user_words(job))
+        except dictionary.Unfit as error:
+            return f"the native kernel cannot take this dictionary ({error})"
+    return ""
+
+
+@cache
+def _read_words(path: str) -> list[dictionary.UserWord]:
+    return dictionary.read_user_dict(path)
+
+
+def _user_words(job: Job) -> list[dictionary.UserWord]:
+    return _read_words(job.user_dict) if job.user_dict else []
+
+
+def kernel_table(job: Job):
+    """Returns the kernel's table for this job; None for characters and white space."""
+    return dictionary.compiled(_user_words(job)) if job.tokenizer == "jieba" else None
+
+
+def tokenizer(job: Job, engine: str) -> Cut:
+    """Returns the function that cuts one document; called once per worker process.
+
+    Raises:
+        InputError: the user's function cannot be imported.
+    """
+    if ":" in job.tokenizer:
+        return imported(job.tokenizer)
+    if job.tokenizer in ("char", "ngram"):
+        return list
+    if job.tokenizer == "whitespace":
+        return str.split
+    if engine == "kernel":
+        table, hmm = kernel_table(job), job.hmm
+        return lambda text: table.cut(text, hmm)
+    if engine == "rjieba":
+        return repaired_rjieba(job.hmm)
+    cut = slow_cut(_user_words(job))
+    return lambda text: cut(text, job.hmm)
+
+
+def imported(name: str) -> Cut:
+    """Imports `package.module:function`."""
+    module, _, function = name.partition(":")
+    try:
+        found = getattr(import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"tokenizer {name}: {error}; it must be importable here (PYTHONPATH)") from error
+    if not callable(found):
+        raise InputError(f"tokenizer {name}: is not a function")
+    return found
+
+
+def repaired_rjieba(hmm: bool) -> Cut:
+    """Returns jieba 0.42.1's cut made of rjieba's route and jieba's finalseg.
+
+    Without HMM rjieba equals jieba. With HMM it keeps `tv.cctv.com` whole and breaks some ties of the HMM the other
+    way; so its HMM is not used: the characters between words are put together again and given to finalseg.
+    """
+    rjieba = require("count", "rjieba")
+    if not hmm:
+        return lambda text: rjieba.cut(text, False)
+    finalseg = require("count", "jieba.finalseg")
+    frequency = _frequencies()
+    memo: dict[str, list[str]] = {}
+
+    def rest(run: str) -> list[str]:
+        if run not in memo:
+            if len(memo) >= MEMO:
+                memo.clear()
+            memo[run] = list(run) if len(run) == 1 or frequency.get(run) else list(finalseg.cut(run))
+        return memo[run]
+
+    def cut(text: str) -> list[str]:
+        tokens: list[str] = []
+        run: list[str] = []
+        for token in rjieba.cut(text, False):
+            if in_run(token):
+                run.append(token)
+                continue
+            if run:
+                tokens += rest("".join(run))
+                run = []
+            tokens.append(token)
+        return tokens + rest("".join(run)) if run else tokens
+
+    return cut
+
+
+def in_run(token: str) -> bool:
+    """Whether the route took the token character by character: one character of a block, or letters and digits."""
+    first = token[0]
+    if len(token) > 1:
+        return token.isascii() and token.isalnum()
+    return "\u4e00" <= first <= "\u9fd5" or (first.isascii() and (first.isalnum() or first in "+#&._%-"))
+
+
+@cache
+def _frequencies() -> dict[str, int]:
+    jieba = require("count", "jieba")
+    jieba.setLogLevel(60)
+    fresh = jieba.Tokenizer()
+    fresh.initialize()
+    return fresh.FREQ

@@ -1,0 +1,40 @@
+"""Streams of documents from texts, tables, archives and folders; outputs that are complete or not there.
+
+- Reads .txt (and unknown endings), .jsonl/.ndjson, .csv, .tsv and .parquet, each also .gz, .bz2, .xz, .zst or
+  inside .zip and .tar; folders and patterns of them; `-` for stdin; addresses that fsspec knows (`s3://`).
+- UTF-8 with and without BOM, UTF-16 and GB18030 are recognised; any other encoding of Python can be given.
+- A line ends at LF, one CR before it goes with it. Empty lines are no documents.
+- No file is ever in memory as a whole (but the one document of `Reading(document="file")`).
+- A big plain file is cut in ranges of bytes that several processes read, each document exactly once.
+- Trouble is counted in a `Report`, or refused in one line that names file, line and byte.
+
+The standard library is enough for .txt, .jsonl, .csv and .tsv, also in .gz, .bz2, .xz, .zip and .tar; the
+rest needs `pip install 'shoestring[files]'`.
+
+>>> import tempfile, pathlib
+>>> folder = pathlib.Path(tempfile.mkdtemp())
+>>> with atomic(folder / "a.txt") as file:
+...     _ = file.write("白日依山尽\\n\\n黄河入海流\\n")
+>>> list(documents([folder]))
+['白日依山尽', '黄河入海流']
+>>> [list(read(part)) for part in parts([folder / "a.txt"], size=20)]
+[['白日依山尽', '黄河入海流'], []]
+"""
+
+from shoestring.files.atomic import atomic, atomic_folder
+from shoestring.files.encodings import detect
+from shoestring.files.parts import Part, documents, parts, read, read_bytes
+from shoestring.files.reading import Reading, Report
+
+__all__ = [
+    "Part",
+    "Reading",
+    "Report",
+    "atomic",
+    "atomic_folder",
+    "detect",
+    "documents",
+    "parts",
+    "read",
+    "read_bytes",
+]

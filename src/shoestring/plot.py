@@ -1,0 +1,160 @@
+"""Figures: one function each, values in, a PNG out.
+
+- Drawn by matplotlib's Agg without a display; labels are English, since the fonts of a bare machine have no
+  Chinese.
+- Every figure is written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from shoestring._extras import require
+from shoestring.files import atomic
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe & Ito 2008
+
+
+def loss_curves(
+    curves: Mapping[str, Sequence[tuple[float, float]]],
+    path: str | os.PathLike[str],
+    *,
+    title: str = "Loss",
+    log_x: bool = False,
+) -> None:
+    """Draws losses over steps: the raw points faint, their centred moving average on top.
+
+    Args:
+        curves: name -> (step, loss) points in order; losses in nats per target.
+        path: the PNG.
+        title: above the figure.
+        log_x: steps on a logarithmic axis.
+
+    >>> loss_curves({"training": [(1, 7.0), (2, 6.1), (3, 5.8)]}, "loss.png")  # doctest: +SKIP
+    """
+    with _figure(path, title) as axes:
+        for colour, (name, points) in zip(_colours(len(curves)), curves.items(), strict=True):
+            steps, losses = [step for step, _ in points], [loss for _, loss in points]
+            few = len(points) < 20
+            axes.plot(steps, losses, color=colour, **_style(few), label=_label(name, losses) if few else None)
+            if not few:
+                axes.plot(steps, smoothed(losses), color=colour, linewidth=1.8, label=_label(name, losses))
+        axes.set(xlabel="step", ylabel="loss (nats per target)", xscale="log" if log_x else "linear")
+        if curves:
+            axes.legend(frameon=False)
+
+
+def smoothed(values: Sequence[float], span: float = 0.05) -> list[float]:
+    """Returns the mean over `span` of the values around each one: a curve that does not lag behind.
+
+    The window is symmetric and so shrinks towards both ends.
+
+    >>> smoothed([1.0, 2.0, 6.0, 4.0], span=1.0)
+    [1.0, 3.0, 4.0, 4.0]
+    """
+    sums, count = [0.0, *accumulate(values)], len(values)
+    out = []
+    for index in range(count):
+        reach = min(round(span * count / 2), index, count - 1 - index)
+        out.append((sums[index + reach + 1] - sums[index - reach]) / (2 * reach + 1))
+    return out
+
+
+def zipf(
+    curves: Mapping[str, Sequence[tuple[float, float]]], path: str | os.PathLike[str], *, title: str = "Zipf"
+) -> None:
+    """Draws counts over ranks, both logarithmic; an exponent in a name belongs to the caller.
+
+    Args:
+        curves: name -> (rank, count) points.
+        path: the PNG.
+        title: above the figure.
+
+    >>> zipf({"news": [(1, 1000), (10, 100), (100, 10)]}, "zipf.png")  # doctest: +SKIP
+    """
+    _logarithmic(curves, path, title, "rank", "occurrences")
+
+
+def heaps(
+    curves: Mapping[str, Sequence[tuple[float, float]]], path: str | os.PathLike[str], *, title: str = "Heaps"
+) -> None:
+    """Draws the number of different words over the number of tokens, both logarithmic.
+
+    Args:
+        curves: name -> (tokens, distinct) points.
+        path: the PNG.
+        title: above the figure.
+
+    >>> heaps({"news": [(1, 1), (1000, 400), (1e6, 40000)]}, "heaps.png")  # doctest: +SKIP
+    """
+    _logarithmic(curves, path, title, "tokens", "distinct words")
+
+
+def _logarithmic(curves: Mapping, path: str | os.PathLike[str], title: str, x: str, y: str) -> None:
+    with _figure(path, title) as axes:
+        for colour, (name, points) in zip(_colours(len(curves)), curves.items(), strict=True):
+            xs, ys = [x for x, _ in points], [y for _, y in points]
+            axes.plot(xs, ys, color=colour, marker=".", markersize=4, linewidth=1.2, label=name)
+        axes.set(xlabel=x, ylabel=y, xscale="log", yscale="log")
+        if curves:
+            axes.legend(frameon=False)
+
+
+def speedup(
+    bars: Sequence[tuple[str, float, int]], path: str | os.PathLike[str], *, title: str = "Speed-up"
+) -> None:
+    """Draws speed-ups over a baseline as bars, and where one per process lies.
+
+    Args:
+        bars: (name, speed-up, processes), the baseline among them with 1.
+        path: the PNG.
+        title: above the figure.
+
+    >>> speedup([("naive loop", 1, 1), ("2 processes", 1.8, 2)], "speedup.png")  # doctest: +SKIP
+    """
+    with _figure(path, title) as axes:
+        places = range(len(bars), 0, -1)
+        for place, (_, value, processes) in zip(places, bars, strict=True):
+            axes.barh(place, value, color=COLOURS[0] if value > processes else COLOURS[4], height=0.6)
+            axes.plot([processes] * 2, [place - 0.4, place + 0.4], color=COLOURS[6], linewidth=1.5)
+            axes.text(value * 1.05, place, f"{value:.3g}", va="center")
+        axes.set_yticks(places, [name for name, _, _ in bars])
+        axes.set(xlabel="times the naive loop (black: one per process)", xscale="log")
+        axes.set_xlim(right=max((value for _, value, _ in bars), default=1) * 2.5)
+
+
+@contextmanager
+def _figure(path: str | os.PathLike[str], title: str) -> Iterator[Axes]:
+    """Gives the axes of a new figure and writes it to `path` at the end."""
+    require("plot", "matplotlib")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.2, 4.2), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_title(title, loc="left", fontweight="bold")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    yield axes
+    with atomic(os.fspath(path), "wb") as file:
+        figure.savefig(file, format="png")
+
+
+def _colours(count: int) -> list[str]:
+    return [COLOURS[index % len(COLOURS)] for index in range(count)]
+
+
+def _style(few: bool) -> dict:
+    return {"marker": "o", "markersize": 4, "linewidth": 1.5} if few else {"alpha": 0.25, "linewidth": 0.8}
+
+
+def _label(name: str, losses: Sequence[float]) -> str:
+    return f"{name} (last {losses[-1]:.3f})" if losses else name
