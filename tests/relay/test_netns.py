@@ -124,6 +124,9 @@ class Rig:
         self.wait(lambda: "CTRL-EVENT-EAP-SUCCESS" in self.log(supplicant.log_name), "EAP-SUCCESS", 20)
 
     def status(self) -> dict:
+        return self.pairs()[0]
+
+    def pairs(self) -> list[dict]:
         command = [
             sys.executable,
             "-m",
@@ -135,7 +138,7 @@ class Rig:
         ]
         environment = {**os.environ, "PYTHONPATH": str(SOURCES)}
         done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-        return json.loads(done.stdout)["pairs"][0]
+        return json.loads(done.stdout)["pairs"]
 
     def online(self) -> bool:
         return self.status()["state"] == "online"
@@ -345,6 +348,37 @@ def test_two_clients_at_once(rig):
     assert rig.status()["client"] == first
     assert rig.online()
     assert "which is not the locked client" in rig.log("relay")
+
+
+def test_several_pairs_in_one_process(rig):
+    for name in ("second-switch", "second-pc"):
+        rig.namespace(name)
+    rig.cable("second-switch", "sw0", "router", "wan1")
+    rig.cable("second-pc", "pc0", "router", "lan9")
+    command = (
+        sys.executable,
+        "-m",
+        "shoestring.relay",
+        "simulate",
+        "--interface",
+        "sw0",
+        "--dialect",
+        "plain",
+    )
+    for where in ("switch", "second-switch"):
+        secret = rig.folder / "password"
+        rig.spawn(where, f"simulator-{where}", *command, "--user", "alice", "--password-file", secret)
+    settings = rig.folder / "relay.conf"
+    settings.write_text("level = debug\n[a]\nwan = wan0\nlan = br-lan\n[b]\nwan = wan1\nlan = lan9\n")
+    run = (sys.executable, "-m", "shoestring.relay", "run", "--config", settings)
+    rig.spawn("router", "relay", *run, "--socket", rig.folder / "socket")
+    rig.wait(lambda: rig.log("relay").count("relaying by") == 2, "the relay")
+    for where in ("pc", "second-pc"):
+        rig.succeeded(rig.login(where))
+    rig.wait(lambda: [pair["state"] for pair in rig.pairs()] == ["online", "online"], "both sessions")
+    first, second = rig.pairs()
+    assert first["client"] != second["client"]
+    assert first["counters"]["strangers"] == second["counters"]["strangers"] == 0
 
 
 def test_the_simulated_switch_admits_a_real_client(rig):

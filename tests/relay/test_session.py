@@ -170,6 +170,16 @@ def test_the_pcs_echo_is_continued_without_a_gap():
     assert world.switch.counts["logoffs"] == 0
 
 
+def test_the_learned_interval_outlives_a_reauthentication():
+    world = logged_in(PASSWORD, Rules(reauth=600))
+    world.run(100)
+    world.switch_off()
+    world.run(3600)
+    assert world.switch.counts["reauths"] >= 5
+    assert world.switch.echo_gap < 26
+    assert world.session.echo.interval < 21
+
+
 def test_the_pc_may_vanish_without_a_word():
     world = logged_in()
     world.run(100)
@@ -357,6 +367,20 @@ def test_another_switch_is_accepted_at_once_where_the_link_was_lost(session):
     assert session.server == OTHER
 
 
+def test_a_switch_that_spoke_before_the_login_is_not_locked_for_it():
+    session = Session(Settings(), WAN_MAC, LAN_MAC)
+    session.feed(WAN, eap(REQUEST, 1, b"\1", src=OTHER), 0.0)
+    session.feed(LAN, start(), 1.0)
+    session.feed(WAN, eap(REQUEST, 1, b"\1"), 1.1)
+    assert session.server == SWITCH
+
+
+def test_after_a_failure_any_switch_may_ask_again(session):
+    session.feed(WAN, eap(FAILURE, 9), 5.0)
+    effects, _ = session.feed(WAN, eap(REQUEST, 9, b"\1", src=OTHER), 6.0)
+    assert sent(effects, LAN)
+
+
 def test_strangers_are_named_a_bounded_number_of_times(session):
     lines = 0
     for number in range(1000):
@@ -429,10 +453,14 @@ def test_a_link_flap_with_the_pc_and_without_password(pause):
 
 def test_no_frame_is_sent_while_the_link_is_down():
     world = logged_in()
+    world.switch_off()
+    world.run(100)
     world.link(False)
     before = world.session.counters["echoes"]
-    world.run(50)
+    world.run(59)
+    assert before > 0
     assert world.session.counters["echoes"] == before
+    assert world.session.counters["link_down"] == 0
 
 
 def test_offline_is_told_after_a_minute_without_link():
