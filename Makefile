@@ -3,6 +3,7 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 
 .PHONY: help tour test test-all check sanitize format bench clean
+.PHONY: help tour test test-all check format bench relay-pyz peers clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -32,8 +33,24 @@ format: .venv/installed   ## rewrite the code in the house style
 bench: .venv/installed   ## every claim, measured again -> benchmarks/results/*.json
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(RUN) "$$script"; done
 
+relay-pyz:       ## the relay as one file for a router -> relay.pyz
+	rm -rf build/relay
+	mkdir -p build/relay/shoestring/relay
+	cp src/shoestring/__init__.py build/relay/shoestring/
+	cp src/shoestring/relay/*.py build/relay/shoestring/relay/
+	cp src/shoestring/relay/__main__.py build/relay/
+	"$(PYTHON)" -m compileall -q -b -o 2 --invalidation-mode unchecked-hash build/relay/shoestring
+	"$(PYTHON)" -m zipapp build/relay -o relay.pyz -p '/usr/bin/env python3'
+
+peers:           ## hostapd and wpa_supplicant for the relay's tests, where we are root on Debian
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		command -v hostapd >/dev/null && command -v wpa_supplicant >/dev/null && command -v ip >/dev/null && command -v openssl >/dev/null || \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq hostapd wpasupplicant iproute2 openssl; } >/dev/null || \
+		echo "peers: not installed; their tests will be skipped" >&2; \
+	else echo "peers: neither root nor Debian; their tests will be skipped" >&2; fi
+
 clean:           ## remove what make created
-	rm -rf .venv tour-report
+	rm -rf .venv build tour-report relay.pyz
 
 .venv/installed: pyproject.toml constraints.txt
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10) and "shoestring needs Python >= 3.10, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.11")'

@@ -12,6 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
+
+# Shapes in signatures are checked in tests.
+install_import_hook(
+    ["shoestring.transformer.attention", "shoestring.transformer.modeling"], "beartype.beartype"
+)
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

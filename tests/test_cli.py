@@ -33,7 +33,7 @@ def test_help_loads_only_the_standard_library():
 def test_every_verb_of_the_table_is_a_command():
     for target, _ in VERBS.values():
         module, function = target.split(":")
-        assert isinstance(getattr(import_module(module), function), click.Command)
+        assert callable(getattr(import_module(module), function).main)
 
 
 def test_env_reports_versions_as_json(shoestring):

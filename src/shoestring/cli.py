@@ -11,6 +11,7 @@ from shoestring import __version__
 
 # verb: (module:click command, one line for --help)
 VERBS = {
+    "relay": ("shoestring.relay.command:relay", "802.1X login through a router that keeps the session alive"),
     "count": ("shoestring.count.command:verb", "exact word frequencies of a huge corpus"),
     "tour": ("shoestring.tour.command:tour", "the whole story on real text, offline, in minutes"),
     "tokenizer": ("shoestring.transformer.commands:tokenizer", "train a tokenizer on your text"),

@@ -165,10 +165,10 @@ def reported(debug: bool = False) -> Iterator[None]:
             raise
         where = f"{error.filename}: " if error.filename else ""
         _leave(f"OutputError: {where}{error.strerror or error}", 1)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         if debug:
             raise
-        _leave("Interrupted: nothing half-written was left behind", 130)
+        _leave(str(stop) or "Interrupted: nothing half-written was left behind", 130)
 
 
 def _leave(line: str, code: int) -> None:

@@ -126,7 +126,7 @@ def _pretrained(settings: Settings, before: dict[str, Outcome], name: str, objec
     from shoestring import hub
     from shoestring.train import TrainSettings
     from shoestring.transformer.configuration import LEARNING_RATES, preset
-    from shoestring.transformer.pretrain import pretrain
+    from shoestring.transformer.pretraining import pretrain
 
     folder = settings.folder / name
     done = pretrain(

@@ -142,8 +142,9 @@ def _go(trainer: WeighedTrainer, folder: Path, last: Path | None, ui: UI, title:
             plot.loss_curves(_curves(history), folder / "loss.png")
     if trainer.flow.interrupted:
         step = trainer.state.global_step
-        ui.say(f"{title}: stopped at step {step:,} and saved; the same command goes on from there")
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(
+            f"{title}: stopped at step {step:,} and saved; the same command goes on from there"
+        )
     return history
 
 
@@ -177,7 +178,7 @@ def _last_checkpoint(folder: Path, settings: TrainSettings, about: Mapping[str, 
         name, old, new = other[0]
         raise TrainError(
             f"{folder.parent}: its run, interrupted or done, has {name} {old!r}, this one {new!r}"
-            f"{_and_more(other[1:])}; to go on give {name} {old!r}, to start again pass --no-resume "
+            f"{_and_more(other[1:])}; to go on give {name} {old!r}, to start again pass --overwrite "
             "(resume=False), or choose another output"
         )
     return found[-1]

@@ -1,0 +1,112 @@
+"""Flags win over the file, the file over the defaults; what is wrong is named in one line."""
+
+import pytest
+
+from shoestring.relay.config import parse, plan
+from shoestring.relay.options import UsageError
+from shoestring.relay.settings import Pair, SettingError
+
+FILE = """
+# for all pairs
+log = syslog
+keepalive = "identity"
+[campus]
+wan = eth0
+lan = br-lan          # the bridge
+on_success = ifup wan
+echo-interval = 25
+no_relogin = yes
+[second]
+wan = 'eth1'
+lan = br-guest
+keepalive = none
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    file = tmp_path / "relay.conf"
+    file.write_text(FILE)
+    return str(file)
+
+
+def test_sections_are_pairs_and_what_stands_above_holds_for_all(path):
+    (campus, second), process = plan(path, {}, [])
+    assert (campus.wan, campus.lan, campus.hooks) == ("eth0", "br-lan", {"success": "ifup wan"})
+    assert campus.settings.keepalive == "identity"
+    assert campus.settings.echo_interval == 25
+    assert not campus.settings.relogin
+    assert second.settings.keepalive == "none"
+    assert process.log == "syslog"
+
+
+def test_flags_win(path):
+    pairs, process = plan(path, {"keepalive": "auto", "log": "stderr"}, [])
+    assert {pair.settings.keepalive for pair in pairs} == {"auto"}
+    assert process.log == "stderr"
+
+
+def test_pairs_on_the_command_line_replace_the_files(path):
+    pairs, _ = plan(path, {}, [("wan", "lan")])
+    assert [(pair.wan, pair.settings.keepalive) for pair in pairs] == [("wan", "identity")]
+
+
+def test_a_flat_file_is_one_pair(tmp_path):
+    (tmp_path / "flat.toml").write_text(
+        'wan = "eth0"\nlan = "br-lan"\nsuccesses = 2\nlogoff_on_exit = true\n'
+    )
+    (pair,), _ = plan(str(tmp_path / "flat.toml"), {}, [])
+    assert (pair.settings.successes, pair.logoff_on_exit) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("wan eth0", "line 1: 'wan eth0'"),
+        ("\nwam = eth0", "line 2"),
+        ("keepalive = magic", "line 1: keepalive magic; allowed: auto"),
+        ("successes = two", "a number is needed"),
+        ("no_relogin = perhaps", "allowed: yes, no"),
+        ("[a]\nwan = eth0", "a section without lan"),
+        ("wan = eth0\nlan = eth0", "the two must differ"),
+        ("[a]\nwan = eth0\nlan = a\n[b]\nwan = eth0\nlan = b", "the same --wan twice"),
+        ("wan = ../etc\nlan = a", "interface '../etc'"),
+        ("frames = 99999999\nwan = a\nlan = b", "0 to 65536"),
+        ("", "relay run --wan eth0"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path, text, hint):
+    (tmp_path / "relay.conf").write_text(text)
+    with pytest.raises((SettingError, UsageError), match=hint) as caught:
+        plan(str(tmp_path / "relay.conf"), {}, [])
+    assert "\n" not in str(caught.value)
+
+
+def test_hooks_may_contain_signs_of_the_shell():
+    common, _ = parse('on_success = [ "$RELAY_STEP" = 1 ] && udhcpc -i "$RELAY_WAN"')
+    assert common["on_success"] == '[ "$RELAY_STEP" = 1 ] && udhcpc -i "$RELAY_WAN"'
+
+
+def test_a_password_file_that_others_may_read_is_refused(tmp_path):
+    secret = tmp_path / "password"
+    secret.write_text("wonder\nsecond line\n")
+    secret.chmod(0o644)
+    with pytest.raises(SettingError, match="chmod 600"):
+        plan(None, {"password_file": str(secret)}, [("a", "b")])
+    secret.chmod(0o600)
+    (pair,), _ = plan(None, {"password_file": str(secret)}, [("a", "b")])
+    assert pair.settings.password == b"wonder"
+
+
+def test_the_password_may_come_from_the_environment(monkeypatch):
+    monkeypatch.setenv("RELAY_PASSWORD", "wonder")
+    (pair,), _ = plan(None, {}, [("a", "b")])
+    assert pair.settings.password == b"wonder"
+
+
+def test_contributed_settings_file_is_valid():
+    from pathlib import Path
+
+    path = Path(__file__).resolve().parents[2] / "contrib" / "relay" / "relay.conf"
+    (pair,), _ = plan(str(path), {}, [])
+    assert pair == Pair("eth0", "br-lan")

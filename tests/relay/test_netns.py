@@ -1,0 +1,425 @@
+"""The relay between a real hostapd and a real wpa_supplicant, each in its own network namespace."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+PEERS = ("ip", "hostapd", "wpa_supplicant", "wpa_cli", "openssl")
+MISSING = [name for name in PEERS if shutil.which(name) is None]
+pytestmark = [
+    pytest.mark.netns,
+    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
+    pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}; type: make peers"),
+]
+SOURCES = Path(__file__).resolve().parents[2] / "src"
+
+HOSTAPD = """interface={interface}
+driver=wired
+ieee8021x=1
+eap_server=1
+eap_user_file={folder}/users
+eap_reauth_period={reauth}
+use_pae_group_addr={group}
+ca_cert={folder}/cert.pem
+server_cert={folder}/cert.pem
+private_key={folder}/key.pem
+logger_stdout=-1
+logger_stdout_level=0
+"""
+USERS = '"alice" MD5 "wonder"\n"bob" PEAP\n"bob" MSCHAPV2 "builder" [2]\n'
+MD5 = 'eap=MD5\n identity="alice"\n password="wonder"'
+PEAP = 'eap=PEAP\n identity="bob"\n password="builder"\n phase2="auth=MSCHAPV2"'
+SUPPLICANT = """ctrl_interface={folder}/{name}
+ap_scan=0
+network={{
+ key_mgmt=IEEE8021X
+ {method}
+ eapol_flags=0
+}}
+"""
+
+
+class Rig:
+    """A switch, a router and PCs, joined by cables; everything in it ends with it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.prefix = f"relay{os.getpid()}"
+        self.processes: list[subprocess.Popen] = []
+        self.names: list[str] = []
+        (folder / "users").write_text(USERS)
+        (folder / "password").write_text("wonder\n")
+        (folder / "password").chmod(0o600)
+        for name in ("switch", "router", "pc"):
+            self.namespace(name)
+        self.ip("router", "link add br-lan type bridge")
+        self.ip("router", "link set br-lan up")
+        self.cable("switch", "sw0", "router", "wan0")
+        self.cable("pc", "pc0", "router", "lan1")
+        self.ip("router", "link set lan1 master br-lan")
+
+    def namespace(self, name: str) -> None:
+        subprocess.run(["ip", "netns", "add", f"{self.prefix}{name}"], check=True)
+        self.names.append(name)
+
+    def ip(self, where: str, command: str) -> None:
+        subprocess.run(["ip", "-n", f"{self.prefix}{where}", *command.split()], check=True)
+
+    def cable(self, one: str, name: str, other: str, peer: str) -> None:
+        self.ip(one, f"link add {name} type veth peer name {peer} netns {self.prefix}{other}")
+        self.ip(one, f"link set {name} up")
+        self.ip(other, f"link set {peer} up")
+
+    def spawn(self, where: str, name: str, *command: object) -> subprocess.Popen:
+        log = (self.folder / f"{name}.log").open("ab")
+        inside = ["ip", "netns", "exec", f"{self.prefix}{where}", *map(str, command)]
+        environment = {**os.environ, "PYTHONPATH": str(SOURCES)}
+        process = subprocess.Popen(
+            inside, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd=self.folder
+        )
+        self.processes.append(process)
+        return process
+
+    def hostapd(self, interface: str = "sw0", reauth: int = 0, group: int = 0) -> subprocess.Popen:
+        text = HOSTAPD.format(interface=interface, folder=self.folder, reauth=reauth, group=group)
+        (self.folder / "hostapd.conf").write_text(text)
+        process = self.spawn("switch", "hostapd", "hostapd", "-t", self.folder / "hostapd.conf")
+        self.wait(lambda: "AP-ENABLED" in self.log("hostapd"), "hostapd")
+        return process
+
+    def relay(self, *options: object, lan: str = "br-lan") -> subprocess.Popen:
+        command = (
+            sys.executable,
+            "-m",
+            "shoestring.relay",
+            "run",
+            "--wan",
+            "wan0",
+            "--lan",
+            lan,
+            "--level",
+            "debug",
+        )
+        process = self.spawn("router", "relay", *command, "--socket", self.folder / "socket", *options)
+        self.wait(lambda: "relaying by" in self.log("relay"), "the relay")
+        return process
+
+    def login(self, where: str = "pc", interface: str = "pc0", method: str = MD5) -> subprocess.Popen:
+        name = f"supplicant-{where}-{len(self.processes)}"
+        config = self.folder / f"{name}.conf"
+        config.write_text(SUPPLICANT.format(folder=self.folder, name=f"{where}-control", method=method))
+        process = self.spawn(where, name, "wpa_supplicant", "-Dwired", f"-i{interface}", f"-c{config}")
+        process.log_name = name
+        return process
+
+    def succeeded(self, supplicant: subprocess.Popen) -> None:
+        self.wait(lambda: "CTRL-EVENT-EAP-SUCCESS" in self.log(supplicant.log_name), "EAP-SUCCESS", 20)
+
+    def status(self) -> dict:
+        return self.pairs()[0]
+
+    def pairs(self) -> list[dict]:
+        command = [
+            sys.executable,
+            "-m",
+            "shoestring.relay",
+            "status",
+            "--json",
+            "--socket",
+            self.folder / "socket",
+        ]
+        environment = {**os.environ, "PYTHONPATH": str(SOURCES)}
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+        return json.loads(done.stdout)["pairs"]
+
+    def online(self) -> bool:
+        return self.status()["state"] == "online"
+
+    def log(self, name: str) -> str:
+        path = self.folder / f"{name}.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def wait(self, true, what: str, seconds: float = 10) -> None:
+        end = time.monotonic() + seconds
+        while not true():
+            if time.monotonic() > end:
+                logs = "".join(
+                    f"\n--- {path.name}\n{path.read_text(errors='replace')[-3000:]}"
+                    for path in self.folder.glob("*.log")
+                )
+                raise AssertionError(f"no {what} within {seconds} s{logs}")
+            time.sleep(0.05)
+
+    def stop(self, process: subprocess.Popen) -> None:
+        process.terminate()
+        process.wait(10)
+
+    def close(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.wait(10)
+        for name in self.names:
+            subprocess.run(["ip", "netns", "del", f"{self.prefix}{name}"], check=False)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("certificate")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=switch",
+         "-keyout", folder / "key.pem", "-out", folder / "cert.pem"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return folder
+
+
+@pytest.fixture
+def rig(tmp_path, certificate):
+    for name in ("key.pem", "cert.pem"):
+        shutil.copy(certificate / name, tmp_path)
+    rig = Rig(tmp_path)
+    try:
+        yield rig
+    finally:
+        rig.close()
+
+
+@pytest.mark.parametrize("group", [0, 1], ids=["unicast", "group"])
+@pytest.mark.parametrize("method", [MD5, PEAP], ids=["EAP-MD5", "PEAP-MSCHAPV2"])
+def test_login_through_a_bridge_port(rig, method, group):
+    rig.hostapd(group=group)
+    rig.relay("--on", "success", 'echo "$RELAY_EVENT $RELAY_WAN $RELAY_STATE" > hook')
+    rig.succeeded(rig.login(method=method))
+    rig.wait(rig.online, "session")
+    rig.wait((rig.folder / "hook").exists, "hook")
+    rig.wait(lambda: (rig.folder / "hook").read_text() == "success wan0 online\n", "hook's text")
+    assert rig.status()["ports"] == ["lan1"]
+
+
+def test_login_without_a_bridge(rig):
+    rig.ip("router", "link set lan1 nomaster")
+    rig.hostapd()
+    rig.relay(lan="lan1")
+    rig.succeeded(rig.login())
+    rig.wait(rig.online, "session")
+
+
+def test_reauthentication_with_the_pc_gone(rig):
+    rig.hostapd(reauth=3)
+    rig.relay("--password-file", rig.folder / "password")
+    pc = rig.login()
+    rig.succeeded(pc)
+    rig.stop(pc)
+    rig.wait(lambda: rig.log("relay").count("authenticated again") >= 3, "third re-authentication", 25)
+    assert "unauthorizing port" not in rig.log("hostapd").partition(" authorizing port")[2]
+    assert rig.online()
+    assert "wonder" not in rig.log("relay") + json.dumps(rig.status())
+
+
+def test_reauthentication_with_the_pc(rig):
+    rig.hostapd(reauth=2)
+    rig.relay()
+    rig.succeeded(rig.login(method=PEAP))
+    rig.wait(lambda: rig.log("relay").count("authenticated again") >= 2, "second re-authentication", 15)
+    assert rig.status()["counters"]["answered"] == 0
+
+
+@pytest.mark.parametrize("logoff", ["drop", "forward"])
+def test_logoff(rig, logoff):
+    rig.hostapd()
+    rig.relay("--logoff", logoff)
+    rig.succeeded(rig.login())
+    rig.wait(rig.online, "session")
+    subprocess.run(
+        ["wpa_cli", "-p", rig.folder / "pc-control", "-i", "pc0", "logoff"], check=True, capture_output=True
+    )
+    rig.wait(lambda: "logged off" in rig.log("relay"), "logoff")
+    time.sleep(0.5)
+    assert ("received EAPOL-Logoff" in rig.log("hostapd")) is (logoff == "forward")
+    assert rig.online() is (logoff == "drop")
+
+
+SEND_TAGGED = """
+from shoestring.relay import frames, link
+port = link.Port()
+port.bind("pc0", False)
+port.send(frames.build(frames.PAE_GROUP, link.mac_of("pc0"), frames.START, tags=bytes.fromhex("81006007")))
+"""
+
+
+def test_a_vlan_tag_survives_with_its_priority(rig):
+    command = (sys.executable, "-m", "shoestring.relay")
+    rig.spawn("switch", "simulator", *command, "simulate", "--interface", "sw0", "--dialect", "plain")
+    rig.relay()
+    rig.spawn("pc", "sender", sys.executable, "-c", SEND_TAGGED)
+    rig.wait(lambda: "vlan 7 Start" in rig.log("simulator"), "tagged Start")
+    capture = subprocess.run(
+        [*command, "status", "--socket", rig.folder / "socket", "--pcap", "-"],
+        check=True, capture_output=True, env={**os.environ, "PYTHONPATH": str(SOURCES)},
+    ).stdout  # fmt: skip
+    assert capture.count(bytes.fromhex("81006007888e0101")) == 2
+
+
+def test_vlan_tags_survive_between_real_peers(rig):
+    try:
+        rig.ip("switch", "link add link sw0 name sw0.7 type vlan id 7")
+    except subprocess.CalledProcessError:
+        pytest.skip("this kernel has no VLAN interfaces")
+    rig.ip("switch", "link set sw0.7 up")
+    rig.ip("pc", "link add link pc0 name pc0.7 type vlan id 7")
+    rig.ip("pc", "link set pc0.7 up")
+    rig.hostapd("sw0.7", reauth=3)
+    rig.relay("--password-file", rig.folder / "password")
+    pc = rig.login(interface="pc0.7")
+    rig.succeeded(pc)
+    rig.stop(pc)
+    rig.wait(lambda: "authenticated again" in rig.log("relay"), "tagged answer of our own", 15)
+
+
+def test_link_down_and_up(rig):
+    rig.hostapd()
+    rig.relay("--password-file", rig.folder / "password")
+    rig.succeeded(rig.login())
+    rig.wait(rig.online, "session")
+    rig.ip("switch", "link set sw0 down")
+    rig.wait(lambda: "switch is down" in rig.log("relay"), "news of the link")
+    rig.ip("switch", "link set sw0 up")
+    rig.wait(lambda: "authenticated again" in rig.log("relay"), "login after the link came back", 20)
+    assert rig.online()
+
+
+@pytest.mark.parametrize("options", [(), ("--user", "nobody")], ids=["root", "nobody"])
+def test_an_interface_deleted_and_made_again(rig, options):
+    rig.folder.chmod(0o755)
+    switch = rig.hostapd()
+    rig.relay("--password-file", rig.folder / "password", *options)
+    pc = rig.login()
+    rig.succeeded(pc)
+    rig.wait(rig.online, "session")
+    rig.stop(switch)
+    rig.ip("router", "link del wan0")
+    rig.wait(lambda: "switch is down" in rig.log("relay"), "news of the interface")
+    rig.cable("switch", "sw0", "router", "wan0")
+    rig.hostapd()
+    rig.wait(lambda: "authenticated again" in rig.log("relay"), "login by the new interface", 40)
+    rig.stop(pc)
+    rig.ip("router", "link del lan1")
+    rig.wait(lambda: rig.status()["ports"] == [], "closed port")
+    rig.cable("pc", "pc0", "router", "lan1")
+    rig.ip("router", "link set lan1 master br-lan")
+    rig.wait(lambda: rig.status()["ports"] == ["lan1"], "reopened port")
+    rig.succeeded(rig.login())
+
+
+def test_a_pc_replaced_by_another(rig):
+    rig.hostapd()
+    rig.relay("--client-timeout", 2)
+    pc = rig.login()
+    rig.succeeded(pc)
+    first = rig.status()["client"]
+    rig.stop(pc)
+    rig.ip("pc", "link set pc0 down")
+    rig.ip("pc", "link set pc0 address 02:00:00:00:00:77")
+    rig.ip("pc", "link set pc0 up")
+    time.sleep(2.1)
+    rig.succeeded(rig.login())
+    assert rig.status()["client"] == "02:00:00:00:00:77" != first
+    assert rig.online()
+
+
+def test_two_clients_at_once(rig):
+    rig.namespace("second")
+    rig.cable("second", "pc0", "router", "lan2")
+    rig.ip("router", "link set lan2 master br-lan")
+    rig.hostapd()
+    rig.relay()
+    rig.succeeded(rig.login())
+    first = rig.status()["client"]
+    rig.login("second")
+    rig.wait(lambda: rig.status()["counters"]["strangers"] > 0, "told apart")
+    assert rig.status()["client"] == first
+    assert rig.online()
+    assert "which is not the locked client" in rig.log("relay")
+
+
+def test_several_pairs_in_one_process(rig):
+    for name in ("second-switch", "second-pc"):
+        rig.namespace(name)
+    rig.cable("second-switch", "sw0", "router", "wan1")
+    rig.cable("second-pc", "pc0", "router", "lan9")
+    command = (
+        sys.executable,
+        "-m",
+        "shoestring.relay",
+        "simulate",
+        "--interface",
+        "sw0",
+        "--dialect",
+        "plain",
+    )
+    for where in ("switch", "second-switch"):
+        secret = rig.folder / "password"
+        rig.spawn(where, f"simulator-{where}", *command, "--user", "alice", "--password-file", secret)
+    settings = rig.folder / "relay.conf"
+    settings.write_text("level = debug\n[a]\nwan = wan0\nlan = br-lan\n[b]\nwan = wan1\nlan = lan9\n")
+    run = (sys.executable, "-m", "shoestring.relay", "run", "--config", settings)
+    rig.spawn("router", "relay", *run, "--socket", rig.folder / "socket")
+    rig.wait(lambda: rig.log("relay").count("relaying by") == 2, "the relay")
+    for where in ("pc", "second-pc"):
+        rig.succeeded(rig.login(where))
+    rig.wait(lambda: [pair["state"] for pair in rig.pairs()] == ["online", "online"], "both sessions")
+    first, second = rig.pairs()
+    assert first["client"] != second["client"]
+    assert first["counters"]["strangers"] == second["counters"]["strangers"] == 0
+
+
+def test_the_simulated_switch_admits_a_real_client(rig):
+    secret = rig.folder / "password"
+    command = (sys.executable, "-m", "shoestring.relay", "simulate", "--interface", "sw0", "--dialect", "h3c")
+    rig.spawn("switch", "simulator", *command, "--user", "alice", "--password-file", secret)
+    rig.relay()
+    rig.succeeded(rig.login())
+    rig.wait(rig.online, "session")
+
+
+def test_the_last_frames_are_saved_without_secrets(rig):
+    rig.hostapd()
+    rig.relay()
+    rig.succeeded(rig.login())
+    environment = {**os.environ, "PYTHONPATH": str(SOURCES)}
+    relay = [sys.executable, "-m", "shoestring.relay"]
+    capture = rig.folder / "last.pcap"
+    subprocess.run(
+        [*relay, "status", "--socket", rig.folder / "socket", "--pcap", capture], check=True, env=environment
+    )
+    done = subprocess.run(
+        [*relay, "decode", capture], check=True, capture_output=True, text=True, env=environment
+    )
+    assert capture.stat().st_mode & 0o777 == 0o600
+    assert "Response id" in done.stdout
+    assert "MD5 answer of 16 bytes" in done.stdout
+    answers = [line for line in done.stdout.splitlines() if "MD5 answer" in line]
+    assert len(answers) == 2, "as received and as sent"
+    assert b"\x04\x10" + bytes(16) in capture.read_bytes()
+
+
+def test_doctor_names_speakers_bridge_and_rivals(rig):
+    rig.hostapd()
+    command = (sys.executable, "-m", "shoestring.relay", "doctor", "--wan", "wan0", "--lan", "br-lan")
+    doctor = rig.spawn("router", "doctor", *command, "--seconds", 4)
+    time.sleep(1)
+    rig.login()
+    doctor.wait(15)
+    text = rig.log("doctor")
+    assert "lan1: " in text
+    assert "PAE-group Start" in text
+    assert "bridge br-lan (lan1) swallows the PAE group" in text
+    assert "hostapd" in text
