@@ -2,8 +2,7 @@
 PYTHON ?= python3
 RUN := .venv/bin/python
 
-.PHONY: help tour test test-all check sanitize format bench clean
-.PHONY: help tour test test-all check format bench relay-pyz peers clean
+.PHONY: help tour test test-all check sanitize format bench relay-pyz peers clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 12

@@ -24,7 +24,10 @@ from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results" / "count.json"
 READ = "open(CORPUS, encoding='utf-8', newline='\\n')"
-COLUMNS = "read_csv(CORPUS_, header=false, columns={'t': 'VARCHAR'}, delim='\\x01', quote='', escape='', max_line_size=9999999)"
+COLUMNS = (
+    "read_csv(CORPUS_, header=false, columns={'t': 'VARCHAR'}, delim='\\x01', quote='', escape='', "
+    "max_line_size=9999999)"
+)
 
 LOOPS = {
     "naive jieba loop": f"""
