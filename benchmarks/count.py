@@ -266,7 +266,7 @@ def main() -> None:
         values: dict = {
             "machine": machine,
             "load": os.getloadavg()[0],
-            "words": words(folder, 1 if quick else 4),
+            "words": words(folder, 1 if quick else 3),
         }
         print(json.dumps(values, indent=1), flush=True)
         plain, spaced = folder / "plain.txt", folder / "spaced.txt"
@@ -275,7 +275,7 @@ def main() -> None:
         segmented(plain, spaced)
         values["already segmented"] = against(folder, SPLIT, spaced, 2, "--tokenizer", "whitespace")
         print(json.dumps(values["already segmented"], indent=1), flush=True)
-        values["4-grams"] = against(folder, GRAMS, plain, 2, "--tokenizer", "ngram", "--ngrams", 4)
+        values["4-grams"] = against(folder, GRAMS, plain, 1, "--tokenizer", "ngram", "--ngrams", 4)
         print(json.dumps(values["4-grams"], indent=1), flush=True)
         values["memory"] = memory(folder, 3 if quick else 31)
     print(json.dumps(values, indent=1))
