@@ -191,6 +191,8 @@ def words(folder: Path, copies: int) -> dict:
             "kernel on 1 worker over naive": round(naive["seconds"] / one["seconds"], 1),
             "kernel over rjieba, 1 worker": round(peer["seconds"] / one["seconds"], 1),
             "libraries only, 2 workers, over naive": round(naive["seconds"] / libraries["seconds"], 1),
+            "CPU seconds, naive over kernel": round(naive["cpu"] / one["cpu"], 1),
+            "CPU seconds, rjieba over kernel": round(peer["cpu"] / one["cpu"], 1),
             "scaling 1 to 2": round(one["seconds"] / two["seconds"], 2),
             "2.2 GB naive, minutes": round(2.2e9 / size * naive["seconds"] / 60, 1),
             "2.2 GB kernel on 2 workers, seconds": round(2.2e9 / size * two["seconds"], 1),
