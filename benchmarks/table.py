@@ -41,7 +41,8 @@ CLAIMS = (
         lambda r: (f"{r['rss_mb']:.1f} MB", "goal: 12 MB"),
     ),
     Claim(
-        "tokenizer", "transformer: CPU time to train a tokenizer of 8,192 ids", "transformer：训练 8,192 词表的 CPU 时间",
+        "tokenizer", "transformer: CPU time to train a tokenizer of 8,192 ids",
+        "transformer：训练 8,192 词表的 CPU 时间",
         lambda r: (f"{r['trainers']['shoestring unigram']['cpu_seconds']:.1f} s",
                    "; ".join(f"{name}: {r['trainers'][name]['cpu_seconds']:.0f} s" for name in PEERS)),
     ),
