@@ -2,6 +2,7 @@
 PYTHON ?= python3
 RUN := .venv/bin/python
 
+.PHONY: help tour test test-all check sanitize format bench clean
 .PHONY: help tour test test-all check format bench relay-pyz peers clean
 
 help:            ## this list
@@ -21,6 +22,9 @@ check: .venv/installed   ## format, lint, types, who-may-import-whom
 	$(RUN) -m ruff check .
 	$(RUN) -m pyrefly check
 	.venv/bin/lint-imports
+
+sanitize: .venv/installed   ## the native kernel under ASan and UBSan: its tests and a minute of fuzzing
+	$(RUN) tests/sanitize_kernel.py
 
 format: .venv/installed   ## rewrite the code in the house style
 	$(RUN) -m ruff format .

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,6 +18,9 @@ from shoestring.count.columns import Columns
 from shoestring.count.job import ENGINES, TOKENIZERS, Job
 from shoestring.files import Reading
 from shoestring.files.options import reading_options
+
+if TYPE_CHECKING:
+    from shoestring.count.pipeline import Count
 
 SHOWN = 20  # rows on the screen without -o
 
@@ -99,70 +103,101 @@ def any_length(reading: Reading) -> Reading:
 @click.option("--df", is_flag=True, help="Also count in how many documents a word occurs.")
 @click.option("--resume", is_flag=True, help="Go on with what a killed run of the same command has left.")
 @click.option("--shard", metavar="I/N", help="Count only every N-th part; join with: shoestring count merge.")
+@click.option("--dask", metavar="ADDRESS", help="Count on this Dask cluster; needs the extra dask.")
 @reading_options(errors="strict")
-def count(ui: ui.UI, corpus: tuple[str, ...], target: str | None, tokenizer: str, engine: str, hmm: bool,
-          user_dict: str | None, stopwords: str | None, ngrams: str | None, workers: int, memory: str,
-          min_count: int, top: int, df: bool, resume: bool, shard: str | None, **how) -> None:  # fmt: skip
+def count(
+    ui: ui.UI,
+    corpus: tuple[str, ...],
+    target: str | None,
+    tokenizer: str,
+    engine: str,
+    hmm: bool,
+    user_dict: str | None,
+    stopwords: str | None,
+    ngrams: str | None,
+    workers: int,
+    memory: str,
+    min_count: int,
+    top: int,
+    df: bool,
+    resume: bool,
+    shard: str | None,
+    dask: str | None,
+    reading: Reading,
+) -> None:
     """Counts the words of a corpus exactly, in parallel: files, folders, archives, tables, or - for stdin.
 
-    Tokens equal jieba 0.42.1's, one for one; the output is sorted by count, then code point, and its bytes are the
-    same every time.
+    Tokens equal jieba 0.42.1's, one for one; the output is sorted by count, then code point, and its bytes
+    are the same every time.
     """
-    lengths = span(ngrams) if ngrams else ((1, 4) if tokenizer == "ngram" else (1, 1))
-    job = Job(tokenizer, engine, hmm, user_dict, stopwords, lengths, workers, size(memory), min_count, top, df,
-              share(shard) if shard else (1, 1), reading=reading(**how))  # fmt: skip
+    job = Job(
+        tokenizer,
+        engine,
+        hmm,
+        user_dict,
+        stopwords,
+        span(ngrams) if ngrams else (1, 4) if tokenizer == "ngram" else (1, 1),
+        workers,
+        size(memory),
+        min_count,
+        top,
+        df,
+        share(shard) if shard else (1, 1),
+        reading=any_length(reading),
+    )
     if target:
         output.checked_format(target)
     elif resume or shard:
         raise OptionError("--resume and --shard need -o: they are about a file that is being made")
-    run(ui, job, corpus, target, resume)
+    run(ui, job, corpus, target, resume, dask)
 
 
-def run(ui: ui.UI, job: Job, corpus: tuple[str, ...], target: str | None, resume: bool) -> None:
-    """Counts, writes and reports."""
+def run(
+    ui: ui.UI, job: Job, corpus: tuple[str, ...], target: str | None, resume: bool, dask: str | None
+) -> None:
+    """Counts, writes and reports; what a failed run had counted stays beside the target for `--resume`."""
+    from shoestring.count.pipeline import Count
+
     started = time.perf_counter()
     folder = Path(target).absolute().with_name(f".{Path(target).name}.runs") if target else None
-    counting = new_count(job, corpus, folder, resume)
+    counting = Count(job, corpus, folder, resume, dask)
+    if counting.remark:
+        ui.say(counting.remark)
+    done = False
     try:
         with ui.bar("counting", counting.bytes, "B") as bar:
             counting.progress = bar.update
-            if counting.remark:
-                ui.say(counting.remark)
             counting.run()
         if counting.resumed:
-            ui.say(f"resumed: {counting.resumed:,} of {len(counting.batches):,} batches were counted before")
+            ui.say(f"{counting.resumed:,} of {len(counting.batches):,} batches had been counted before")
         if target:
             output.write(target, counting.pieces(), job.df)
         else:
             show(ui, counting.pieces(), job)
-    except BaseException:
-        counting.close(keep=True)
-        raise
-    counting.close()
+        done = True
+    finally:
+        counting.close(keep=not done)
+        if folder and folder.exists():
+            ui.say(f"what was counted so far waits for the same command with --resume, in {folder}")
     for line in counting.report.lines():
         ui.say(line)
-    seconds = time.perf_counter() - started
-    summary = {
-        "output": target, "documents": counting.report.documents, "tokens": counting.tokens,
-        "distinct": counting.distinct, "bytes": counting.report.bytes, "skipped": counting.report.skipped,
-        "engine": counting.engine, "seconds": round(seconds, 3),
+    summarize(ui, counting, target, time.perf_counter() - started)
+
+
+def summarize(ui: ui.UI, counting: Count, target: str | None, seconds: float) -> None:
+    """Prints what was counted: as the result if there is an output, else beside the table."""
+    report = counting.report
+    values = {
+        "documents": report.documents, "tokens": counting.tokens, "distinct": counting.distinct,
+        "bytes": report.bytes, "skipped": report.skipped,
     }  # fmt: skip
-    speed = counting.report.bytes / max(seconds, 1e-9) / 1e6
-    text = (
-        f"{counting.report.documents:,} documents, {counting.tokens:,} tokens, {counting.distinct:,} distinct, "
-        f"{counting.report.bytes:,} bytes, {counting.report.skipped:,} skipped; {seconds:.2f} s, {speed:.1f} MB/s"
-    )
+    text = ", ".join(f"{value:,} {name}" for name, value in values.items())
+    text += f"; {seconds:.2f} s, {report.bytes / seconds / 1e6:.1f} MB/s"
     if target:
-        ui.result(summary, f"{target}: {text}")
-    elif not ui.as_json:
+        extra = {"engine": counting.engine, "seconds": round(seconds, 3)}
+        ui.result({"output": target, **values, **extra}, f"{target}: {text}")
+    else:
         ui.say(text)
-
-
-def new_count(job: Job, corpus: tuple[str, ...], folder: Path | None, resume: bool):
-    """Returns what counts a job."""
-    from shoestring.count.pipeline import Count
-
-    return Count(job, corpus, folder, resume)
 
 
 def show(ui: ui.UI, pieces: Iterator[Columns], job: Job) -> None:
@@ -172,17 +207,18 @@ def show(ui: ui.UI, pieces: Iterator[Columns], job: Job) -> None:
         rows += list(piece.slice(0, min(len(piece), limit - len(rows))).rows()) if len(rows) < limit else []
     width = 3 if job.df else 2
     names = ("word", "count", "documents")[:width]
-    table = [(repr(word)[1:-1], *numbers)[:width] for word, *numbers in rows]
-    ui.result({"top": [dict(zip(names, row, strict=True)) for row in table]}) if ui.as_json else ui.table(
-        names, table
-    )
+    rows = [row[:width] for row in rows]
+    if ui.as_json:
+        ui.result({"top": [dict(zip(names, row, strict=True)) for row in rows]})
+    else:
+        ui.table(names, [(repr(row[0])[1:-1], *row[1:]) for row in rows])
 
 
 def _verb() -> ui.Group:
-    from shoestring.count.explore import compare, plot, words
+    from shoestring.count.explore import bench, compare, plot, words
     from shoestring.count.merging import merge
 
-    return ui.Group(count, compare, merge, plot, words)
+    return ui.Group(count, bench, compare, merge, plot, words)
 
 
 verb = _verb()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Any
 
 from shoestring._extras import require
 from shoestring.count import dictionary
@@ -31,14 +32,12 @@ class Cutter:
     ) -> None:
         entries = dictionary.read_user_dict(user_dict) if user_dict else []
         entries += [UserWord(word, SUGGEST) if isinstance(word, str) else UserWord(*word) for word in words]
-        self.table = dictionary.kernel_table(entries)
-        self._slow = None if self.table else slow_cut(entries)
+        table = dictionary.kernel_table(entries)
+        self._cut = table.cut if table else slow_cut(entries)
 
     def cut(self, sentence: str, HMM: bool = True) -> list[str]:
         """Returns the tokens; joined, they are the sentence."""
-        if self._slow is not None:
-            return self._slow(sentence, HMM)
-        return self.table.cut(sentence, HMM)
+        return self._cut(sentence, HMM)
 
 
 def cut(sentence: str, cut_all: bool = False, HMM: bool = True, use_paddle: bool = False) -> list[str]:
@@ -66,7 +65,7 @@ def _default() -> Cutter:
 def slow_cut(words: Sequence[UserWord]) -> Callable[[str, bool], list[str]]:
     """Returns jieba's own cut with a dictionary of its own, its log silenced."""
     jieba = require("count", "jieba")
-    finalseg = require("count", "jieba.finalseg")
+    finalseg: Any = require("count", "jieba.finalseg")
     jieba.setLogLevel(60)
     tokenizer = jieba.Tokenizer()
     forced: set[str] = set()

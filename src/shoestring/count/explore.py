@@ -1,4 +1,4 @@
-"""`shoestring count words`, `plot` and `compare`: what the counts say."""
+"""`shoestring count words`, `plot`, `compare` and `bench`: what the counts say, and how fast they come."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def words(
     if target and Path(target).suffix not in (".txt", ".tsv"):
         raise OptionError(f"{target}: give it a name that ends in .txt (a jieba user dictionary) or .tsv")
     try:
-        pmi = tuple(float(each) for each in min_pmi.split(","))
+        two, three, four = map(float, min_pmi.split(","))
     except ValueError:
         raise OptionError(f"--min-pmi {min_pmi!r}: write three numbers, such as 2,4,6") from None
-    thresholds = discovery.Thresholds(min_count, pmi, min_entropy)
+    thresholds = discovery.Thresholds(min_count, (two, three, four), min_entropy)
     job = Job("ngram", ngrams=(1, 4), workers=workers, memory=size(memory), reading=any_length(reading))
     ui.say("counting runs of characters, then cutting the corpus again ...")
     found = discovery.discover(corpus, thresholds, job, known)
@@ -130,3 +130,36 @@ def compare(ui: ui.UI, first: str, second: str, target: str | None, min_count: i
             for k in keys[:SHOWN]
         ]
         ui.table(["word", "first", "second", "log-likelihood", "log2 ratio"], rows)
+
+
+@ui.command("bench")
+@click.argument("corpus", nargs=-1, required=True)
+@click.option("-o", "--output", "figure", help="A .png of the speed-ups.")
+@click.option("--workers", default=0, help="Processes.  [default: every core]")
+@click.option("--megabytes", default=5.0, show_default=True, help="How much of the corpus to use.")
+def bench(ui: ui.UI, corpus: tuple[str, ...], figure: str | None, workers: int, megabytes: float) -> None:
+    """Times the naive loop, batch tables, per-text results, N processes and our engines on your own text."""
+    from shoestring import plot as figures
+    from shoestring.count import bench as experiment
+    from shoestring.count.job import usable_cores
+    from shoestring.count.tokenizers import without_kernel
+
+    if figure and Path(figure).suffix != ".png":
+        raise OptionError(f"{figure}: give the figure a name that ends in .png")
+    ways = [way for way in experiment.WAYS if not (way.startswith("kernel") and without_kernel())]
+    ui.say(f"{len(ways)} ways to count the first {megabytes:g} MB, one after another ...")
+    values = experiment.report(corpus, workers or usable_cores(), megabytes, ways)
+    if figure:
+        bars = [(each["way"], each["speedup"], each["processes"]) for each in values["ways"]]
+        figures.speedup(bars, figure, title=f"{values['bytes'] / 1e6:.1f} MB of text")
+    if ui.as_json:
+        ui.result(values)
+        return
+    rows = [
+        (e["way"], f"{e['seconds']:.2f}", f"{e['cpu']:.2f}", f"{e['speedup']:.2f}", f"{e['per_process']:.2f}")
+        for e in values["ways"]
+    ]
+    ui.table(["way", "seconds", "CPU seconds", "speed-up", "per process"], rows)
+    total = sum(values["seconds"].values())
+    rows = [(name, f"{part:.3f}", f"{100 * part / total:.1f}%") for name, part in values["seconds"].items()]
+    ui.table(["where the time goes", "seconds", "share"], rows)

@@ -45,7 +45,7 @@ def write(path: str | os.PathLike[str], pieces: Iterable[Columns], with_document
         OutputError: the target cannot be written.
     """
     kind = checked_format(path)
-    with atomic(path, "wb") as file:
+    with atomic(os.fspath(path), "wb") as file:
         if kind == ".tsv":
             for piece in pieces:
                 for first in range(0, len(piece), ROWS):

@@ -21,13 +21,13 @@ from threading import Event, RLock
 from shoestring import files
 from shoestring._errors import InputError
 from shoestring.count import runs
-from shoestring.count.batches import Batch, batched, count_batch, describe, prepare
+from shoestring.count.batches import batched, count_batch, describe, prepare
 from shoestring.count.columns import Columns
 from shoestring.count.job import Job
 from shoestring.count.parallel import parallel_map
 from shoestring.count.tally import NativeTally, Tally
 from shoestring.count.tokenizers import choose_engine, kernel_table
-from shoestring.count.workers import KernelWorker, Kept, PackedWorker, TableWorker
+from shoestring.count.workers import Kept, KernelWorker, PackedWorker, TableWorker
 from shoestring.files import Report
 
 Worker = KernelWorker | PackedWorker | TableWorker
@@ -41,6 +41,7 @@ class Count:
         sources: files, folders, patterns, addresses or `-`.
         folder: where runs and the ledger lie; None takes a temporary folder if one is needed.
         resume: go on with what a killed run has left in `folder`.
+        dask: address of a Dask scheduler whose workers count; None counts here.
         checkpoint: seconds after which a table goes to disk; only with a `folder`.
 
     Attributes:
@@ -60,9 +61,10 @@ class Count:
         sources: Sequence[str | Path] | str | Path,
         folder: Path | None = None,
         resume: bool = False,
+        dask: str | None = None,
         checkpoint: float = 30,
     ) -> None:
-        self.job, self.checkpoint = job, checkpoint
+        self.job, self.dask, self.checkpoint = job, dask, checkpoint
         self.stop_words = job.stop_set()
         self.engine, self.remark = choose_engine(job)
         self.parts = files.parts(sources, job.reading, job.part_bytes)
@@ -95,7 +97,7 @@ class Count:
             1 + max((int(name[4:9]) for name in self._ledger.runs), default=0) if self._ledger else 1
         )
         in_threads = self.job.packed or (self.engine == "kernel" and self.job.ngrams == (1, 1))
-        workers = self._threads(todo) if in_threads else self._processes(todo)
+        workers = self._threads(todo) if in_threads and not self.dask else self._processes(todo)
         if self._ledger is not None:
             for worker in workers:
                 if worker.kept.batches:
@@ -141,7 +143,11 @@ class Count:
         worker = TableWorker(self.job)
         batches = [self.batches[index] for index in todo]
         size = min(self.job.cores, len(batches))
-        if size <= 1 or any(part.path == "-" for part in self.parts):
+        if self.dask:
+            from shoestring.count.cluster import count_on
+
+            results = count_on(self.dask, self.job, batches)
+        elif size <= 1 or any(part.path == "-" for part in self.parts):
             prepare(self.job, self.engine)
             results = map(count_batch, batches)
         else:

@@ -135,11 +135,10 @@ def by_count(pieces: Iterator[Columns], folder: Path, min_count: int = 1, top: i
         file.close()
     given = 0
     for rows in _in_order(frequent, rare, folder, schema):
-        rows = rows if not top else rows.slice(0, max(0, top - given))
-        if len(rows):
-            yield Columns.from_arrow(rows)
-        given += len(rows)
-        if top and given >= top:
+        kept = rows.slice(0, top - given) if top else rows
+        yield Columns.from_arrow(kept)
+        given += len(kept)
+        if given == top:
             return
 
 
@@ -212,8 +211,8 @@ class Ledger:
 
     def commit(self, batches: Sequence[int], runs: Sequence[str], report: Report) -> None:
         """Records that these runs hold these batches; from now on they count."""
-        values = asdict(report)
-        values["places"] = [[*place, *found] for place, found in report.places.items()]
+        places = [[*place, *found] for place, found in report.places.items()]
+        values = {**asdict(report), "places": places}
         self._append({"batches": list(batches), "runs": list(runs), "report": values})
         self.done.update(batches)
         self.runs += runs

@@ -31,12 +31,11 @@ def choose_engine(job: Job) -> tuple[str, str]:
     """
     if job.tokenizer not in ("jieba", "char", "whitespace"):
         return "python", ""
-    if job.engine in ("auto", "kernel"):
-        why = _without_kernel(job)
-        if not why:
-            return "kernel", ""
-        if job.engine == "kernel":
-            raise OptionError(f"engine kernel: {why}; use --engine auto")
+    why = without_kernel(job) if job.engine in ("auto", "kernel") else "not asked for"
+    if not why:
+        return "kernel", ""
+    if job.engine == "kernel":
+        raise OptionError(f"engine kernel: {why}; use --engine auto")
     if job.tokenizer != "jieba":
         return "python", "the native kernel is not built, so this runs in Python"
     if job.engine == "rjieba" and job.user_dict:
@@ -48,7 +47,9 @@ def choose_engine(job: Job) -> tuple[str, str]:
     return "jieba", "" if job.engine == "jieba" else f"{why}: using jieba itself, about 50x slower"
 
 
-def _without_kernel(job: Job) -> str:
+def without_kernel(job: Job | None = None) -> str:
+    """Says why the kernel cannot do this job (or jieba's own dictionary), "" if it can."""
+    job = job or Job()
     if find_spec("shoestring.count._kernel") is None:
         return "the native kernel is not built (no C compiler when shoestring was installed)"
     if job.tokenizer == "jieba":
@@ -86,7 +87,7 @@ def tokenizer(job: Job, engine: str) -> Cut:
     if job.tokenizer == "whitespace":
         return str.split
     if engine == "kernel":
-        table, hmm = kernel_table(job), job.hmm
+        table, hmm = dictionary.compiled(_user_words(job)), job.hmm
         return lambda text: table.cut(text, hmm)
     if engine == "rjieba":
         return repaired_rjieba(job.hmm)

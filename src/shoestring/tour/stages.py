@@ -39,11 +39,11 @@ def read(settings: Settings, before: dict[str, Outcome]) -> Outcome:
 
 def count(settings: Settings, before: dict[str, Outcome]) -> Outcome:
     """Counts words, as jieba does."""
-    from shoestring.count import count_words
+    from shoestring.count import count_words, laws
 
     table = count_words(before["text"].facts["files"])
     zipf = settings.folder / "zipf.png"
-    plot.zipf([count for _, count in table.top(table.distinct)], zipf)
+    plot.zipf({"reviews and newspaper": laws.zipf(table)}, zipf)
     top = table.top(20)
     return Outcome(
         f"{table.total:,} words, {table.distinct:,} distinct; the most frequent: "
@@ -122,11 +122,34 @@ def go_on(settings: Settings, before: dict[str, Outcome]) -> Outcome:
     )
 
 
+def relay(settings: Settings, before: dict[str, Outcome]) -> Outcome:
+    """Keeps a simulated 802.1X session for a month, on a simulated clock, against each kind of switch."""
+    from shoestring.relay.simulate import soak
+    from shoestring.relay.switch import Rules
+
+    months = [soak(30, Rules(dialect=dialect)) for dialect in ("ruijie", "h3c")]
+    rows = [(each.dialect, each.strategy, each.echoes, each.handshakes, each.lost) for each in months]
+    return Outcome(
+        "; ".join(
+            f"30 days against a {each.dialect} switch by {each.strategy}, put off line {each.lost} times"
+            for each in months
+        ),
+        {"months": [each._asdict() for each in months]},
+        tables=[
+            (
+                "A month without the PC",
+                ("switch", "kept alive by", "echoes", "handshakes", "put off line"),
+                rows,
+            )
+        ],
+    )
+
+
 def _pretrained(settings: Settings, before: dict[str, Outcome], name: str, objective: str) -> Outcome:
     from shoestring import hub
     from shoestring.train import TrainSettings
     from shoestring.transformer.configuration import LEARNING_RATES, preset
-    from shoestring.transformer.pretrain import pretrain
+    from shoestring.transformer.pretraining import pretrain
 
     folder = settings.folder / name
     done = pretrain(
@@ -177,4 +200,5 @@ STAGES = [
     Stage("fill", "The encoder fills in masked words", fill, needs=("encoder",)),
     Stage("decoder", "Pre-training a decoder", decoder, needs=("text", "tokenizer")),
     Stage("continue", "The decoder continues sentences", go_on, needs=("decoder",)),
+    Stage("relay", "A month on line without the PC (simulated)", relay),
 ]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from shoestring.transformer.configuration import PRESETS, ShoestringConfig, preset
     from shoestring.transformer.modeling import ShoestringForCausalLM, ShoestringForMaskedLM, ShoestringModel
-    from shoestring.transformer.pretrain import pretrain
+    from shoestring.transformer.pretraining import pretrain
     from shoestring.transformer.tokenizer import train_tokenizer
 
 _HOME = {
@@ -24,7 +24,7 @@ _HOME = {
     "ShoestringForCausalLM": "modeling",
     "ShoestringForMaskedLM": "modeling",
     "ShoestringModel": "modeling",
-    "pretrain": "pretrain",
+    "pretrain": "pretraining",
     "train_tokenizer": "tokenizer",
 }
 

@@ -113,7 +113,7 @@ def pretrain(
     from shoestring import hub
     from shoestring.train import TrainSettings
     from shoestring.transformer.configuration import LEARNING_RATES, preset
-    from shoestring.transformer.pretrain import pretrain as run
+    from shoestring.transformer.pretraining import pretrain as run
 
     size = options.pop("size")
     config = preset(size, **sizes)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from shoestring._errors import InputError, OptionError
@@ -30,6 +30,7 @@ FIXED = len(SPECIAL) + len(BYTES)
 KINDS = ("unigram", "bpe")
 PIECES = r"\p{Han}+|[\p{L}\p{M}&&[^\p{Han}]]+|\p{N}|\s+|[^\s\p{L}\p{M}\p{N}]+"
 LONGEST_PIECE = 16  # characters
+BETWEEN = "\x1f"  # ends a word in the training strings of BPE
 REPEAT = 1000  # how often one training string of BPE holds its word
 
 
@@ -134,30 +135,31 @@ def _unigram(pieces: Counter[str], size: int) -> tokenizers.Tokenizer:
 
 def _bpe(pieces: Counter[str], size: int) -> tokenizers.Tokenizer:
     """Byte-pair encoding by the trainer of `tokenizers`, with byte tokens added, which it does not do."""
-    from tokenizers import Tokenizer, models, trainers
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
     core = Tokenizer(models.BPE(unk_token="<unk>"))
-    core.pre_tokenizer = _splitter()
+    core.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(BETWEEN, "removed"), _splitter()])
     trainer = trainers.BpeTrainer(
         vocab_size=size + len(SPECIAL),
         special_tokens=SPECIAL,
         max_token_length=LONGEST_PIECE,
         show_progress=False,
     )
-    core.train_from_iterator(_repeated(pieces, size // 2), trainer)
+    letters = _most_frequent(_letters(pieces))
+    core.train_from_iterator(_repeated(pieces, letters[size // 2 :]), trainer)
     model = json.loads(core.to_str())["model"]
     learned = sorted(model["vocab"], key=model["vocab"].get)[len(SPECIAL) :]
+    learned += letters[size // 2 :][: size - len(learned)]  # where there was nothing more to merge
     vocab = {token: index for index, token in enumerate((*SPECIAL, *BYTES, *learned))}
     merges = [tuple(pair) for pair in model["merges"]]
     return _assembled(models.BPE(vocab, merges, unk_token="<unk>", byte_fallback=True))
 
 
-def _repeated(pieces: Counter[str], alphabet: int) -> Iterator[str]:
-    """Yields every piece as often as it occurs, a space after each and in place of rare characters."""
-    letters = _letters(pieces)
-    rare = {ord(letter): " " for letter in _most_frequent(letters)[alphabet:]}
+def _repeated(pieces: Counter[str], rare: Sequence[str]) -> Iterator[str]:
+    """Yields every piece as often as it occurs; nothing is merged across `BETWEEN`, which hides rare characters."""
+    blanks = {ord(letter): BETWEEN for letter in rare}
     for piece, count in pieces.items():
-        word = piece.translate(rare) + " "
+        word = piece.translate(blanks) + BETWEEN
         for start in range(0, count, REPEAT):
             yield word * min(REPEAT, count - start)
 

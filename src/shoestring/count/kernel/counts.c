@@ -266,13 +266,15 @@ static uint8_t *spell(const Table *table, const uint32_t *owner, uint32_t node, 
     }
 }
 
-/* Length in characters of the longest word, so that spelling has room. Nodes' parents always precede roots. */
+enum { LONGEST_WORD = 1 << 20 };
+
+/* Length in characters of the longest counted word, so that spelling has room; LONGEST_WORD if there is no end. */
 static uint32_t longest(const Table *table, const uint32_t *owner, const uint64_t *by_node) {
     uint32_t most = 0;
     for (uint32_t node = 1; node < table->header->nodes; node++) {
         uint32_t length = 1;
         if (by_node[node])
-            for (uint32_t at = node; at > table->header->ids && length < 1 << 20; length++)
+            for (uint32_t at = node; at > table->header->ids && length < LONGEST_WORD; length++)
                 at = owner[at - table->nodes[at].check];
         most = length > most ? length : most;
     }
@@ -293,8 +295,9 @@ static void fold(Counts *counts) {
     for (uint32_t node = 1; node < nodes; node++)
         if (table->nodes[node].base)
             owner[table->nodes[node].base] = node;
-    size_t room = (size_t)longest(table, owner, counts->by_node) * 4 + 4;
-    uint8_t *buffer = malloc(room);
+    uint32_t characters = longest(table, owner, counts->by_node);
+    size_t room = (size_t)characters * 4 + 4;
+    uint8_t *buffer = characters < LONGEST_WORD ? malloc(room) : NULL;
     counts->failed |= !buffer;
     for (uint32_t node = 1; node < nodes && !counts->failed; node++) {
         if (!counts->by_node[node])

@@ -3,6 +3,7 @@
  *     build(dict_txt: bytes, user: list[(str, int)], hmm: bytes) -> bytes   image; int < 0: suggest a frequency
  *     Table(image: bytes)                      read-only, may be shared by threads
  *         .cut(text: str, hmm: bool) -> list[str]
+ *         .tokens(text: bytes, hmm: bool) -> int
  *         .weights() -> list[(int, float)]     frequency and weight, for a check against math.log
  *         .total() -> int                      sum of all frequencies
  *     Counter(table: Table | None, documents: bool)           for one thread at a time
@@ -190,6 +191,26 @@ static PyObject *table_cut(TableObject *self, PyObject *args) {
         self->spare = cutter;
     Py_XDECREF(owner);
     return result;
+}
+
+/* Cuts and only says how many tokens there are: what cutting alone costs. */
+static PyObject *table_tokens(TableObject *self, PyObject *args) {
+    const char *bytes;
+    Py_ssize_t length;
+    int hmm, done = NO_MEMORY;
+    size_t count = 0;
+    if (!PyArg_ParseTuple(args, "y#p", &bytes, &length, &hmm))
+        return NULL;
+    if (utf8_first_error((const uint8_t *)bytes, (size_t)length) < (size_t)length)
+        return PyErr_Format(PyExc_ValueError, "not UTF-8");
+    Cutter *cutter = cutter_new(&self->table);
+    if (cutter) {
+        Py_BEGIN_ALLOW_THREADS;
+        done = cutter_cut(cutter, (const uint8_t *)bytes, (size_t)length, hmm, &count);
+        Py_END_ALLOW_THREADS;
+    }
+    cutter_free(cutter);
+    return done == OK ? PyLong_FromSize_t(count) : fail(done);
 }
 
 static PyObject *table_weights(TableObject *self, PyObject *unused) {
@@ -514,6 +535,7 @@ static PyObject *to_tsv(PyObject *module, PyObject *args) {
 
 static PyMethodDef table_methods[] = {
     {"cut", (PyCFunction)table_cut, METH_VARARGS, "cut(text, hmm) -> list of tokens"},
+    {"tokens", (PyCFunction)table_tokens, METH_VARARGS, "tokens(text, hmm) -> how many"},
     {"weights", (PyCFunction)table_weights, METH_NOARGS, "pairs of frequency and weight"},
     {"total", (PyCFunction)table_total, METH_NOARGS, "sum of all frequencies"},
     {NULL, NULL, 0, NULL},

