@@ -2,8 +2,7 @@
 PYTHON ?= python3
 RUN := .venv/bin/python
 
-.PHONY: help tour test test-all check sanitize format bench clean
-.PHONY: help tour test test-all check format bench relay-pyz peers clean
+.PHONY: help tour test test-all check sanitize format bench relay-pyz peers docs clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -32,6 +31,7 @@ format: .venv/installed   ## rewrite the code in the house style
 
 bench: .venv/installed   ## every claim, measured again -> benchmarks/results/*.json
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(RUN) "$$script"; done
+	$(RUN) benchmarks/table.py
 
 relay-pyz:       ## the relay as one file for a router -> relay.pyz
 	rm -rf build/relay
@@ -49,8 +49,11 @@ peers:           ## hostapd and wpa_supplicant for the relay's tests, where we a
 		echo "peers: not installed; their tests will be skipped" >&2; \
 	else echo "peers: neither root nor Debian; their tests will be skipped" >&2; fi
 
+docs: .venv/installed   ## the guides as a site -> site/
+	.venv/bin/zensical build --strict
+
 clean:           ## remove what make created
-	rm -rf .venv build tour-report relay.pyz
+	rm -rf .venv build site tour-report relay.pyz
 
 .venv/installed: pyproject.toml constraints.txt
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10) and "shoestring needs Python >= 3.10, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.11")'
