@@ -18,7 +18,10 @@ setup(
     ext_modules=[
         Extension(
             "shoestring.count._kernel",
-            [f"{folder}{name}.c" for name in ("module", "dictionary", "table", "cut", "counts", "split")],
+            [
+                f"{folder}{name}.c"
+                for name in ("module", "dictionary", "table", "cut", "counts", "rows", "split")
+            ],
             depends=[f"{folder}kernel.h"],
             extra_compile_args=flags,
             define_macros=[("Py_LIMITED_API", "0x030A0000")] if stable else [],

@@ -207,6 +207,29 @@ def test_results_keep_their_order():
     assert list(parallel_map(slow_first, range(20), workers=2)) == list(range(20))
 
 
+@needs_signals
+def test_no_process_outlives_its_parent(tmp_path):
+    code = (
+        "from shoestring.count import parallel_map; import time, os\n"
+        "if __name__ == '__main__': list(parallel_map(time.sleep, [60, 60], 2))\n"
+    )
+    (tmp_path / "parent.py").write_text(code)
+    psutil = pytest.importorskip("psutil")
+    environment = {**os.environ, "PYTHONPATH": path_with("")}
+    parent = subprocess.Popen([sys.executable, str(tmp_path / "parent.py")], env=environment)
+    family = []
+    for _ in range(200):
+        time.sleep(0.1)
+        family = psutil.Process(parent.pid).children(recursive=True)
+        if len(family) >= 2:
+            break
+    time.sleep(1)
+    parent.kill()
+    parent.wait()
+    gone, alive = psutil.wait_procs(family, timeout=20)
+    assert (len(gone) >= 2, alive) == (True, [])
+
+
 def test_a_lambda_is_refused_in_one_line():
     with pytest.raises(OptionError, match="top of a module"):
         list(parallel_map(lambda item: item, [1]))

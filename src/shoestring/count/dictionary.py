@@ -18,6 +18,7 @@ import zlib
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -28,7 +29,7 @@ from shoestring._errors import ExtraMissing, InputError
 if TYPE_CHECKING:
     from shoestring.count import _kernel
 
-VERSION = "1"  # of the compiled form; changes with the C code that makes it
+VERSION = "2"  # of the compiled form; changes with the C code that makes it
 USER_LINE = re.compile(r"^(.+?)( [0-9]+)?( [a-z]+)?$")  # jieba's re_userdict
 SUGGEST = -1
 STATES = "BMES"
@@ -85,10 +86,15 @@ def compiled(words: Sequence[UserWord] = ()) -> _kernel.Table:
         ImportError: the kernel is not built.
         Unfit: the dictionary is beyond the kernel's limits; another engine can still use it.
     """
+    digest = _digest(dict_path().read_bytes(), words)
+    return _table(cache_folder() / f"jieba-{digest}.table", tuple(words))
+
+
+@lru_cache(maxsize=4)
+def _table(path: Path, words: tuple[UserWord, ...]) -> _kernel.Table:
+    """Reads the table, or compiles it and writes it for the next process."""
     from shoestring.count import _kernel
 
-    text = dict_path().read_bytes()
-    path = cache_folder() / f"jieba-{_digest(text, words)}.table"
     image = _read_cached(path)
     try:
         if image is not None:
@@ -96,7 +102,8 @@ def compiled(words: Sequence[UserWord] = ()) -> _kernel.Table:
     except ValueError:
         pass  # of another machine or version: compiled again below
     try:
-        image = _kernel.build(text, [(word.word, min(word.frequency, 2**62)) for word in words], _hmm())
+        frequencies = [(word.word, min(word.frequency, 2**62)) for word in words]
+        image = _kernel.build(dict_path().read_bytes(), frequencies, _hmm())
         table = _kernel.Table(image)
     except (ValueError, UnicodeEncodeError) as error:
         raise Unfit(str(error)) from error
@@ -161,8 +168,8 @@ def _read_cached(path: Path) -> bytes | None:
         content = path.read_bytes()
     except OSError:
         return None
-    image = memoryview(content)[4:]
-    return bytes(image) if content[:4] == zlib.crc32(image).to_bytes(4, "little") else None
+    image, check = memoryview(content)[:-4], content[-4:]
+    return content if check == zlib.crc32(image).to_bytes(4, "little") else None
 
 
 def _write_cached(path: Path, image: bytes) -> None:
@@ -170,7 +177,7 @@ def _write_cached(path: Path, image: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(zlib.crc32(image).to_bytes(4, "little") + image)
+            file.write(image + zlib.crc32(image).to_bytes(4, "little"))
         os.replace(file.name, path)
     except OSError:
         return

@@ -7,12 +7,15 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from typing import Any, TypeVar
 
 from shoestring._errors import InputError, OptionError, ShoestringError
@@ -64,7 +67,7 @@ def parallel_map(
         ) from error
 
     def pool(size: int) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(size, get_context("spawn"), initializer, initargs)
+        return ProcessPoolExecutor(size, get_context("spawn"), _begin, (initializer, initargs))
 
     size = workers or usable_cores()
     pending: deque[tuple[Item, Future[Result]]] = deque()
@@ -93,6 +96,21 @@ def parallel_map(
             yield result
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin(initializer: Callable[..., None] | None, initargs: tuple[Any, ...]) -> None:
+    """In a new process: Ctrl-C is the parent's business, and when the parent is gone, so is this process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_follow_parent, daemon=True).start()
+    if initializer is not None:
+        initializer(*initargs)
+
+
+def _follow_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _fill(executor, function, source, pending, most: int) -> None:

@@ -24,7 +24,6 @@ from shoestring.count import runs
 from shoestring.count.batches import batched, count_batch, describe, prepare
 from shoestring.count.columns import Columns
 from shoestring.count.job import Job
-from shoestring.count.parallel import parallel_map
 from shoestring.count.tally import NativeTally, Tally
 from shoestring.count.tokenizers import choose_engine, kernel_table
 from shoestring.count.workers import Kept, KernelWorker, PackedWorker, TableWorker
@@ -151,6 +150,8 @@ class Count:
             prepare(self.job, self.engine)
             results = map(count_batch, batches)
         else:
+            from shoestring.count.parallel import parallel_map
+
             results = parallel_map(count_batch, batches, size, prepare, (self.job, self.engine), describe)
         for index, (columns, report) in zip(todo, results, strict=True):
             worker.add(columns, report)

@@ -60,13 +60,8 @@ def without_kernel(job: Job | None = None) -> str:
     return ""
 
 
-@cache
-def _read_words(path: str) -> list[dictionary.UserWord]:
-    return dictionary.read_user_dict(path)
-
-
 def _user_words(job: Job) -> list[dictionary.UserWord]:
-    return _read_words(job.user_dict) if job.user_dict else []
+    return dictionary.read_user_dict(job.user_dict) if job.user_dict else []
 
 
 def kernel_table(job: Job):

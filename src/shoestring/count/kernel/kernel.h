@@ -3,7 +3,8 @@
  * - dictionary.c  jieba's FREQ: words, prefixes, frequencies, the frequency jieba suggests for a new word
  * - table.c       compiles that dictionary into one read-only image: a double-array trie, weights, the HMM
  * - cut.c         jieba 0.42.1's cut, token for token, on UTF-8
- * - counts.c      64-bit counters for what is cut; merging, sorting, handing over
+ * - counts.c      64-bit counters for what is cut, and their merging
+ * - rows.c        counts as sorted columns
  * - split.c       the simple tokenizers (characters, white space) and the check of UTF-8
  * - module.c      the Python module around them; the only file that knows Python
  *
@@ -168,6 +169,13 @@ void counts_merge(Counts *into, Counts *from);
 void counts_discard(Counts *counts, const uint8_t *key, size_t length);
 uint64_t counts_bytes(const Counts *counts);
 uint64_t counts_distinct(Counts *counts);
+void counts_fold(Counts *counts); /* moves what was counted by node into the hash table */
+uint64_t counts_codes(const Counts *counts); /* single characters that were counted */
+/* The key's bytes and length; the entry must stay where it is while they are used. */
+size_t counts_key(const Counts *counts, const Entry *entry, const uint8_t **key);
+
+/* ---- rows.c ---- */
+
 int counts_columns(Counts *counts, int by_count, uint64_t min_count, uint64_t top, Columns *columns);
 void columns_free(Columns *columns);
 uint64_t key_word(const uint8_t *bytes, size_t length); /* <= 8 bytes, little-endian, padded with zeros */
