@@ -2,7 +2,7 @@
 PYTHON ?= python3
 RUN := .venv/bin/python
 
-.PHONY: help tour test test-all check sanitize format bench relay-pyz peers clean
+.PHONY: help tour test test-all check sanitize format bench relay-pyz peers docs clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -31,6 +31,7 @@ format: .venv/installed   ## rewrite the code in the house style
 
 bench: .venv/installed   ## every claim, measured again -> benchmarks/results/*.json
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(RUN) "$$script"; done
+	$(RUN) benchmarks/table.py
 
 relay-pyz:       ## the relay as one file for a router -> relay.pyz
 	rm -rf build/relay
@@ -48,10 +49,13 @@ peers:           ## hostapd and wpa_supplicant for the relay's tests, where we a
 		echo "peers: not installed; their tests will be skipped" >&2; \
 	else echo "peers: neither root nor Debian; their tests will be skipped" >&2; fi
 
-clean:           ## remove what make created
-	rm -rf .venv build tour-report relay.pyz
+docs: .venv/installed   ## the guides as a site -> site/
+	.venv/bin/zensical build --strict
 
-.venv/installed: pyproject.toml constraints.txt
+clean:           ## remove what make created
+	rm -rf .venv build site tour-report relay.pyz
+
+.venv/installed: pyproject.toml constraints.txt setup.py $(wildcard src/shoestring/count/kernel/*.[ch])
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10) and "shoestring needs Python >= 3.10, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.11")'
 	test -x $(RUN) || "$(PYTHON)" -m venv .venv
 	$(RUN) -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=24' 'setuptools>=77'

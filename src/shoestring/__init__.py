@@ -1,18 +1,24 @@
 """shoestring does big-model work on the hardware you have.
 
-One package, one command line, seven systems, each usable alone:
+One package and one command line, of systems that are each usable alone:
 
 - `shoestring.relay`: 802.1X login through a router that then keeps the session alive.
 - `shoestring.count`: exact word frequencies of a huge corpus.
-- `shoestring.transformer`: Transformers whose key size is free, with Talking-Heads attention.
-- `shoestring.nvae`: the deep hierarchical VAE.
-- `shoestring.lm`: the 2.6-billion-parameter Chinese GPT-2, few-shot.
-- `shoestring.grow`: lossless enlargement of trained Transformers.
-- `shoestring.match`: text matching with thresholds you can trust.
+- `shoestring.transformer`: Transformers whose key size is free, their tokenizer and pre-training.
+- `shoestring.tour`: the whole story on real text.
 
-They stand on `shoestring.files` (streams of documents, atomic outputs), `shoestring.train` (training),
+They stand on `shoestring.files` (streams of documents, atomic outputs), `shoestring.train` (the training loop),
 `shoestring.hub` (Hugging Face folders), `shoestring.plot` (figures) and `shoestring.ui` (bars, tables).
 Importing this module loads nothing but the standard library.
 """
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    """Gives `shoestring.ShoestringError`, the base of all our errors, when it is asked for."""
+    if name != "ShoestringError":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from shoestring._errors import ShoestringError
+
+    return ShoestringError

@@ -414,10 +414,10 @@ def test_the_last_frames_are_saved_without_secrets(rig):
 def test_doctor_names_speakers_bridge_and_rivals(rig):
     rig.hostapd()
     command = (sys.executable, "-m", "shoestring.relay", "doctor", "--wan", "wan0", "--lan", "br-lan")
-    doctor = rig.spawn("router", "doctor", *command, "--seconds", 4)
+    doctor = rig.spawn("router", "doctor", *command, "--seconds", 7)
     time.sleep(1)
     rig.login()
-    doctor.wait(15)
+    doctor.wait(20)
     text = rig.log("doctor")
     assert "lan1: " in text
     assert "PAE-group Start" in text

@@ -1,5 +1,7 @@
 """The tokenizer: any text comes back, pieces keep to words, sizes are what was asked for."""
 
+import json
+import math
 from collections import Counter
 
 import pytest
@@ -63,10 +65,7 @@ def test_frames_and_pairs(tokenizer):
 def test_unigram_probabilities_are_relative_frequencies():
     counts = Counter({"甲乙": 6, "丙": 3, "丁戊": 1})
     core = train_tokenizer(counts, FIXED + 7).backend_tokenizer
-    import json
-    import math
-
-    vocab = {piece: score for piece, score in json.loads(core.to_str())["model"]["vocab"]}
+    vocab = dict(json.loads(core.to_str())["model"]["vocab"])
     assert vocab["甲乙"] == pytest.approx(math.log(6 / 10))
     assert vocab["丙"] == pytest.approx(math.log(3 / 10))
     assert vocab["甲"] == pytest.approx(math.log(0.5 / 10))  # never alone

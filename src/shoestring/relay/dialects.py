@@ -23,9 +23,9 @@ class Dialect:
         self.name = "plain"
         self._handshakes = 0
 
-    def hear(self, frame: Frame) -> None:
-        """Takes note of any frame of a locked peer."""
-        if self.name != "ruijie" and ruijie.is_ruijie(frame):
+    def hear(self, frame: Frame, eap: Eap | None) -> None:
+        """Takes note of any frame of a locked peer, and the packet in it."""
+        if self.name != "ruijie" and ruijie.is_ruijie(frame, eap):
             self.name = "ruijie"
 
     def asked_online(self, request: Eap) -> None:

@@ -210,8 +210,7 @@ def password_hash(user: bytes, challenge: bytes, password: bytes) -> bytes:
     return bytes(a ^ b for a, b in zip(md5(user + challenge), padded))
 
 
-def is_ruijie(frame: frames.Frame) -> bool:
-    """True where the frame bears Ruijie's mark: an echo, a client's trailer or a switch's."""
-    eap = frame.eap
+def is_ruijie(frame: frames.Frame, eap: frames.Eap | None) -> bool:
+    """True where the frame, whose packet is `eap`, bears Ruijie's mark: an echo or a trailer of either side."""
     trailer = frame.body if eap is None else eap.trailer
     return frame.type == frames.ECHO or trailer.startswith((MAGIC, CODED_MAGIC))

@@ -145,7 +145,7 @@ class Session:
         self._client_at, self.present, self._client_left = self.now, True, False
         if "client" in self._timers:
             self._timers["client"] = self.now + self._login_pause
-        self.dialect.hear(frame)
+        self.dialect.hear(frame, eap)
         if frame.type == START:
             self._client_starts(frame)
         elif frame.type == frames.LOGOFF:
@@ -248,7 +248,7 @@ class Session:
             self._stranger("switch", frame)
             return
         self._server_at, self._server_tags = self.now, frame.tags
-        self.dialect.hear(frame)
+        self.dialect.hear(frame, eap)
         if eap is None:
             self._send_lan(frame, raw)
         elif eap.code == REQUEST:

@@ -122,6 +122,30 @@ def go_on(settings: Settings, before: dict[str, Outcome]) -> Outcome:
     )
 
 
+def relay(settings: Settings, before: dict[str, Outcome]) -> Outcome:
+    """Keeps a simulated 802.1X session for a month, on a simulated clock, against each kind of switch."""
+    from shoestring.relay.simulate import soak
+    from shoestring.relay.switch import Rules
+
+    rules = (Rules(dialect="ruijie"), Rules(dialect="h3c", handshake=60))
+    months = [soak(30, each) for each in rules]
+    rows = [(each.dialect, each.strategy, each.echoes, each.handshakes, each.lost) for each in months]
+    return Outcome(
+        "; ".join(
+            f"30 days against a {each.dialect} switch by {each.strategy}, put off line {each.lost} times"
+            for each in months
+        ),
+        {"months": [each._asdict() for each in months]},
+        tables=[
+            (
+                "A month without the PC",
+                ("switch", "kept alive by", "echoes", "handshakes", "put off line"),
+                rows,
+            )
+        ],
+    )
+
+
 def _pretrained(settings: Settings, before: dict[str, Outcome], name: str, objective: str) -> Outcome:
     from shoestring import hub
     from shoestring.train import TrainSettings
@@ -177,4 +201,5 @@ STAGES = [
     Stage("fill", "The encoder fills in masked words", fill, needs=("encoder",)),
     Stage("decoder", "Pre-training a decoder", decoder, needs=("text", "tokenizer")),
     Stage("continue", "The decoder continues sentences", go_on, needs=("decoder",)),
+    Stage("relay", "A month on line without the PC (simulated)", relay),
 ]
