@@ -158,9 +158,12 @@ def test_save_and_load_through_auto_classes_is_bit_equal(tmp_path_factory, confi
         loaded = auto.from_pretrained(folder).eval()
         assert type(loaded) is type(model)
         assert AutoConfig.from_pretrained(folder).to_diff_dict() == model.config.to_diff_dict()
-        assert torch.equal(logits(loaded, x), logits(model, x))
         bare = AutoModel.from_pretrained(folder).eval()
-        assert torch.equal(bare(x).last_hidden_state, model.model(x).last_hidden_state)
+        for other, weights in ((loaded, model.state_dict()), (bare, model.model.state_dict())):
+            assert other.state_dict().keys() == weights.keys()
+            assert all(torch.equal(weight, weights[name]) for name, weight in other.state_dict().items())
+        # Equal weights at another place in memory: matrix products may differ in the last bit.
+        torch.testing.assert_close(logits(loaded, x), logits(model, x), atol=1e-6, rtol=1e-6)
 
 
 def test_output_layer_is_tied():

@@ -58,7 +58,8 @@ def write(path: str | os.PathLike[str], pieces: Iterable[Columns], with_document
 
 def _write_csv(file, pieces: Iterable[Columns], with_documents: bool) -> None:
     text = io.TextIOWrapper(file, "utf-8", newline="")
-    writer = csv.writer(text, lineterminator="\n")
+    # Every word is quoted: before Python 3.11.4 a bare CR was not.
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     width = 3 if with_documents else 2
     writer.writerow(("word", "count", "documents")[:width])
     for piece in pieces:
