@@ -29,7 +29,7 @@ format: .venv/installed   ## rewrite the code in the house style
 	$(RUN) -m ruff format .
 	$(RUN) -m ruff check --fix .
 
-bench: .venv/installed   ## every claim, measured again -> benchmarks/results/*.json
+bench: .venv/benched   ## every claim, measured again -> benchmarks/results/*.json
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(RUN) "$$script"; done
 	$(RUN) benchmarks/table.py
 
@@ -61,4 +61,8 @@ clean:           ## remove what make created
 	$(RUN) -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=24' 'setuptools>=77'
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+.venv/benched: .venv/installed
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@touch $@

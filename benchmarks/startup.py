@@ -18,7 +18,7 @@ ROUNDS = 40
 COMMANDS = {
     "python -c pass": [sys.executable, "-c", "pass"],
     "import click": [sys.executable, "-c", "import click"],
-    "shoestring --help": [str(Path(sysconfig.get_path("scripts")) / "shoestring"), "--help"],
+    "shoestring --help": [str(Path(sysconfig.get_path("scripts"), "shoestring")), "--help"],
 }
 
 

@@ -32,6 +32,19 @@ class Claim:
 
 CLAIMS = (
     Claim(
+        "count", "count: word frequencies as jieba counts them, whole command, 2 workers",
+        "count：与 jieba 完全一致的词频，整条命令，2 个进程",
+        lambda r: (f"{r['words']['bytes'] / 1e6 / r['words']['kernel, 2 workers']['seconds']:.0f} MB/s",
+                   f"naive jieba loop: {r['words']['bytes'] / 1e6 / r['words']['naive jieba loop']['seconds']:.1f} MB/s "
+            f"(1/{r['words']['ratios']['kernel on 2 workers over naive']:.0f})",
+    ),
+    Claim(
+        "count", "count: the same in CPU seconds, 1 worker", "count：同一任务的 CPU 秒数，1 个进程",
+        lambda r: (f"{r['words']['kernel, 1 worker']['cpu']:.1f} s",
+                   f"naive jieba: {r['words']['naive jieba loop']['cpu']:.0f} s; "
+                   f"rjieba (not exact): {r['words']['rjieba loop (not exact)']['cpu']:.0f} s"),
+    ),
+    Claim(
         "relay", "relay: delay added to a frame, median (99 %)", "relay：每帧增加的延迟，中位数（99 %）",
         lambda r: (f"{r['added_p50_ms']:.2f} ms ({r['added_p99_ms']:.2f} ms)",
                    f"a direct veth hop: {r['direct_p50_ms']:.2f} ms ({r['direct_p99_ms']:.2f} ms)"),
@@ -54,6 +67,17 @@ CLAIMS = (
 )  # fmt: skip
 
 
+CHINESE = {
+    "naive jieba loop": "朴素 jieba 循环",
+    "naive jieba": "朴素 jieba",
+    "not exact": "不精确",
+    "a direct veth hop": "veth 直连",
+    "goal": "目标",
+    " x bare Python": " 倍于裸 Python",
+    "` alone: ": "` 本身：",
+}
+
+
 def result(name: str) -> dict[str, Any] | None:
     """Returns a measured result, or None if it has not been measured."""
     path = ROOT / "benchmarks" / "results" / f"{name}.json"
@@ -63,12 +87,22 @@ def result(name: str) -> dict[str, Any] | None:
 def claims(chinese: bool) -> str:
     """Returns the table of claims in one of two languages."""
     head = "| 测了什么 | 我们 | 对照 |" if chinese else "| what is measured | ours | beside |"
-    rows = [
-        f"| {claim.chinese if chinese else claim.english} | {' | '.join(claim.figures(measured))} |"
-        for claim in CLAIMS
-        if (measured := result(claim.result)) is not None
-    ]
+    rows = []
+    for claim in CLAIMS:
+        if (measured := result(claim.result)) is not None:
+            figures = " | ".join(claim.figures(measured))
+            rows.append(
+                f"| {claim.chinese} | {_in_chinese(figures)} |"
+                if chinese
+                else f"| {claim.english} | {figures} |"
+            )
     return "\n".join([head, "|---|---|---|", *rows])
+
+
+def _in_chinese(figures: str) -> str:
+    for english, chinese in CHINESE.items():
+        figures = figures.replace(english, chinese)
+    return figures
 
 
 def trainers() -> str:
@@ -85,10 +119,37 @@ def trainers() -> str:
     )
 
 
+ENGINES = {
+    "naive jieba loop": "naive jieba loop",
+    "libraries only (rjieba repaired), 2 workers": "libraries only: rjieba and jieba's finalseg, exact, two workers",
+    "rjieba loop (not exact)": "rjieba loop (not exact)",
+    "kernel, 1 worker": "**the kernel, one worker**",
+    "kernel, 2 workers": "**the kernel, two workers**",
+}
+
+
+def engines() -> str:
+    """Returns the table of whole counting jobs."""
+    measured = result("count")
+    if measured is None:
+        return ""
+    words = measured["words"]
+    naive = words["naive jieba loop"]
+    rows = [
+        f"| {label} | {words[name]['cpu']:.1f} | {words[name]['seconds']:.1f} "
+        f"| {naive['seconds'] / words[name]['seconds']:.1f} | {words[name]['peak_mb']} |"
+        for name, label in ENGINES.items()
+    ]
+    head = "| {:.0f} MB of text | CPU s | seconds | times naive | peak MB |".format(words["bytes"] / 1e6)
+    note = f"Load of the machine before the run: {measured['load']:.1f}."
+    return "\n".join([head, "|---|---|---|---|---|", *rows, "", note])
+
+
 BLOCKS = {
     "README.md": {"claims": lambda: claims(chinese=False)},
     "README.zh.md": {"claims": lambda: claims(chinese=True)},
     "docs/transformer.md": {"tokenizer": trainers},
+    "docs/count.md": {"engines": engines},
 }
 
 

@@ -45,7 +45,7 @@ def words(
 ) -> None:
     """Finds new words: runs that hang together (PMI) in varying surroundings (entropy), checked by cutting again."""
     from shoestring.count import words as discovery
-    from shoestring.count.command import any_length, size
+    from shoestring.count.amounts import any_length, size
     from shoestring.count.job import Job
 
     if target and Path(target).suffix not in (".txt", ".tsv"):

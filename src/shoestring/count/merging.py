@@ -60,7 +60,7 @@ def merged(paths: Sequence[str | Path], memory: int, min_count: int = 1, top: in
 @click.option("--top", default=0, help="Keep only the first so many.")
 def merge(ui: ui.UI, tables: tuple[str, ...], target: str, memory: str, min_count: int, top: int) -> None:
     """Adds up tables: of shards that several machines counted, or of several corpora."""
-    from shoestring.count.command import size
+    from shoestring.count.amounts import size
 
     output.checked_format(target)
     pieces = merged(tables, size(memory), min_count, top)
