@@ -117,7 +117,7 @@ class FrequencyTable:
 
     def to_pandas(self) -> pandas.DataFrame:
         """Returns the same as a DataFrame; needs pandas."""
-        require("count", "pandas")
+        require("pandas", "pandas")
         return self.to_arrow().to_pandas()
 
 
