@@ -19,8 +19,8 @@ body { font: 16px/1.6 system-ui, "PingFang SC", "Microsoft YaHei", "Noto Sans CJ
        max-width: 56rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.7rem; margin-bottom: .2rem; } h2 { font-size: 1.2rem; margin-top: 2.4rem; }
 .soft, figcaption, caption { color: var(--soft); } .bad { color: var(--bad); }
-table { border-collapse: collapse; width: 100%; margin: 1rem 0; font-size: .95em; }
-caption { text-align: left; padding-bottom: .3rem; }
+table { border-collapse: collapse; margin: 1rem 0; font-size: .95em; }
+caption { text-align: left; white-space: nowrap; padding-bottom: .3rem; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); }
 td.number { text-align: right; font-variant-numeric: tabular-nums; }
 figure { margin: 1rem 0; } img { max-width: 100%; border-radius: 4px; background: #fff; }

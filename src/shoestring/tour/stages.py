@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +45,13 @@ def count(settings: Settings, before: dict[str, Outcome]) -> Outcome:
     table = count_words(before["text"].facts["files"])
     zipf = settings.folder / "zipf.png"
     plot.zipf({"reviews and newspaper": laws.zipf(table)}, zipf)
-    top = table.top(20)
+    top = list(islice((item for item in table.items() if len(item[0]) > 1), 20))
     return Outcome(
-        f"{table.total:,} words, {table.distinct:,} distinct; the most frequent: "
+        f"{table.total:,} words, {table.distinct:,} distinct; the most frequent of several characters: "
         + " ".join(word for word, _ in top[:8]),
         {"words": table.total, "distinct": table.distinct, "top": top},
         figures=[("Word frequency by rank: Zipf's law", zipf)],
-        tables=[("The most frequent words", ("word", "count"), top)],
+        tables=[("The most frequent words of several characters", ("word", "count"), top)],
     )
 
 
