@@ -16,6 +16,7 @@ import select
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -29,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "relay.json"
 PYTHON = "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable
 ROUNDS, LOGINS, BURST, WINDOW, IDLE = 5000, 200, 60_000, 128, 20.0
-SOCKET = f"/tmp/relay-benchmark-{os.getpid()}.sock"
+SOCKET = f"{tempfile.gettempdir()}/relay-benchmark-{os.getpid()}.sock"
 GOALS = {"added_p50_ms": 0.1, "added_p99_ms": 2.0, "login_added_ms": 5.0, "frames_per_second": 20_000,
          "rss_mb": 12.0, "idle_wakeups_beyond_keepalive": 0, "start_to_first_frame_ms": 150.0}  # fmt: skip
 
