@@ -5,15 +5,16 @@ import os
 import re
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
+from shoestring.files import documents
+from shoestring.tour.text import bundled
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ["README.md", "README.zh.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
-TEXT = "".join(
-    f"第{n}天我们在北京大学读书，喜欢自然语言处理，也喜欢{s}天。\n" for n in range(80) for s in "春夏秋冬"
-)
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -48,7 +49,8 @@ def test_both_languages_show_the_same_commands():
 @pytest.mark.slow
 def test_the_blocks_run_as_written(tmp_path):
     (tmp_path / "corpus").mkdir()
-    (tmp_path / "corpus" / "days.txt").write_text(TEXT, "utf-8")
+    reviews = documents([bundled() / "sentiment" / "pos.txt"])
+    (tmp_path / "corpus" / "reviews.txt").write_text("\n".join(islice(reviews, 2000)), "utf-8")
     bin = tmp_path / "bin"
     bin.mkdir()
     (bin / "shoestring").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m shoestring "$@"\n')
