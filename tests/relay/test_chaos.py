@@ -93,11 +93,9 @@ TestWeather = Weather.TestCase
 
 
 def state_of(session: Session) -> dict:
-    kept = {
-        name: value
-        for name, value in vars(session).items()
-        if name not in ("now", "counters", "_strangers", "_client_at", "_server_at", "_out")
-    }
+    kept = {**vars(session), **vars(session.peers)}
+    for name in ("now", "peers", "_client_at", "_server_at", "_out"):
+        del kept[name]
     return {name: repr(vars(value) if hasattr(value, "__dict__") else value) for name, value in kept.items()}
 
 
@@ -167,7 +165,7 @@ def mutate(rounds: int, seed: int) -> None:
         if deadline is not None and deadline <= now:
             session.tick(now)
     assert len(session._timers) <= 7
-    assert len(session._strangers) <= 16
+    assert len(session._out._strangers) <= 16
 
 
 def test_garbage_changes_nothing():

@@ -11,6 +11,7 @@ from shoestring.relay.ruijie import printable
 
 LEVELS = {"debug": 7, "info": 6, "warning": 4}  # syslog's severities
 DAEMON = 3 << 3  # its facility
+SYSLOG = "/dev/log"
 BURST, PERIOD = 40, 10.0  # so many lines in so many seconds
 
 
@@ -18,16 +19,15 @@ class Journal:
     """Where log lines go.
 
     Args:
-        target: `stderr` or `syslog` (the socket /dev/log; stderr where there is none).
+        target: `stderr` or `syslog` (the socket /dev/log; stderr while nobody listens there).
         level: the least important level that is written.
     """
 
     def __init__(self, target: str = "stderr", level: str = "info") -> None:
         self._least = LEVELS[level]
+        self._syslog = target == "syslog"
         self._socket: socket.socket | None = None
         self._since, self._count = 0.0, 0
-        if target == "syslog":
-            self._connect()
 
     def say(self, who: str, level: str, text: str) -> None:
         """Writes a line about the pair `who`."""
@@ -46,23 +46,26 @@ class Journal:
         return self._count <= BURST
 
     def _write(self, severity: int, line: str) -> None:
-        if self._socket is not None:
-            try:
-                self._socket.send(f"<{DAEMON | severity}>shoestring-relay[{os.getpid()}]: {line}".encode())
-                return
-            except OSError:  # syslogd was restarted
-                self._connect()
+        if self._syslog and self._sent(
+            f"<{DAEMON | severity}>shoestring-relay[{os.getpid()}]: {line}".encode()
+        ):
+            return
         try:
             sys.stderr.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
             sys.stderr.flush()
         except (OSError, ValueError):
             pass  # nobody reads us; that is no reason to go off line
 
-    def _connect(self) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.setblocking(False)
-        try:
-            self._socket.connect("/dev/log")
-        except OSError:
-            self._socket.close()
-            self._socket = None
+    def _sent(self, packet: bytes) -> bool:
+        for _ in range(2):  # a syslogd that was restarted has a new socket
+            try:
+                if self._socket is None:
+                    self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+                    self._socket.connect(SYSLOG)
+                self._socket.send(packet)
+                return True
+            except OSError:
+                if self._socket is not None:
+                    self._socket.close()
+                self._socket = None
+        return False

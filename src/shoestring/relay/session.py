@@ -4,8 +4,6 @@
   them.
 - A request goes to the PC first while the PC is there; where it does not answer in time, the relay does if it
   can.
-- One client and one switch are locked; frames of others are counted and dropped. A silent one may be
-  replaced.
 - No clock, no sockets, no randomness: the same input gives the same output, so a month runs in seconds.
 
 Source: IEEE 802.1X-2010 clause 8 (what both ends expect); behaviour in the field as told in docs/relay.md.
@@ -15,22 +13,21 @@ from __future__ import annotations
 
 from shoestring.relay import frames, ruijie
 from shoestring.relay.dialects import Dialect, strategy
-from shoestring.relay.effects import LAN, WAN, Hook, Say, Send, State
-from shoestring.relay.frames import PAE_GROUP, REQUEST, RESPONSE, START, SUCCESS, Eap, Frame, Junk
+from shoestring.relay.effects import WAN, State
+from shoestring.relay.frames import REQUEST, RESPONSE, START, SUCCESS, Eap, Frame, Junk
 from shoestring.relay.keepalive import Echo, Memory
+from shoestring.relay.outbox import Outbox
+from shoestring.relay.peers import Peers
 from shoestring.relay.settings import KEEPALIVES, Settings
 
 PATIENCE = 2.0  # seconds for a PC that is there to answer a request, before the relay does
 LOGIN_PAUSE = 10.0  # seconds of silence after which a returning PC's login counts as given up
 LOGIN_LIMIT = 30.0  # seconds that a login of our own may take
-SERVER_SILENCE = 60.0  # seconds after which another switch may ask for an identity
 LINK_PATIENCE = 60.0  # seconds without WAN link before the session counts as lost
 DOUBT = 90.0  # seconds after an unanswered request until the switch has surely given up; hostapd takes 80
 STARTS = (1.0, 3.0, 9.0, 27.0, 60.0)  # pauses between our own Starts once the link is back
 BACKOFF_FIRST, BACKOFF_LAST = 2.0, 300.0
 STABLE = 300.0  # seconds on line after which a failure starts the back-off afresh
-STRANGERS = 16  # that many addresses are named in the log
-COUNTERS = ("to_switch", "to_client", "answered", "echoes", "strangers", "junk", "unexpected", "link_down")
 
 
 class Session:
@@ -48,8 +45,7 @@ class Session:
         self.wan_mac, self.lan_mac = wan_mac, lan_mac
         self.now = now
         self.state = State.WAITING
-        self.client: bytes | None = None
-        self.server: bytes | None = None
+        self.peers = Peers(settings.client_timeout, now)
         self.present = False  # the PC is there and answers
         self.memory = Memory(settings.identity, settings.password)
         self.dialect = Dialect()
@@ -58,21 +54,30 @@ class Session:
         self.step = 0  # logins done of `settings.successes`
         self.online_since: float | None = None
         self.last_message = ""
-        self.counters = dict.fromkeys(COUNTERS, 0)
         self._allowed = KEEPALIVES[settings.keepalive]
-        self._client_at = self._server_at = now
-        self._client_left = True  # said goodbye, so that anyone may follow
-        self._wan_up = True
         self._alone = False  # this login is our own
         self._failures = 0
         self._starts = 0
-        self._strangers: set[bytes] = set()
         self._pending: Frame | None = None  # a request that the PC may still answer
-        self._server_tags = b""
         self._timers: dict[str, float] = {}
-        self._out: list[Send | Say | Hook] = []
+        self._out = Outbox(settings, self.peers)
         if settings.identity is not None and settings.password is not None and settings.relogin:
             self._timers["login"] = now + BACKOFF_FIRST
+
+    @property
+    def client(self) -> bytes | None:
+        """The address of the PC that is served, or None."""
+        return self.peers.client
+
+    @property
+    def server(self) -> bytes | None:
+        """The address of the switch that is trusted, or None."""
+        return self.peers.server
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """How many frames went which way."""
+        return self._out.counters
 
     @property
     def deadline(self) -> float | None:
@@ -122,27 +127,28 @@ class Session:
         if side == WAN:
             self._wan_link(up)
         elif not up:
-            self._client_left = True  # another PC may be plugged in
+            self.peers.client_left = True  # another PC may be plugged in
             if self.present:
                 self._pc_gone("its link went down")
         return self._done()
 
     def _done(self) -> tuple[list, float | None]:
-        out, self._out = self._out, []
         if self.echo is not None and self.state is not State.BACKOFF and self.echo.key is not None:
             self._timers["echo"] = self.echo.due
         else:
             self._timers.pop("echo", None)
-        return out, self.deadline
+        return self._out.take(), self.deadline
 
     # From the PC
 
     def _from_client(self, frame: Frame, raw: bytes) -> None:
-        eap = frame.eap
-        if frame.src != self.client and not self._admit(frame, eap):
-            self._stranger("client", frame)
+        eap, before = frame.eap, self.client
+        if not self.peers.hear_client(frame, self.now):
+            self._out.stranger("client", frame)
             return
-        self._client_at, self.present, self._client_left = self.now, True, False
+        if before is not None and before != frame.src:
+            self._say("info", f"another PC: {frames.mac_text(frame.src)}, after {frames.mac_text(before)}")
+        self.present = True
         if "client" in self._timers:
             self._timers["client"] = self.now + self._login_pause
         self.dialect.hear(frame, eap)
@@ -156,25 +162,12 @@ class Session:
             return
         elif eap is not None and eap.code == RESPONSE:
             self._client_responds(frame, eap)
-        self._send_wan(frame, eap, raw)
-
-    def _admit(self, frame: Frame, eap: Eap | None) -> bool:
-        """A PC is let in by a Start or a response, when no other one is being served."""
-        speaks = frame.type == START or (eap is not None and eap.code == RESPONSE)
-        free = self._client_left or self.now - self._client_at >= self.settings.client_timeout
-        if not speaks or not free or frames.is_group(frame.src):
-            return False
-        if self.client is not None:
-            self._say(
-                "info", f"another PC: {frames.mac_text(frame.src)}, after {frames.mac_text(self.client)}"
-            )
-        self.client = frame.src
-        return True
+        self._out.pass_to_switch(frame, raw, self.wan_mac, self.addresses)
 
     def _client_starts(self, frame: Frame) -> None:
         self.memory.start = frame
         if not self._established:
-            self.server = None
+            self.peers.server = None
         if self.state is not State.RELAYING or self._alone:
             self._say("info", f"PC {frames.mac_text(frame.src)} starts a login")
         self._begin_login()
@@ -188,7 +181,7 @@ class Session:
             self._begin_login()
 
     def _client_leaves(self) -> None:
-        self._client_left = True
+        self.peers.client_left = True
         if self.settings.logoff == "drop":
             self._pc_gone("it logged off, which the switch was not told")
         elif self._established:
@@ -244,34 +237,19 @@ class Session:
         if frame.dst != self.wan_mac and not frames.is_group(frame.dst):
             self.counters["unexpected"] += 1
             return
-        if frame.src != self.server and not self._trust(frame, eap):
-            self._stranger("switch", frame)
+        if not self.peers.hear_server(frame, self.now, self.state is State.RELAYING):
+            self._out.stranger("switch", frame)
             return
-        self._server_at, self._server_tags = self.now, frame.tags
         self.dialect.hear(frame, eap)
         if eap is None:
-            self._send_lan(frame, raw)
+            self._out.pass_to_client(frame, raw, self.lan_mac)
         elif eap.code == REQUEST:
             self._request(frame, eap, raw)
         elif eap.code == RESPONSE or self.state in (State.WAITING, State.BACKOFF):
             self.counters["unexpected"] += 1
         else:
-            self._send_lan(frame, raw)
+            self._out.pass_to_client(frame, raw, self.lan_mac)
             (self._success if eap.code == SUCCESS else self._failure)(eap)
-
-    def _trust(self, frame: Frame, eap: Eap | None) -> bool:
-        """A switch is locked by a request; by a Failure too where a login has just begun."""
-        if eap is None or frames.is_group(frame.src):
-            return False
-        asks = eap.code == REQUEST
-        if self.server is None:
-            trusted = asks or (eap.code == frames.FAILURE and self.state is State.RELAYING)
-        else:
-            silent = self.now - self._server_at >= SERVER_SILENCE
-            trusted = silent and asks and eap.type == frames.IDENTITY
-        if trusted:
-            self.server = frame.src
-        return trusted
 
     def _request(self, frame: Frame, eap: Eap, raw: bytes) -> None:
         self._starts = 0
@@ -282,7 +260,7 @@ class Session:
         if self.state is State.ONLINE:
             self.dialect.asked_online(eap)
         if self.present or not (self._alone or self.state is State.ONLINE):
-            self._send_lan(frame, raw)
+            self._out.pass_to_client(frame, raw, self.lan_mac)
             if self._alone or self._established:
                 self._pending = frame
                 self._timers.setdefault("answer", self.now + PATIENCE)
@@ -305,11 +283,11 @@ class Session:
             self._say("warning", f"cannot answer the switch: {answer.why}")
             self._timers.setdefault("doubt", self.now + DOUBT)
             if raw is not None:
-                self._send_lan(frame, raw)  # the PC may be back
+                self._out.pass_to_client(frame, raw, self.lan_mac)  # the PC may be back
             return
         self.counters["answered"] += 1
         self._say("debug", f"answered a request of EAP type {eap.type} for the PC")
-        self._send(WAN, self.memory.frame(answer.eap, frame, self.wan_mac))
+        self._out.send(self.memory.frame(answer.eap, frame, self.wan_mac))
 
     def _success(self, eap: Eap) -> None:
         login = self.state is State.RELAYING
@@ -362,7 +340,7 @@ class Session:
         since = self.online_since
         if since is not None and self.now - since >= STABLE:
             self._failures = 0
-        self.step, self.online_since, self.echo, self._pending, self.server = 0, None, None, None, None
+        self.step, self.online_since, self.echo, self._pending, self.peers.server = 0, None, None, None, None
         self._alone, self._starts, self.state = False, 0, State.WAITING
         self._timers.clear()
         if relogin and self._can_login:
@@ -380,7 +358,7 @@ class Session:
         return self.settings.relogin and known and "md5" in self._allowed
 
     def _login(self) -> None:
-        self.state, self._alone, self.server = State.RELAYING, True, None
+        self.state, self._alone, self.peers.server = State.RELAYING, True, None
         self._timers["client"] = self.now + LOGIN_LIMIT
         self._say("info", "logging in without the PC")
         self._send_start()
@@ -388,9 +366,9 @@ class Session:
     def _send_start(self) -> None:
         cached = self.memory.start
         if cached is not None:
-            self._send(WAN, frames.encode(cached._replace(src=self.wan_mac)))
+            self._out.send(frames.encode(cached._replace(src=self.wan_mac)))
         else:
-            self._send(WAN, frames.build(PAE_GROUP, self.wan_mac, START, tags=self._server_tags))
+            self._out.send(frames.build(frames.PAE_GROUP, self.wan_mac, START, tags=self.peers.server_tags))
 
     def _own_start(self) -> None:
         """After the link came back: ask the switch to begin again, until it does or a login takes over."""
@@ -410,15 +388,15 @@ class Session:
         if self.state is State.RELAYING and not self._alone and self.present:
             self.echo.due = self.now + 1.0  # a new login is being made: a new key is on its way
             return
-        if self.server is None or not self._wan_up:
+        if self.server is None or not self._out.wan_up:
             self.echo.due = self.now + self.echo.interval
             return
         if self.present and not self.echo.ours:
             self._pc_gone("its echo has stopped")
         body = self.echo.write(self.now)
-        frame = Frame(self.server, self.wan_mac, self._server_tags, 1, frames.ECHO, 0x1E, body)
+        frame = Frame(self.server, self.wan_mac, self.peers.server_tags, 1, frames.ECHO, 0x1E, body)
         self.counters["echoes"] += 1
-        self._send(WAN, frames.encode(frame).ljust(frames.SHORTEST, b"\0"))
+        self._out.send(frames.encode(frame).ljust(frames.SHORTEST, b"\0"))
 
     def _doubt(self) -> None:
         self._lose("the switch got no answer to its request")
@@ -427,22 +405,22 @@ class Session:
         """Ends the session on the switch: sends a Logoff."""
         self.now = now
         if self._established:
-            dst = self.server or PAE_GROUP
-            self._send(WAN, frames.build(dst, self.wan_mac, frames.LOGOFF, tags=self._server_tags))
+            dst = self.peers.towards_server()
+            self._out.send(frames.build(dst, self.wan_mac, frames.LOGOFF, tags=self.peers.server_tags))
         self._lose("the relay was told to log off", relogin=False)
         return self._done()
 
     def _wan_link(self, up: bool) -> None:
-        if up == self._wan_up:
+        if up == self._out.wan_up:
             return
-        self._wan_up = up
+        self._out.wan_up = up
         self._say("info", f"link towards the switch is {'up' if up else 'down'}")
         if not up:
             if self._established:
                 self._timers["link"] = self.now + LINK_PATIENCE
             return
         self._timers.pop("link", None)
-        self._server_at = self.now - SERVER_SILENCE  # another switch may hang on the cable now
+        self.peers.doubt_server(self.now)
         if self.echo is not None:
             self.echo.due = self.now + 1.0
         if self._established and (self._can_login or self.present):
@@ -454,38 +432,8 @@ class Session:
 
     # Out
 
-    def _send_wan(self, frame: Frame, eap: Eap | None, raw: bytes) -> None:
-        dst = frame.dst if frames.is_group(frame.dst) else self.server or PAE_GROUP
-        rest = raw[12:]
-        if self.settings.payload != "off" and (frame.type in (START, frames.LOGOFF) or eap is not None):
-            trailer = frame.body if eap is None else eap.trailer
-            header = self.addresses if self.settings.payload == "all" else None
-            rest = rest[: len(rest) - len(trailer)] + ruijie.rewrite(trailer, self.wan_mac, header)
-        self.counters["to_switch"] += 1
-        self._send(WAN, dst + self.wan_mac + rest)
-
-    def _send_lan(self, frame: Frame, raw: bytes) -> None:
-        dst = PAE_GROUP if self.client is None or self._client_left else self.client
-        src = self.lan_mac if self.settings.rewrite_source else frame.src
-        self.counters["to_client"] += 1
-        self._out.append(Send(LAN, dst + src + raw[12:]))
-
-    def _send(self, side: str, data: bytes) -> None:
-        if side == WAN and not self._wan_up:
-            self.counters["link_down"] += 1
-        else:
-            self._out.append(Send(side, data))
-
-    def _stranger(self, role: str, frame: Frame) -> None:
-        self.counters["strangers"] += 1
-        if frame.src not in self._strangers and len(self._strangers) < STRANGERS:
-            self._strangers.add(frame.src)
-            self._say(
-                "info", f"dropping frames of {frames.mac_text(frame.src)}, which is not the locked {role}"
-            )
-
     def _say(self, level: str, text: str) -> None:
-        self._out.append(Say(level, text))
+        self._out.say(level, text)
 
     def _hook(self, event: str, reason: str = "") -> None:
         values = {
@@ -494,4 +442,4 @@ class Session:
             "CLIENT": frames.mac_text(self.client or b""), "SWITCH": frames.mac_text(self.server or b""),
             "KEEPALIVE": self.strategy, "DIALECT": self.dialect.name,
         }  # fmt: skip
-        self._out.append(Hook(event, values))
+        self._out.hook(event, values)
