@@ -25,6 +25,25 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+@dataclass
+class HiddenBar:
+    """A bar where nobody looks: what we use of tqdm's, without the time that its import takes."""
+
+    n: float = 0
+    initial: float = 0
+    total: float | None = None
+
+    def update(self, n: float = 1) -> None:
+        """Counts on."""
+        self.n += n
+
+    def refresh(self) -> None:
+        """Shows nothing."""
+
+    def set_postfix(self, **values: object) -> None:
+        """Shows nothing."""
+
+
 @dataclass(frozen=True)
 class UI:
     """How one command talks to its user.
@@ -43,14 +62,17 @@ class UI:
             print(line, file=sys.stderr, flush=True)
 
     @contextmanager
-    def bar(self, title: str, total: float | None = None, unit: str = "it") -> Iterator[tqdm]:
+    def bar(self, title: str, total: float | None = None, unit: str = "it") -> Iterator[tqdm | HiddenBar]:
         """Shows a progress bar with rate and remaining time; `unit="B"` counts bytes in k, M, G."""
+        if self.quiet or not sys.stderr.isatty():
+            yield HiddenBar(total=total)
+            return
         from tqdm import tqdm
 
         scale = unit == "B"
         with tqdm(
             desc=title, total=total, unit=unit, unit_scale=scale, unit_divisor=1024 if scale else 1000,
-            disable=self.quiet or None, file=sys.stderr, leave=False, dynamic_ncols=True, mininterval=0.2,
+            file=sys.stderr, leave=False, dynamic_ncols=True, mininterval=0.2,
         ) as bar:  # fmt: skip
             yield bar
 

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING
 
 from shoestring._errors import ExtraMissing, InputError
@@ -86,8 +85,7 @@ def compiled(words: Sequence[UserWord] = ()) -> _kernel.Table:
         ImportError: the kernel is not built.
         Unfit: the dictionary is beyond the kernel's limits; another engine can still use it.
     """
-    digest = _digest(dict_path().read_bytes(), words)
-    return _table(cache_folder() / f"jieba-{digest}.table", tuple(words))
+    return _table(cache_folder() / f"jieba-{_digest(words)}.table", tuple(words))
 
 
 @lru_cache(maxsize=4)
@@ -156,11 +154,17 @@ def _hmm() -> bytes:
     return model.tobytes()
 
 
-def _digest(text: bytes, words: Sequence[UserWord]) -> str:
-    digest = hashlib.blake2b(text, digest_size=16, salt=VERSION.encode())
+def _digest(words: Sequence[UserWord]) -> str:
+    path = dict_path()
+    digest = _digest_of(path, path.stat().st_mtime_ns).copy()
     for word in words:
         digest.update(f"{word.word}\n{word.frequency}\n".encode())
     return digest.hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _digest_of(path: Path, changed: int):
+    return hashlib.blake2b(path.read_bytes(), digest_size=16, salt=VERSION.encode())
 
 
 def _read_cached(path: Path) -> bytes | None:
@@ -174,6 +178,8 @@ def _read_cached(path: Path) -> bytes | None:
 
 def _write_cached(path: Path, image: bytes) -> None:
     """Writes beside the target and renames; a cache that cannot be written is no error."""
+    from tempfile import NamedTemporaryFile
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with NamedTemporaryFile(dir=path.parent, delete=False) as file:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -23,7 +22,9 @@ def merged(paths: Sequence[str | Path], memory: int, min_count: int = 1, top: in
     Raises:
         InputError: some have document frequencies and some have not, or one is no table.
     """
-    with tempfile.TemporaryDirectory(prefix="shoestring-merge-") as name:
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory(prefix="shoestring-merge-") as name:
         folder, names = Path(name), []
         tally: Tally | None = None
         kinds: dict[bool, str | Path] = {}

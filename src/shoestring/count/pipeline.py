@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from functools import reduce
 from itertools import count
 from pathlib import Path
 from threading import Event, RLock
+from typing import TYPE_CHECKING
 
 from shoestring import files
 from shoestring._errors import InputError
@@ -28,6 +28,9 @@ from shoestring.count.tally import NativeTally, Tally
 from shoestring.count.tokenizers import choose_engine, kernel_table
 from shoestring.count.workers import Kept, KernelWorker, PackedWorker, TableWorker
 from shoestring.files import Report
+
+if TYPE_CHECKING:
+    from tempfile import TemporaryDirectory
 
 Worker = KernelWorker | PackedWorker | TableWorker
 
@@ -71,7 +74,7 @@ class Count:
         self.bytes = sum(part.size for batch in self.batches for part in batch)
         self.progress: Callable[[int], object] = lambda size: None
         self.report, self.tokens, self.distinct, self.resumed = Report(), 0, 0, 0
-        self._temporary: tempfile.TemporaryDirectory | None = None
+        self._temporary: TemporaryDirectory | None = None
         self._folder, self._resume = folder, resume
         self._ledger: runs.Ledger | None = None
         self._tally: Tally | None = None
@@ -189,7 +192,9 @@ class Count:
     def _disk(self) -> runs.Ledger:
         if self._ledger is None:
             if self._folder is None:
-                self._temporary = tempfile.TemporaryDirectory(prefix="shoestring-count-")
+                from tempfile import TemporaryDirectory
+
+                self._temporary = TemporaryDirectory(prefix="shoestring-count-")
             folder = self._folder or Path(self._temporary.name if self._temporary else "")
             ledger = runs.Ledger(folder, self.job.fingerprint(self.parts))
             ledger.open(self._resume)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import shutil
 import stat
 from collections.abc import Iterator
@@ -145,7 +144,7 @@ def _refuse(target: Path, path: str | Path, overwrite: bool) -> None:
 
 
 def _beside(target: Path, ending: str) -> Path:
-    return target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.{ending}")
+    return target.with_name(f".{target.name[:100]}.{os.urandom(4).hex()}.{ending}")
 
 
 def _sync(folder: Path) -> None:

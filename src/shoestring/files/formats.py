@@ -10,8 +10,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
@@ -205,6 +203,9 @@ def _is_text(pyarrow: Any, kind: Any) -> bool:
 
 def unpacked(stream: Stream) -> BinaryIO:
     """Returns the stream as a file that can be sought in, in the folder for temporary files."""
+    import shutil
+    import tempfile
+
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
     shutil.copyfileobj(stream.file(), file, BLOCK)
     file.seek(0)

@@ -7,8 +7,6 @@
 
 from __future__ import annotations
 
-import tarfile
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -20,11 +18,10 @@ from shoestring._errors import InputError
 from shoestring.files import encodings, formats
 from shoestring.files.lines import Lines, longer_than
 from shoestring.files.reading import Reading, Report
-from shoestring.files.sources import Source, find, hidden, kind_of, named_text, text_like
-from shoestring.files.streams import BLOCK, Stream, blocks_of, decompressed, opened, plain_name, reason
+from shoestring.files.sources import Source, find, kind_of, named_text, text_like
+from shoestring.files.streams import BLOCK, Stream, blocks_of, decompressed, opened, plain_name
 
 _SOURCES = Sequence[str | Path] | str | Path
-_MOST_ZIP_PARTS = 64  # each reads the zip's table of contents again
 _SALVAGED = 4096  # a read of a tar's member that meets the end is lost as a whole, so reads are small then
 
 
@@ -159,7 +156,7 @@ def _whole(source: Source, reading: Reading) -> Part:
 def _cut(source: Source, reading: Reading, size: int) -> list[Part]:
     whole = _whole(source, reading)
     if whole.kind == "zip":
-        return _cut_zip(whole, reading, size)
+        return _cut_zip(whole, size)
     lines = whole.kind == "jsonl" or (whole.kind == "txt" and reading.document == "line")
     if not (lines and source.regular) or plain_name(source.path)[1]:
         return [whole]
@@ -263,68 +260,41 @@ def _one(
 
 
 def _member(name: str, inner: str, file: Any, reading: Reading, report: Report) -> Iterator[list[str]]:
+    from shoestring.files.archives import BROKEN
+
     path = f"{name}/{inner}"
     kind = kind_of(inner, reading)
     if kind in ("zip", "tar"):
         raise InputError(f"{path}: an archive within an archive is not read; unpack the outer one")
     size = _SALVAGED if reading.salvage else BLOCK
-    stream = Stream(path, blocks_of(lambda _: file.read1(size), path), reading.salvage)
+    stream = Stream(path, blocks_of(lambda _: file.read1(size), path, BROKEN), reading.salvage)
     wanted = named_text(inner)
     if text_like(stream.peek(4096)[0]) if wanted is None else wanted:
         yield from _one(path, kind, stream.rest(), reading, report)
 
 
 def _tar(name: str, stream: Stream, reading: Reading, report: Report) -> Iterator[list[str]]:
-    try:
-        with tarfile.open(fileobj=stream.file(), mode="r|", bufsize=BLOCK) as archive:
-            for member in archive:
-                file = archive.extractfile(member) if member.isfile() and not hidden(member.name) else None
-                if file is not None:
-                    yield from _member(name, member.name, file, reading, report)
-    except (tarfile.TarError, EOFError) as error:
-        if not reading.salvage:
-            raise InputError(f"{name}: the tar archive is damaged ({reason(error)})") from error
-        report.note("truncated", name, 0)
+    from shoestring.files.archives import tar_members
+
+    for inner, file in tar_members(name, stream, reading, report):
+        yield from _member(name, inner, file, reading, report)
 
 
 def _zip(part: Part, file: BinaryIO, reading: Reading, report: Report) -> Iterator[list[str]]:
-    with _zipfile(part.path, file) as archive:
-        members = _members(archive)
-        for member in members[part.start : None if part.stop < 0 else part.stop]:
-            try:
-                opened_member = archive.open(member)
-            except (RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
-                raise InputError(
-                    f"{part.path}/{member.filename}: cannot be unpacked: {reason(error)}"
-                ) from error
-            with opened_member:
-                yield from _member(part.path, member.filename, opened_member, reading, report)
+    from shoestring.files.archives import zip_members
+
+    for inner, opened_member in zip_members(part.path, file, part.start, part.stop):
+        yield from _member(part.path, inner, opened_member, reading, report)
 
 
-def _cut_zip(whole: Part, reading: Reading, size: int) -> list[Part]:
-    with opened(whole.path) as file, _zipfile(whole.path, file) as archive:
-        members = _members(archive)
-    total = sum(member.file_size for member in members)
-    size = max(size, total // _MOST_ZIP_PARTS)
-    found, start, held, packed = [], 0, 0, 0
-    for index, member in enumerate(members, 1):
-        held, packed = held + member.file_size, packed + member.compress_size
-        if held >= size or index == len(members):
-            name = members[start].filename
-            found.append(replace(whole, start=start, stop=index, member=name, size=packed))
-            start, held, packed = index, 0, 0
-    return found
+def _cut_zip(whole: Part, size: int) -> list[Part]:
+    from shoestring.files.archives import zip_ranges
 
-
-def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    return [each for each in archive.infolist() if not each.is_dir() and not hidden(each.filename)]
-
-
-def _zipfile(path: str, file: BinaryIO) -> zipfile.ZipFile:
-    try:
-        return zipfile.ZipFile(file)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise InputError(f"{path}: this is not a sound zip archive: {reason(error)}") from error
+    with opened(whole.path) as file:
+        return [
+            replace(whole, start=each.start, stop=each.stop, member=each.first, size=each.size)
+            for each in zip_ranges(whole.path, file, size)
+        ]
 
 
 def _nothing(names: list[str]) -> str:

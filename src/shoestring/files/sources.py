@@ -15,7 +15,6 @@ from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 from shoestring._errors import InputError
@@ -178,6 +177,8 @@ def _remote(address: str) -> Iterator[Source]:
 def _suggestion(name: str) -> str:
     folder, base = os.path.split(name)
     try:
+        from difflib import get_close_matches
+
         near = get_close_matches(base, os.listdir(folder or "."), n=3, cutoff=0.6)
     except OSError:
         return f"; the folder {folder!r} is missing too"

@@ -7,12 +7,8 @@
 
 from __future__ import annotations
 
-import bz2
 import io
-import lzma
 import sys
-import tarfile
-import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -134,8 +130,15 @@ def reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
 
 
-def blocks_of(read: Callable[[int], bytes], name: str) -> Iterator[bytes]:
+def blocks_of(
+    read: Callable[[int], bytes], name: str, broken: tuple[type[Exception], ...] = ()
+) -> Iterator[bytes]:
     """Yields what a binary file's `read` still gives, in blocks.
+
+    Args:
+        read: as of a file.
+        name: how messages call it.
+        broken: what reading a member of an archive raises when its data are broken.
 
     Raises:
         Damaged: it is a member of an archive whose data are broken.
@@ -144,7 +147,7 @@ def blocks_of(read: Callable[[int], bytes], name: str) -> Iterator[bytes]:
     while True:
         try:
             block = read(BLOCK)
-        except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError) as error:
+        except broken as error:
             raise Damaged(f"the archive is damaged ({reason(error)})") from error
         except OSError as error:
             raise InputError(f"{name}: cannot be read: {reason(error)}") from error
@@ -224,8 +227,12 @@ def _codec(compression: str) -> tuple[Callable[[], Any], tuple[type[Exception], 
         zstandard = require("files", "zstandard")
         engine = zstandard.ZstdDecompressor(max_window_size=1 << 31)  # `zstd --long=31` writes such windows
         return engine.decompressobj, (zstandard.ZstdError,)
-    return {
-        ".gz": (lambda: zlib.decompressobj(wbits=31), (zlib.error,)),
-        ".bz2": (bz2.BZ2Decompressor, (OSError,)),
-        ".xz": (lzma.LZMADecompressor, (lzma.LZMAError,)),
-    }[compression]
+    if compression == ".gz":
+        return lambda: zlib.decompressobj(wbits=31), (zlib.error,)
+    if compression == ".bz2":
+        from bz2 import BZ2Decompressor
+
+        return BZ2Decompressor, (OSError,)
+    from lzma import LZMADecompressor, LZMAError
+
+    return LZMADecompressor, (LZMAError,)

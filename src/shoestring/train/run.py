@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from shoestring.train.trainer import WeighedTrainer
+    from shoestring.ui import HiddenBar
 
 
 def fit(
@@ -103,7 +104,7 @@ def fit(
 class Progress:
     """Shows a run on the bar and writes its log; does nothing on a process that is not the first."""
 
-    def __init__(self, log: Path, bar: tqdm) -> None:
+    def __init__(self, log: Path, bar: tqdm | HiddenBar) -> None:
         self.log, self.bar = log, bar
 
     def step(self, step: int) -> None:
