@@ -17,6 +17,7 @@ from shoestring._errors import InputError
 from shoestring.count import Cutter, cut, dictionary
 from shoestring.count.cutter import slow_cut
 from shoestring.count.dictionary import UserWord
+from shoestring.count.finalseg import finalseg as finalseg_of_ours
 from shoestring.count.tokenizers import repaired_rjieba
 
 needs_kernel = pytest.mark.skipif(
@@ -223,3 +224,17 @@ def test_a_dictionary_that_jieba_refuses_is_refused(text):
 
     with pytest.raises(ValueError, match=r"line \d"):
         _kernel.build(text, [], dictionary._hmm())
+
+
+@pytest.fixture(scope="module")
+def hmm_cut():
+    return finalseg_of_ours()
+
+
+HAN = st.characters(min_codepoint=0x4E00, max_codepoint=0x9FD5)
+
+
+@settings(max_examples=500, deadline=None)
+@given(run=st.text(st.one_of(HAN, st.sampled_from("中国人民aB1.%+ 。")), min_size=1))
+def test_hmm_cut_equals_jieba(hmm_cut, run):
+    assert hmm_cut(run) == list(finalseg.cut(run))

@@ -121,6 +121,12 @@ def dict_path() -> Path:
     return _jieba_folder() / "dict.txt"
 
 
+def known_words() -> frozenset[str]:
+    """Returns the words of jieba's own dictionary."""
+    rows = (line.split(" ", 2) for line in dict_path().read_text("utf-8").splitlines())
+    return frozenset(row[0] for row in rows if row[1] != "0")
+
+
 def cache_folder() -> Path:
     """Returns where compiled tables are kept: `$SHOESTRING_CACHE`, else the system's place for caches."""
     if chosen := os.environ.get("SHOESTRING_CACHE"):

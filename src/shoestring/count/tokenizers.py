@@ -2,21 +2,22 @@
 
 - `kernel`: our C; exact for every dictionary it accepts.
 - `rjieba`: jieba-rs, used for what it does exactly (the route through the dictionary, HMM off, no user words); what
-  jieba's HMM then does with the characters in between is done by jieba's own finalseg, each run once.
+  jieba's HMM then does with the characters in between is done by `finalseg`, each run once.
 - `jieba`: the original.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import groupby
 
 from shoestring._errors import InputError, OptionError
 from shoestring._extras import require
 from shoestring.count import dictionary
 from shoestring.count.cutter import slow_cut
+from shoestring.count.finalseg import finalseg
 from shoestring.count.job import Job
 
 Cut = Callable[[str], Iterable[str]]
@@ -106,7 +107,7 @@ def imported(name: str) -> Cut:
 
 
 def repaired_rjieba(hmm: bool) -> Cut:
-    """Returns jieba 0.42.1's cut made of rjieba's route and jieba's finalseg.
+    """Returns jieba 0.42.1's cut made of rjieba's route and jieba's HMM.
 
     Without HMM rjieba equals jieba. With HMM it keeps `tv.cctv.com` whole and breaks some ties of the HMM the other
     way; so its HMM is not used: the characters between words are put together again and given to finalseg.
@@ -114,31 +115,37 @@ def repaired_rjieba(hmm: bool) -> Cut:
     rjieba = require("count", "rjieba")
     if not hmm:
         return lambda text: rjieba.cut(text, False)
-    finalseg = require("count", "jieba.finalseg")
-    frequency = _frequencies()
+    in_dictionary, unknown, by_character = dictionary.known_words(), finalseg(), _ByCharacter()
     memo: dict[str, list[str]] = {}
 
-    def rest(run: str) -> list[str]:
-        if run not in memo:
-            if len(memo) >= MEMO:
-                memo.clear()
-            memo[run] = list(run) if len(run) == 1 or frequency.get(run) else list(finalseg.cut(run))
+    def learnt(run: str) -> list[str]:
+        if len(memo) >= MEMO:
+            memo.clear()
+        memo[run] = list(run) if len(run) == 1 or run in in_dictionary else unknown(run)
         return memo[run]
 
     def cut(text: str) -> list[str]:
         tokens: list[str] = []
-        run: list[str] = []
-        for token in rjieba.cut(text, False):
-            if in_run(token):
-                run.append(token)
-                continue
-            if run:
-                tokens += rest("".join(run))
-                run = []
-            tokens.append(token)
-        return tokens + rest("".join(run)) if run else tokens
+        for loose, group in groupby(rjieba.cut(text, False), by_character.__getitem__):
+            if not loose:
+                tokens += group
+            elif (found := memo.get(run := "".join(group))) is not None:
+                tokens += found
+            else:
+                tokens += learnt(run)
+        return tokens
 
     return cut
+
+
+class _ByCharacter(dict):
+    """Remembers of each token whether the route took it by character."""
+
+    def __missing__(self, token: str) -> bool:
+        if len(self) >= MEMO:
+            self.clear()
+        self[token] = in_run(token)
+        return self[token]
 
 
 def in_run(token: str) -> bool:
@@ -147,12 +154,3 @@ def in_run(token: str) -> bool:
     if len(token) > 1:
         return token.isascii() and token.isalnum()
     return "\u4e00" <= first <= "\u9fd5" or (first.isascii() and (first.isalnum() or first in "+#&._%-"))
-
-
-@cache
-def _frequencies() -> dict[str, int]:
-    jieba = require("count", "jieba")
-    jieba.setLogLevel(60)
-    fresh = jieba.Tokenizer()
-    fresh.initialize()
-    return fresh.FREQ
