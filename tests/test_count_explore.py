@@ -219,6 +219,15 @@ def test_a_dask_cluster_counts_the_same(cluster, corpus):
     assert [row[:2] for piece in counting.pieces() for row in piece.rows()] == rows(counted(sentences(1500)))
 
 
+def test_a_dask_cluster_counts_runs_of_characters(cluster, corpus):
+    job = Job("char", ngrams=(1, 3), part_bytes=20_000)
+    here, there = Count(job, [corpus]), Count(job, [corpus], dask=cluster)
+    for counting in (here, there):
+        counting.run()
+    found = [[row[:2] for piece in counting.pieces() for row in piece.rows()] for counting in (here, there)]
+    assert found[0] == found[1]
+
+
 def test_a_dask_worker_that_is_killed_changes_nothing(cluster, corpus, tmp_path):
     job = Job("test_count_explore:killing_cut", part_bytes=50_000)
     counting = Count(job, [corpus], dask=cluster)

@@ -211,6 +211,21 @@ def test_runs_of_real_text(corpus):
     ]
 
 
+@pytest.mark.parametrize("memory", [1 << 20, 1 << 30])
+def test_documents_of_runs_of_characters(memory, corpus):
+    pytest.importorskip("numpy")
+    per_text = [
+        [text[at : at + length] for length in (1, 2, 3) for at in range(len(text) - length + 1)]
+        for text in sentences(300)
+    ]
+    wanted = Counter(run for runs in per_text for run in runs)
+    inside = Counter(run for runs in per_text for run in set(runs))
+    path = corpus.with_name("some.txt")
+    path.write_text("\n".join(sentences(300)), encoding="utf-8")
+    job = Job("ngram", ngrams=(1, 3), df=True, workers=2, memory=memory, part_bytes=10_000)
+    assert table(job, path) == [(run, count, inside[run]) for run, count in rows(wanted)]
+
+
 def test_ngrams_of_tokens():
     assert list(ngrams(["a", "the", "b"], (1, 2), frozenset({"the"}))) == ["a", "b", "a b"]
 

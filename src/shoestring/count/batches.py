@@ -43,7 +43,7 @@ _process: dict = {}  # of one worker process: its job, tokenizer and stop words
 
 def prepare(job: Job, engine: str) -> None:
     """Builds the tokenizer once per process."""
-    stop = job.stop_set() if job.ngrams != (1, 1) else frozenset()
+    stop = frozenset() if job.ngrams == (1, 1) or job.characters else job.stop_set()
     _process.update(job=job, cut=tokenizer(job, engine), stop=stop)
 
 
@@ -51,9 +51,10 @@ def count_batch(batch: Batch) -> tuple[Columns, Report]:
     """Reads, cuts and counts one batch into one table."""
     job, cut, stop = _process["job"], _process["cut"], _process["stop"]
     report, counts, documents = Report(), Counter(), Counter()
+    joint = "" if job.characters else " "
     for part in batch:
         for text in files.read(part, job.reading, report):
-            tokens = list(ngrams(cut(text), job.ngrams, stop)) if job.ngrams != (1, 1) else cut(text)
+            tokens = list(ngrams(cut(text), job.ngrams, stop, joint)) if job.ngrams != (1, 1) else cut(text)
             if job.df:
                 tokens = list(tokens)
                 documents.update(set(tokens))
@@ -63,9 +64,9 @@ def count_batch(batch: Batch) -> tuple[Columns, Report]:
 
 
 def ngrams(
-    tokens: Iterable[str], lengths: tuple[int, int], stop: frozenset[str] = frozenset()
+    tokens: Iterable[str], lengths: tuple[int, int], stop: frozenset[str] = frozenset(), joint: str = " "
 ) -> Iterator[str]:
-    """Yields the runs of tokens, joined by spaces; stop words are taken out first.
+    """Yields the runs of tokens, joined by `joint`; stop words are taken out first.
 
     >>> list(ngrams(["a", "b", "c"], (1, 2)))
     ['a', 'b', 'c', 'a b', 'b c']
@@ -73,4 +74,4 @@ def ngrams(
     kept = [token for token in tokens if token not in stop]
     for length in range(lengths[0], lengths[1] + 1):
         for start in range(len(kept) - length + 1):
-            yield " ".join(kept[start : start + length])
+            yield joint.join(kept[start : start + length])

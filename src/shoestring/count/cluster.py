@@ -16,7 +16,7 @@ from shoestring.count.columns import Columns
 from shoestring.count.job import Job
 from shoestring.count.parallel import ItemFailed, WorkerDied
 from shoestring.count.tokenizers import choose_engine, kernel_table
-from shoestring.count.workers import KernelWorker
+from shoestring.count.workers import KernelWorker, PackedWorker
 from shoestring.files import Report
 
 AHEAD = 3  # batches per thread of the cluster that are given out before results are taken
@@ -28,15 +28,13 @@ def count_on(address: str, job: Job, batches: Sequence[Batch]) -> Iterator[tuple
 
     Args:
         address: of the scheduler, such as `tcp://10.0.0.1:8786`.
-        job: what to count; runs of characters are not counted on a cluster.
+        job: what to count.
         batches: from `shoestring.count.batches.batched`.
 
     Raises:
-        OptionError: no scheduler answers there, or the job cannot run on a cluster.
+        OptionError: no scheduler answers there.
         WorkerDied: a batch killed the workers it ran on.
     """
-    if job.packed:
-        raise OptionError("runs of characters are not counted on Dask; use --shard i/n and `count merge`")
     distributed = require("dask", "distributed")
     try:
         client = distributed.Client(address, timeout=PATIENCE, set_as_default=False)
@@ -75,6 +73,11 @@ def count_remote(batch: Batch, job: Job) -> tuple[Columns, Report]:
     engine, _ = choose_engine(job)
     if any(part.path == "-" for part in batch):
         raise InputError("stdin cannot be read on a cluster; give files or addresses")
+    if job.packed:
+        characters = PackedWorker(job)
+        for part in batch:
+            characters.count(part, lambda: None)
+        return characters.columns(), characters.kept.report
     if engine == "kernel" and job.ngrams == (1, 1):
         worker = KernelWorker(job, kernel_table(job))
         for part in batch:

@@ -69,29 +69,32 @@ class Job:
             raise OptionError(
                 f"ngrams {low}-{high}: give one length or a range from 1 to 9, such as 2 or 1-4"
             )
-        if self.packed and high > LONGEST_PACKED:
+        if self.characters and high > LONGEST_PACKED:
             raise OptionError(f"ngrams {low}-{high}: runs of characters are counted up to {LONGEST_PACKED}")
         index, shards = self.shard
         if not 1 <= index <= shards:
             raise OptionError(f"shard {index}/{shards}: the first number goes from 1 to the second")
         if shards > 1 and (self.min_count > 1 or self.top):
             raise OptionError("a shard keeps every word: give --min-count and --top to `count merge` instead")
-        for name, least in (
-            ("workers", 0),
-            ("min_count", 1),
-            ("top", 0),
-            ("memory", 1 << 20),
-            ("part_bytes", 1),
-        ):
+        for name, least in {
+            "workers": 0,
+            "min_count": 1,
+            "top": 0,
+            "memory": 1 << 20,
+            "part_bytes": 1,
+        }.items():
             if getattr(self, name) < least:
                 raise OptionError(f"{name}={getattr(self, name)}: must be at least {least}")
-        if self.packed and self.df:
-            raise OptionError("document frequencies of character n-grams are not counted; leave out --df")
+
+    @property
+    def characters(self) -> bool:
+        """Whether this counts runs of characters."""
+        return self.tokenizer == "ngram" or (self.tokenizer == "char" and self.ngrams != (1, 1))
 
     @property
     def packed(self) -> bool:
-        """Whether this counts runs of characters, which go into 64-bit keys."""
-        return self.tokenizer == "ngram" or (self.tokenizer == "char" and self.ngrams != (1, 1))
+        """Whether they go into 64-bit keys, which know nothing of documents."""
+        return self.characters and not self.df
 
     @property
     def cores(self) -> int:

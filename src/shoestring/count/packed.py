@@ -97,6 +97,13 @@ def _starts(keys: Keys) -> NDArray[np.int64]:
     return np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
 
 
+def table(codes: Codes, lengths: tuple[int, int]) -> Columns:
+    """Counts a chunk that ends with a separator; returns the runs of all lengths in order of code points."""
+    alphabet, keys, counts = count_chunk(codes, lengths[1])
+    keys, totals = _orders(keys, counts.astype(np.int64), lengths)
+    return next(decode(keys, totals, alphabet, max(1, len(keys))), Columns.of([]))
+
+
 def write_run(path: Path, codes: Codes, longest: int) -> None:
     """Counts a chunk and writes it: alphabet, where each first character begins, counts, keys."""
     alphabet, keys, counts = count_chunk(codes, longest)
@@ -219,11 +226,11 @@ def key_of(word: str, alphabet: Codes) -> int:
     return key if 0 < len(word) <= WIDTH else 0
 
 
-def decode(keys: Keys, counts: NDArray[np.int64], alphabet: Codes) -> Iterator[Columns]:
-    """Spells keys out, in pieces."""
+def decode(keys: Keys, counts: NDArray[np.int64], alphabet: Codes, piece: int = PIECE) -> Iterator[Columns]:
+    """Spells keys out, so many at a time."""
     code_of = np.append(np.uint32(0), alphabet)
-    for first in range(0, len(keys), PIECE):
-        part = keys[first : first + PIECE]
+    for first in range(0, len(keys), piece):
+        part = keys[first : first + piece]
         ids = np.stack(
             [(part >> np.uint64(48 - 16 * place)) & np.uint64(0xFFFF) for place in range(WIDTH)], 1
         )
@@ -232,4 +239,4 @@ def decode(keys: Keys, counts: NDArray[np.int64], alphabet: Codes) -> Iterator[C
         sizes = 1 + (codes >= 0x80) + (codes >= 0x800) + (codes >= 0x10000).astype(np.int64)
         offsets = np.append(0, np.cumsum((sizes * used).sum(1), dtype=np.int64))
         words = codes[used].astype("<u4").tobytes().decode("utf-32-le", "surrogatepass").encode("utf-8")
-        yield Columns(offsets.tobytes(), words, counts[first : first + PIECE].astype(np.int64).tobytes())
+        yield Columns(offsets.tobytes(), words, counts[first : first + piece].astype(np.int64).tobytes())

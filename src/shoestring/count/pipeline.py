@@ -67,6 +67,7 @@ class Count:
         checkpoint: float = 30,
     ) -> None:
         self.job, self.dask, self.checkpoint = job, dask, checkpoint
+        self._packed = job.packed and dask is None  # a cluster's workers return tables of strings
         self.stop_words = job.stop_set()
         self.engine, self.remark = choose_engine(job)
         self.parts = files.parts(sources, job.reading, job.part_bytes)
@@ -89,7 +90,7 @@ class Count:
             InputError: the data are unreadable, or there is no document in them.
             WorkerDied: a process died twice on the same batch.
         """
-        if self.job.packed or (self._resume and self._folder and self._folder.exists()):
+        if self._packed or (self._resume and self._folder and self._folder.exists()):
             self._disk()
         done = self._ledger.done if self._ledger else set()
         todo = [index for index in range(len(self.batches)) if index not in done]
@@ -98,8 +99,8 @@ class Count:
         self._numbers = count(
             1 + max((int(name[4:9]) for name in self._ledger.runs), default=0) if self._ledger else 1
         )
-        in_threads = self.job.packed or (self.engine == "kernel" and self.job.ngrams == (1, 1))
-        workers = self._threads(todo) if in_threads and not self.dask else self._processes(todo)
+        in_threads = self._packed or (self.engine == "kernel" and self.job.ngrams == (1, 1) and not self.dask)
+        workers = self._threads(todo) if in_threads else self._processes(todo)
         if self._ledger is not None:
             for worker in workers:
                 if worker.kept.batches:
@@ -112,11 +113,11 @@ class Count:
             raise InputError("no document in there: every line or field is empty")
 
     def _threads(self, todo: Sequence[int]) -> Sequence[Worker]:
-        table = kernel_table(self.job) if not self.job.packed else None
+        table = kernel_table(self.job) if not self._packed else None
         source = iter(todo)
 
         def work() -> Worker:
-            worker = PackedWorker(self.job) if self.job.packed else KernelWorker(self.job, table)
+            worker = PackedWorker(self.job) if self._packed else KernelWorker(self.job, table)
             try:
                 while not self._stop.is_set():
                     with self._lock:
@@ -196,7 +197,8 @@ class Count:
 
                 self._temporary = TemporaryDirectory(prefix="shoestring-count-")
             folder = self._folder or Path(self._temporary.name if self._temporary else "")
-            ledger = runs.Ledger(folder, self.job.fingerprint(self.parts))
+            kind = "keys" if self._packed else "strings"
+            ledger = runs.Ledger(folder, f"{self.job.fingerprint(self.parts)}-{kind}")
             ledger.open(self._resume)
             self._ledger = ledger
         return self._ledger
@@ -220,7 +222,7 @@ class Count:
             yield columns.slice(0, _kept(columns, self.job))
         elif self._ledger is not None:
             order = self._ledger.folder / "order"
-            rows = self._packed_rows() if self.job.packed else self._rows()
+            rows = self._packed_rows() if self._packed else self._rows()
             yield from runs.by_count(rows, order, self.job.min_count, self.job.top)
 
     def _paths(self) -> list[Path]:

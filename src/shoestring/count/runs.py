@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from shoestring._errors import OptionError
 from shoestring._extras import require
 from shoestring.count.columns import Columns
 from shoestring.count.tally import new_tally
@@ -178,10 +179,18 @@ class Ledger:
         return self.folder / "ledger.jsonl"
 
     def open(self, resume: bool) -> bool:
-        """Takes up what lies there, or starts anew; returns whether there was something to take up."""
+        """Takes up what lies there, or starts anew; returns whether there was something to take up.
+
+        Raises:
+            OptionError: what lies there was counted with other options, or from other texts.
+        """
         lines = self._lines() if resume else []
-        fits = bool(lines) and lines[0].get("fingerprint") == self.fingerprint
-        if not fits:
+        if lines and lines[0].get("fingerprint") != self.fingerprint:
+            raise OptionError(
+                f"--resume: {self.folder} was begun with other options, or the texts have changed since; "
+                "type the command that began it, or leave out --resume to start anew"
+            )
+        if not lines:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True)
             self._append({"fingerprint": self.fingerprint})

@@ -122,6 +122,14 @@ class PackedWorker:
         """Whether a chunk is complete."""
         return self.size >= self.chunk
 
+    def columns(self) -> Columns:
+        """Sorts and counts what is held, as a table."""
+        import numpy as np
+
+        from shoestring.count import packed
+
+        return packed.table(np.concatenate(self.held), self.job.ngrams)
+
     def write(self, path: Path) -> bool:
         """Sorts, counts and writes what is held, if anything is."""
         import numpy as np
