@@ -4,7 +4,9 @@
   copies: text is cut as fast as ever, but there are no more distinct words than in 13 MB. For memory, the copies
   have their Han characters exchanged at random, which makes far more distinct words than real text has.
 - Every way is a whole process: start-up, reading, cutting, counting, sorted output. "equal" compares the outputs.
-- Not measured here: Spark SQL and KenLM's count_ngrams.
+- Spark SQL is measured where pyspark and Java are installed, KenLM where its `count_ngrams` is on the PATH
+  (github.com/kpu/kenlm: cmake, make count_ngrams). KenLM leaves binary counts: beside it
+  stands ours up to the same point, the merged counts on disk without their text.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import os
 import platform
 import random
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -79,6 +82,12 @@ if __name__ == '__main__':
     bag = db.read_text(CORPUS, blocksize='4MB', linedelimiter='\\n')
     d = dict(bag.str.split().flatten().frequencies().compute())
 """,
+    "Spark SQL, local[2]": """
+from pyspark.sql import SparkSession, functions as F
+spark = SparkSession.builder.master('local[2]').config('spark.ui.enabled', 'false').getOrCreate()
+words = spark.read.text(CORPUS).select(F.explode(F.split('value', ' ')).alias('w')).where("w <> ''")
+d = {row[0]: row[1] for row in words.groupBy('w').count().collect()}
+""",
 }
 GRAMS = {
     "dict": f"""
@@ -93,6 +102,27 @@ q = "select w, count(*) from (select substring(t, unnest(range(1, length(t) - 2)
 d = dict(duckdb.sql(q.replace('CORPUS_', repr(CORPUS))).fetchall())
 """,
 }
+KENLM = f"""
+import subprocess
+command = ['count_ngrams', '-o', '4', '-S', '400M', '--write_vocab_list', OUT + '.vocabulary']
+with open(OUT + '.counts', 'wb') as out:
+    counting = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out)
+    for text in {READ}: counting.stdin.write(' '.join(text.replace(' ', '\u2420')).encode())
+    counting.stdin.close()
+    counting.wait()
+d = {{}}
+"""
+COUNTS = """
+from shoestring.count import packed
+from shoestring.count.job import Job
+from shoestring.count.pipeline import Count
+counting = Count(Job('ngram', ngrams=(4, 4), workers=2, memory=1 << 28), [CORPUS])
+counting.run()
+with open(OUT + '.counts', 'wb') as out:
+    for keys, counts, _ in packed.merged(counting._paths(), (4, 4), 1 << 29): out.write(keys); out.write(counts)
+counting.close()
+d = {}
+"""
 WRITE = """
 if __name__ == '__main__':
     with open(OUT, 'w', encoding='utf-8', newline='\\n') as f:
@@ -239,6 +269,30 @@ def against(folder: Path, peers: dict[str, str], corpus: Path, times: int, *opti
     return {"bytes": corpus.stat().st_size, "shoestring, 2 workers": best, **found}
 
 
+def kenlm(folder: Path, corpus: Path) -> dict:
+    """KenLM's 4-grams of characters; its binary counts are spelt out afterwards, to compare them."""
+    import numpy as np
+
+    if shutil.which("count_ngrams") is None:
+        return {"failed": "count_ngrams is not on the PATH"}
+    mine, out = folder / "mine", folder / "kenlm"
+    before, values, after = (
+        loop(code, corpus, at) for code, at in ((COUNTS, mine), (KENLM, out), (COUNTS, mine))
+    )
+    best = median([before, after])
+    spelt = Path(f"{out}.vocabulary").read_bytes().decode().replace("\u2420", " ").split("\0")
+    rows = np.fromfile(f"{out}.counts", [("ids", "<u4", 4), ("count", "<u8")])
+    rows = rows[(rows["ids"] > 2).all(1)]  # 0 to 2 are <unk>, <s> and </s>
+    counts = {"".join(spelt[i] for i in row["ids"]): int(row["count"]) for row in rows}
+    with open(folder / "ours.tsv", encoding="utf-8", newline="\n") as table:
+        ours_too = dict(line.rstrip("\n").split("\t") for line in table)
+    times = {
+        "times_ours": round(values["seconds"] / best["seconds"], 1),
+        "shoestring, counts without text": best,
+    }
+    return {**values, "equal": {word: int(count) for word, count in ours_too.items()} == counts, **times}
+
+
 def memory(folder: Path, copies: int) -> dict:
     """Peak memory on a corpus with more distinct words than any real one."""
     corpus, table = folder / "large.txt", folder / "large.tsv"
@@ -278,6 +332,7 @@ def main() -> None:
         values["already segmented"] = against(folder, SPLIT, spaced, 2, "--tokenizer", "whitespace")
         print(json.dumps(values["already segmented"], indent=1), flush=True)
         values["4-grams"] = against(folder, GRAMS, plain, 1, "--tokenizer", "ngram", "--ngrams", 4)
+        values["4-grams"]["KenLM count_ngrams"] = kenlm(folder, plain)
         print(json.dumps(values["4-grams"], indent=1), flush=True)
         values["memory"] = memory(folder, 3 if quick else 31)
     print(json.dumps(values, indent=1))
