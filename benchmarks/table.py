@@ -144,7 +144,7 @@ def trainers() -> str:
 
 ENGINES = {
     "naive jieba loop": "naive jieba loop",
-    "libraries only (rjieba repaired), 2 workers": "libraries only: rjieba and jieba's finalseg, exact, two workers",
+    "libraries only (rjieba repaired), 2 workers": "libraries only: rjieba and jieba's HMM, exact, two workers",
     "rjieba loop (not exact)": "rjieba loop (not exact)",
     "kernel, 1 worker": "**the kernel, one worker**",
     "kernel, 2 workers": "**the kernel, two workers**",
@@ -168,11 +168,61 @@ def engines() -> str:
     return "\n".join([head, "|---|---|---|---|---|", *rows, "", note])
 
 
+def goals() -> str:
+    """Returns what was aimed at in counting, and what was reached."""
+    measured = result("count")
+    if measured is None:
+        return ""
+    ratios, memory = measured["words"]["ratios"], measured["memory"]
+    words, grams = (memory[f"{name}, --memory 512MB"] for name in ("words", "4-grams"))
+    size = memory["bytes"] / 1e6
+    rows = [
+        ("times the naive loop, two workers", "100", ratios["kernel on 2 workers over naive"]),
+        ("the same per process, one worker", "50", ratios["kernel on 1 worker over naive"]),
+        ("times rjieba, CPU seconds", "4", ratios["CPU seconds, rjieba over kernel"]),
+        ("times the naive loop with libraries only", "20", ratios["libraries only, 2 workers, over naive"]),
+        ("one worker over two", "1.7", ratios["scaling 1 to 2"]),
+        ("what counting adds to cutting", "25 %", f"{measured['overhead of counting']['overhead']:.0%}"),
+        (f"{size:.0f} MB, words, `--memory 512MB`: peak", "662 MB", f"{words['peak_mb']} MB, {words['seconds']:.1f} s"),
+        (
+            f"the same, 4-grams ({grams['distinct'] / 1e6:.1f} million distinct)", "1000 MB",
+            f"{grams['peak_mb']} MB, {grams['seconds']:.0f} s",
+        ),
+        ("2.2 GB by the naive loop", "", f"{ratios['2.2 GB naive, minutes']:.0f} minutes"),
+        ("2.2 GB by the kernel, at the rate of the large text", "", f"{2200 / size * words['seconds']:.0f} s"),
+    ]  # fmt: skip
+    return "\n".join(
+        ["| | goal | measured |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows)]
+    )
+
+
+def peers() -> str:
+    """Returns the table of other counters, their wall clock over ours."""
+    measured = result("count")
+    if measured is None:
+        return ""
+    rows = []
+    for kind in ("already segmented", "4-grams"):
+        found = {
+            name: row for name, row in measured[kind].items() if isinstance(row, dict) and "times_ours" in row
+        }
+        said = [
+            f"{name} {row['times_ours']} ({row['peak_mb']} MB)"
+            for name, row in sorted(found.items(), key=lambda item: item[1]["times_ours"])
+        ]
+        ours = measured[kind]["shoestring, 2 workers"]
+        rows.append(
+            f"| {kind}, {measured[kind]['bytes'] / 1e6:.0f} MB | {ours['seconds']:.1f} s ({ours['peak_mb']} MB) "
+            f"| {', '.join(said)} |"
+        )
+    return "\n".join(["| text | ours | others, times ours |", "|---|---|---|", *rows])
+
+
 BLOCKS = {
     "README.md": {"claims": lambda: claims(chinese=False)},
     "README.zh.md": {"claims": lambda: claims(chinese=True)},
     "docs/transformer.md": {"tokenizer": trainers},
-    "docs/count.md": {"engines": engines},
+    "docs/count.md": {"engines": engines, "goals": goals, "peers": peers},
 }
 
 
