@@ -16,7 +16,15 @@ from jaxtyping import install_import_hook
 
 # Shapes in signatures are checked in tests.
 install_import_hook(
-    ["shoestring.transformer.attention", "shoestring.transformer.modeling"], "beartype.beartype"
+    [
+        "shoestring.transformer.attention",
+        "shoestring.transformer.modeling",
+        *(
+            f"shoestring.nvae.{name}"
+            for name in ("cells", "flows", "layers", "likelihoods", "modeling", "normal")
+        ),
+    ],
+    "beartype.beartype",
 )
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -19,6 +19,7 @@ VERBS = {
         "shoestring.transformer.commands:pretrain",
         "pre-train an encoder or a decoder on your text",
     ),
+    "nvae": ("shoestring.nvae.command:verb", "sharp images from a deep hierarchical VAE"),
     "env": ("shoestring.env:env", "versions, devices, cores and memory, for a bug report"),
 }
 

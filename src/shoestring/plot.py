@@ -51,6 +51,38 @@ def loss_curves(
             axes.legend(frameon=False)
 
 
+def nats(
+    curves: Mapping[str, Sequence[tuple[float, float]]],
+    path: str | os.PathLike[str],
+    *,
+    title: str,
+    x: str = "step",
+    log_x: bool = False,
+) -> None:
+    """Draws bounds in nats per image; the axis leaves out the first tenth of each curve, where they are huge.
+
+    Args:
+        curves: name -> (x, nats) points in order.
+        path: the PNG.
+        title: above the figure.
+        x: what the points are over.
+        log_x: x on a logarithmic axis.
+
+    >>> nats({"test": [(100, 120.0), (200, 110.0)]}, "nats.png", title="ELBO")  # doctest: +SKIP
+    """
+    with _figure(path, title) as axes:
+        for colour, (name, points) in zip(_colours(len(curves)), curves.items(), strict=True):
+            xs, ys = [place for place, _ in points], [value for _, value in points]
+            axes.plot(
+                xs, ys, color=colour, **_style(len(points) < 20) | {"alpha": 0.9}, label=_label(name, ys)
+            )
+        late = [value for points in curves.values() for _, value in points[len(points) // 10 :]]
+        axes.set(xlabel=x, ylabel="nats per image", xscale="log" if log_x else "linear")
+        if late:
+            axes.set_ylim(top=max(late) * 1.05)
+            axes.legend(frameon=False)
+
+
 def smoothed(values: Sequence[float], span: float = 0.05) -> list[float]:
     """Returns the mean over `span` of the values around each one: a curve that does not lag behind.
 

@@ -1,0 +1,86 @@
+"""Decides after every step, from the length of its gradient, whether it is taken, shortened, skipped, or undone.
+
+- A gradient that is not finite, or `explosion` times longer than the recent typical one, is skipped: neither weights
+  nor batch norms move.
+- One that is `clip` times longer is cut to that.
+- After `patience` skips in a row the run rolls back to its last checkpoint at half the learning rate.
+
+A pure state machine: it knows nothing of models.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from enum import Enum
+from typing import Any
+
+MEMORY = 0.95  # of the typical length, over about 20 steps
+WARM = 5  # steps before anything finite is called long
+
+
+class Verdict(Enum):
+    """What happens to a step."""
+
+    TAKE = "take"
+    SKIP = "skip"
+    ROLL_BACK = "roll back"
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What the guard remembers.
+
+    Args:
+        clip: longest gradient, in typical lengths.
+        explosion: from how many typical lengths a step is skipped.
+        patience: skips in a row before the run rolls back.
+        log_norm: the mean logarithm of recent lengths.
+        seen: finite lengths so far.
+        skipped: steps, over the whole run.
+        in_a_row: steps skipped since the last one taken.
+        rollbacks: over the whole run.
+    """
+
+    clip: float
+    explosion: float
+    patience: int
+    log_norm: float = 0.0
+    seen: int = 0
+    skipped: int = 0
+    in_a_row: int = 0
+    rollbacks: int = 0
+
+    def judge(self, norm: float) -> tuple[Guard, Verdict, float]:
+        """Returns the guard after a step, what happens to it, and by what its gradient is multiplied.
+
+        >>> Guard(3.0, 20.0, 5).judge(float("nan"))[1].value
+        'skip'
+        """
+        typical = math.exp(self.log_norm)
+        finite = math.isfinite(norm)
+        long = self.seen >= WARM and norm > self.explosion * typical
+        after = self._remembering(min(norm, self.explosion * typical) if long else norm) if finite else self
+        if finite and not long:
+            scale = min(1.0, self.clip * typical / norm) if self.seen >= WARM and norm > 0 else 1.0
+            return replace(after, in_a_row=0), Verdict.TAKE, scale
+        after = replace(after, skipped=self.skipped + 1, in_a_row=self.in_a_row + 1)
+        if after.in_a_row < self.patience:
+            return after, Verdict.SKIP, 0.0
+        fresh = replace(after, in_a_row=0, seen=0, log_norm=0.0, rollbacks=self.rollbacks + 1)
+        return fresh, Verdict.ROLL_BACK, 0.0
+
+    @property
+    def rate_factor(self) -> float:
+        """What is left of the learning rate."""
+        return 0.5**self.rollbacks
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns it for a checkpoint."""
+        return asdict(self)
+
+    def _remembering(self, norm: float) -> Guard:
+        """A skipped length counts too, cut, so that a lasting change is accepted in the end."""
+        keep = min(MEMORY, self.seen / (self.seen + 1))
+        value = math.log(max(norm, 1e-12))
+        return replace(self, log_norm=keep * self.log_norm + (1 - keep) * value, seen=self.seen + 1)

@@ -1,0 +1,107 @@
+"""What a training run of an NVAE is, beyond what every run is: warm-up of the KL term, regularisers, guards.
+
+Schedules are pure functions of the step, so a resumed run has those of an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from shoestring._errors import OptionError
+from shoestring.train import TrainSettings
+
+KL_LEAST = 1e-4  # the weight of the KL term before its warm-up, and the part of the run that it lasts
+
+
+@dataclass(frozen=True)
+class NVAESettings(TrainSettings):
+    """The settings of one run; the defaults are the published run with guards.
+
+    Those that every run has are in `TrainSettings`; the optimiser is Adamax. `clip` counts in typical gradient norms:
+    a longer one is cut to `clip` times the recent typical norm. `micro_batch` cuts batch norm's statistics too.
+
+    Args:
+        kl_warmup: fraction of the steps over which the weight of the KL term rises to 1.
+        balance: while it rises, groups with little KL pay less, so that none falls asleep.
+        regularisation: weight of the spectral norms and of the batch norms' scales.
+        regularisation_start: its weight at first, if it moves to `regularisation` with the KL term's warm-up.
+        power_iterations: per step; the vectors persist, so one is enough.
+        ema: decay of the averaged weights, which are what is saved.
+        explosion: a step whose gradient norm exceeds so many times the recent typical one is skipped.
+        patience: skipped steps in a row before the run rolls back and halves its learning rate.
+        flip: mirror images at random.
+
+    Raises:
+        OptionError: a value is out of range.
+    """
+
+    learning_rate: float = 1e-2
+    final_lr: float = 1e-2
+    warmup: float = 0.0125
+    weight_decay: float = 3e-4
+    betas: tuple[float, float] = (0.9, 0.999)
+    clip: float = 3.0
+    kl_warmup: float = 0.3
+    balance: bool = True
+    regularisation: float = 1e-2
+    regularisation_start: float | None = None
+    power_iterations: int = 1
+    ema: float = 0.999
+    explosion: float = 20.0
+    patience: int = 5
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, least in (("power_iterations", 1), ("patience", 1)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise OptionError(f"{name} {value!r}: must be a whole number from {least}")
+        if not 0 <= self.kl_warmup <= 1:
+            raise OptionError(f"kl_warmup {self.kl_warmup!r}: must be a fraction from 0 to 1")
+        if not 0 <= self.ema < 1:
+            raise OptionError(f"ema {self.ema!r}: must be from 0 to below 1")
+        for name in ("regularisation", "explosion"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise OptionError(f"{name} {getattr(self, name)!r}: must be a number above 0")
+        if self.explosion <= self.clip:
+            raise OptionError(f"explosion {self.explosion:g}: must be above clip {self.clip:g}")
+
+    def kl_weight(self, step: int) -> float:
+        """Returns the weight of the KL term at a step counted from 0."""
+        if not self.kl_warmup:
+            return 1.0
+        done = (step - KL_LEAST * self.steps) / (self.kl_warmup * self.steps)
+        return min(1.0, max(KL_LEAST, done))
+
+    def regularisation_at(self, step: int) -> float:
+        """Returns the weight of the regularisers: geometric between its start and its end."""
+        start, weight = self.regularisation_start or self.regularisation, self.kl_weight(step)
+        return math.exp((1 - weight) * math.log(start) + weight * math.log(self.regularisation))
+
+
+_WIDE = {"regularisation_start": 1.0, "flip": True}
+RECIPES: dict[str, dict[str, Any]] = {
+    "digits": {"batch_size": 64, "steps": 600, "regularisation": 1e-3, "ema": 0.99},
+    "mnist-cpu": {"batch_size": 100, "steps": 3000, "regularisation": 1e-3, "ema": 0.995},
+    "mnist": {"batch_size": 400, "steps": 60_000},
+    "cifar10": {"batch_size": 256, "steps": 78_000, "ema": 0.9999, "flip": True},
+    "celeba64": {"batch_size": 128, "steps": 114_000, "regularisation": 0.1, "ema": 0.9999, "flip": True},
+    "imagenet32": {"batch_size": 576, "steps": 100_000, "ema": 0.9999, **_WIDE},
+    "celebahq256": {"batch_size": 96, "steps": 84_000, "ema": 0.9999, **_WIDE},
+    "ffhq256": {
+        "batch_size": 96, "steps": 131_000, "ema": 0.9999, "learning_rate": 8e-3, **_WIDE, "regularisation": 0.1,
+    },
+}  # fmt: skip
+
+
+def recipe(preset: str, **changes: Any) -> NVAESettings:
+    """Returns the run that belongs to a preset; changes that are None are left out.
+
+    >>> recipe("digits", steps=10).batch_size
+    64
+    """
+    given = {name: value for name, value in changes.items() if value is not None}
+    return replace(NVAESettings(steps=1), **{**RECIPES[preset], **given})
