@@ -43,6 +43,7 @@ def test_rgb_values_sum_to_one_at_5_bits(seed, spread):
     assert torch.logsumexp(mass.double(), 0).item() == pytest.approx(0, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_rgb_values_sum_to_one_at_8_bits():
     rgb = config(in_channels=3, bits=8)
     head = head_for(rgb, 7)

@@ -260,7 +260,10 @@ def encode(
         for x in prepared_batches(model, images, 64, seed):
             parts.append([z.cpu() for z in model.encode(x)])
             bar.update(len(x))
-    tensors = {f"group.{index:02}": torch.cat(group) for index, group in enumerate(zip(*parts, strict=True))}
+    tensors = {
+        f"group.{index:02}": torch.cat(group).contiguous()
+        for index, group in enumerate(zip(*parts, strict=True))
+    }
     with files.atomic(output, "wb") as file:
         file.write(save(tensors))
     numbers = sum(tensor[0].numel() for tensor in tensors.values())

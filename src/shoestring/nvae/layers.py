@@ -76,7 +76,7 @@ def effective_weight(layer: nn.Conv2d) -> Tensor:
     return layer.effective() if isinstance(layer, WeightNormConv2d) else layer.weight
 
 
-def bn_conv(x: Inputs, norm: nn.Module, layer: nn.Module, *, swish: bool = True) -> Map:
+def bn_conv(x: Inputs, norm: Any, layer: Any, *, swish: bool = True) -> Map:
     """Returns layer(swish(norm(x))), or layer(norm(x)) without swish."""
     lean = isinstance(norm, nn.BatchNorm2d) and norm.training and norm.momentum is not None
     if not (
@@ -84,7 +84,7 @@ def bn_conv(x: Inputs, norm: nn.Module, layer: nn.Module, *, swish: bool = True)
     ):  # also: statistics over processes, cumulative statistics
         y = norm(x)
         return layer(functional.silu(y) if swish else y)
-    norm.num_batches_tracked += 1
+    norm.num_batches_tracked.add_(1)
     weight, bias = effective_weight(layer), layer.bias
     if torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
@@ -115,8 +115,8 @@ class _BNConv(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: Any) -> Any:
-        (grad,) = grads
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyrefly: ignore - the decorator hides the signature
+        (grad,) = grad_outputs
         x, gamma, beta, mean, scale, weight = ctx.saved_tensors
         normed = functional.batch_norm(x, mean, scale.pow(-2) - ctx.eps, gamma, beta, False, 0.0, ctx.eps)
         stride, padding, groups = ctx.shape

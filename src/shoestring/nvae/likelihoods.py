@@ -60,7 +60,7 @@ def mean_image(head: Head, config: NVAEConfig) -> Image:
 
 def sample_image(head: Head, config: NVAEConfig, temperature: float = 1.0) -> Image:
     """Returns images drawn pixel by pixel; the temperature multiplies the spread, 0 gives the most likely centre."""
-    head = head.float()
+    head = head.float().contiguous()  # the same draws for either memory format
     if config.likelihood == "bernoulli":
         if temperature == 0:
             return (head > 0).float()

@@ -41,8 +41,9 @@ class Normal(NamedTuple):
         return Normal(self.mean, self.deviation * temperature)
 
     def sample(self) -> Tensor:
-        """Returns a sample that gradients flow through."""
-        return self.mean + self.deviation * torch.randn_like(self.mean)
+        """Returns a sample that gradients flow through; the same for either memory format."""
+        noise = torch.randn(self.mean.shape, dtype=self.mean.dtype, device=self.mean.device)
+        return self.mean + self.deviation * noise
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Returns the log-density of every number, in nats."""

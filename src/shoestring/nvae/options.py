@@ -81,7 +81,7 @@ def loaded(folder: str, device: str) -> NVAE:
     from shoestring.train import TrainSettings
     from shoestring.train.trainer import device_of
 
-    model = load(folder).to(device_of(TrainSettings(steps=1, device=device)))
+    model: Any = load(folder).to(device_of(TrainSettings(steps=1, device=device)))
     return model.to(memory_format=torch.channels_last).eval()
 
 

@@ -142,11 +142,11 @@ class Run:
         world = self.accelerator.num_processes
         self.size, self.passes = settings.micro_batches(world)
         torch.manual_seed(settings.seed)
-        model: nn.Module = NVAE(config).to(self.accelerator.device)
+        model: Any = NVAE(config).to(self.accelerator.device)
         model = model.to(memory_format=torch.channels_last)
         if world > 1 and device == "cuda":
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        self.state = RunState(model, settings)  # pyrefly: ignore
+        self.state = RunState(model, settings)
         self.wrapped = self.accelerator.prepare_model(model)
         self.checkpoints = folder / "checkpoints"
         self.seconds, self.started, self.interrupted = 0.0, time.monotonic(), False
@@ -351,6 +351,11 @@ class Run:
 
     def _finish(self) -> Trained:
         model, seconds = self._averaged(), self._elapsed()
+        if not all(torch.isfinite(value).all() for value in model.state_dict().values()):
+            raise TrainError(
+                f"{self.folder}: the averaged weights are not finite; start again with a learning rate below "
+                f"{self.settings.learning_rate:g}"
+            )
         evaluation = evaluate(model, self.test, seed=self.settings.seed, ui=self.ui)
         self._record({"step": self.settings.steps, "eval_loss": -evaluation.elbo})
         guard = self.state.guard

@@ -8,6 +8,7 @@ from typing import Any
 
 from shoestring import files, plot
 from shoestring.tour import text
+from shoestring.tour.nvae import nvae
 from shoestring.tour.stage import Outcome, Settings, Stage
 
 VOCABULARY = 4096
@@ -201,5 +202,6 @@ STAGES = [
     Stage("fill", "The encoder fills in masked words", fill, needs=("encoder",)),
     Stage("decoder", "Pre-training a decoder", decoder, needs=("text", "tokenizer")),
     Stage("continue", "The decoder continues sentences", go_on, needs=("decoder",)),
+    Stage("nvae", "Digits that a VAE draws", nvae),
     Stage("relay", "A month on line without the PC (simulated)", relay),
 ]

@@ -1,0 +1,116 @@
+"""The commands as their users type them."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+from shoestring.cli import main
+
+from .conftest import tiny_model
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Runs a command in an empty folder and returns (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def command(*arguments):
+        with pytest.raises(SystemExit) as stop:
+            main(["nvae", *map(str, arguments)])
+        said = capsys.readouterr()
+        return stop.value.code, said.out, said.err
+
+    return command
+
+
+@pytest.fixture
+def model(tmp_path):
+    tiny_model().save_pretrained(tmp_path / "m")
+    return "m"
+
+
+def test_train_then_everything_else(run, tmp_path):
+    small = ("--set", "groups=[1,1]", "--set", "encoder_channels=8", "--set", "decoder_channels=8")
+    code, out, err = run(
+        "train", "--data", "digits", "-o", "m", *small, "--steps", 4, "--set", "clip=2", "--json", "-q"
+    )
+    assert code == 0, err
+    trained = json.loads(out)
+    assert trained["skipped steps"] == 0
+    assert trained["negative ELBO (nats)"] > 0
+    code, out, _ = run("eval", "m", "--data", "digits", "--samples", 3, "--limit", 20, "--json")
+    found = json.loads(out)
+    assert found["importance-weighted, K=3 (nats)"] < found["negative ELBO (nats)"]
+    assert found["images"] == 20
+    again = json.loads(run("eval", "m", "--data", "digits", "--samples", 3, "--limit", 20, "--json")[1])
+    assert again == found
+
+
+def test_pictures_are_pictures(run, model, tmp_path):
+    assert run("sample", model, "-o", "s.png", "-n", 6, "--temperature", "0.5,0.8")[0] == 0
+    assert Image.open(tmp_path / "s.png").size == (3 * 58 - 2, 2 * 58 - 2)
+    assert run("sample", model, "-o", "s.gif", "-n", 5, "--no-readjust", "--pixels")[0] == 0
+    assert Image.open(tmp_path / "s.gif").n_frames == 5
+    assert run("reconstruct", model, "--data", "digits", "-o", "r.png", "-n", 5)[0] == 0
+    assert Image.open(tmp_path / "r.png").size == (5 * 58 - 2, 2 * 58 - 2)
+    assert run("interpolate", model, "--data", "digits", "-o", "i.png", "-n", 2, "--steps", 4)[0] == 0
+    assert Image.open(tmp_path / "i.png").size == (4 * 58 - 2, 2 * 58 - 2)
+
+
+def test_the_same_seed_draws_the_same_picture(run, model, tmp_path):
+    for name in ("a.png", "b.png"):
+        run("sample", model, "-o", name, "-n", 4, "--seed", 3)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_latents_there_and_back(run, model, tmp_path):
+    assert run("encode", model, "--data", "digits", "-o", "z.safetensors")[0] == 0
+    latents = load_file(tmp_path / "z.safetensors")
+    assert {name: value.shape for name, value in latents.items()} == {
+        "group.00": (1797, 2, 4, 4), "group.01": (1797, 2, 8, 8), "group.02": (1797, 2, 8, 8),
+    }  # fmt: skip
+    assert run("decode", model, "z.safetensors", "-o", "x.npy")[0] == 0
+    images = np.load(tmp_path / "x.npy")
+    assert (images.shape, images.dtype) == ((1797, 1, 8, 8), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("sample", "m", "-o", "s.jpg"), "s.jpg: pictures are written as .png"),
+        (("sample", "m", "-o", "s.png", "--temperature", "hot"), "--temperature hot: give a number"),
+        (("sample", "m", "-o", "s.png", "--temperature", "1,2,3"), "give one number from 0, or 2"),
+        (("sample", "none", "-o", "s.png"), "none: no such folder"),
+        (("sample", "m", "-o", "s.png", "-n", "0"), "--count 0: must be at least 1"),
+        (("eval", "m", "--data", "digits", "--samples", "0"), "--samples 0: must be at least 1"),
+        (("decode", "m", "z", "-o", "x.png"), "z: no such file; make one with"),
+        (
+            ("train", "--data", "digits", "-o", "n", "--preset", "mnist"),
+            "images of 8x8 with 1 channels, the preset mnist",
+        ),
+        (
+            ("train", "--data", "digits", "-o", "n", "--preset", "big"),
+            "--preset big: unknown; choose one of digits",
+        ),
+        (("train", "--data", "digits", "-o", "n", "--set", "groups=[3,3,3,3,3]"), "divide by 16"),
+        (("train", "--data", "digits", "-o", "n", "--steps", "3", "--minutes", "1"), "give one of them"),
+        (("train", "--data", "digits", "-o", "m"), "m: holds a finished model"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_everything(run, model, tmp_path, arguments, says):
+    before = {path.name for path in tmp_path.iterdir()}
+    code, out, err = run(*arguments, "-q")
+    assert code == 1
+    assert says in err
+    assert err.count("\n") == 1, err
+    assert out == ""
+    assert {path.name for path in tmp_path.iterdir()} == before
+
+
+def test_presets_are_shown(run):
+    code, out, _ = run("digits", "mnist")
+    assert code == 0
+    assert "(10, 5)" in out

@@ -1,0 +1,296 @@
+"""A run is what its settings say: interrupted, resumed, or hit by steps that would break it.
+
+Run as a script, this file trains once: `python -m tests.nvae.test_training OUTPUT STEPS [kill at step]`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+from shoestring._errors import InputError, OptionError, OutputError, TrainError
+from shoestring.nvae import NVAE, Images, NVAESettings, train
+from shoestring.nvae.batches import indices
+from shoestring.nvae.guard import Guard, Verdict
+from shoestring.nvae.settings import RECIPES, recipe
+from shoestring.nvae.training import Run
+from shoestring.ui import UI
+
+from .conftest import some_images, tiny_config
+
+QUIET = UI(quiet=True)
+
+
+def settings(**changes):
+    return NVAESettings(
+        **{"steps": 12, "batch_size": 16, "save_every": 4, "log_every": 3, "device": "cpu", **changes}
+    )
+
+
+class Listener(UI):
+    """Keeps what is said."""
+
+    lines: list = []  # noqa: RUF012 - a frozen dataclass cannot have one of its own
+
+    def say(self, line):
+        self.lines.append(line)
+
+
+# -- the guard -----------------------------------------------------------------------------------------------------
+
+
+def judged(norms, **changes):
+    guard, verdicts = Guard(**{"clip": 3.0, "explosion": 20.0, "patience": 3, **changes}), []
+    for norm in norms:
+        guard, verdict, scale = guard.judge(norm)
+        verdicts.append((verdict, scale))
+    return guard, verdicts
+
+
+def test_ordinary_steps_are_taken_whole():
+    guard, verdicts = judged([1.0, 2.0, 1.5, 0.5, 1.0, 1.2, 2.0])
+    assert all(each == (Verdict.TAKE, 1.0) for each in verdicts)
+    assert guard.skipped == 0
+
+
+def test_long_gradients_are_cut_and_exploding_ones_skipped():
+    _, verdicts = judged([1.0] * 10 + [6.0, 100.0, float("nan"), 1.0])
+    assert verdicts[10] == (Verdict.TAKE, pytest.approx(0.5))
+    assert [verdict for verdict, _ in verdicts[11:]] == [Verdict.SKIP, Verdict.SKIP, Verdict.TAKE]
+
+
+def test_too_many_skips_in_a_row_roll_back_and_halve_the_rate():
+    guard, verdicts = judged([1.0] * 8 + [math.inf] * 3)
+    assert verdicts[-1][0] is Verdict.ROLL_BACK
+    assert (guard.rollbacks, guard.skipped, guard.rate_factor) == (1, 3, 0.5)
+
+
+def test_a_lasting_change_of_scale_is_accepted_in_the_end():
+    _, verdicts = judged([1.0] * 50 + [50.0] * 60, patience=100)
+    assert verdicts[50][0] is Verdict.SKIP
+    assert verdicts[-1][0] is Verdict.TAKE
+
+
+@given(st.lists(st.floats(0, 1e30) | st.just(math.nan) | st.just(math.inf), max_size=60))
+def test_what_is_taken_is_finite_and_never_longer_than_allowed(norms):
+    guard = Guard(3.0, 20.0, 3)
+    for norm in norms:
+        before = guard
+        guard, verdict, scale = guard.judge(norm)
+        if verdict is Verdict.TAKE:
+            assert math.isfinite(norm)
+            assert 0 < scale <= 1
+            if before.seen >= 5:
+                assert norm * scale <= 3.0 * math.exp(before.log_norm) * (1 + 1e-9)
+
+
+# -- settings and batches ------------------------------------------------------------------------------------------
+
+
+def test_schedules_rise_and_end_where_published():
+    run = NVAESettings(steps=10_000, regularisation=0.01, regularisation_start=1.0)
+    weights = [run.kl_weight(step) for step in range(run.steps)]
+    assert weights[0] == 1e-4
+    assert weights == sorted(weights)
+    assert weights[3001] == 1.0
+    assert weights[1501] == pytest.approx(0.5)
+    assert run.regularisation_at(0) == pytest.approx(1.0, rel=1e-2)
+    assert run.regularisation_at(9000) == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_preset_has_a_run(name):
+    assert recipe(name).steps > 100
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"kl_warmup": 2.0}, {"ema": 1.0}, {"explosion": 2.0}, {"power_iterations": 0}, {"patience": 0},
+     {"regularisation": 0.0}, {"steps": 0}],
+)  # fmt: skip
+def test_settings_out_of_range_are_refused(wrong):
+    with pytest.raises(OptionError, match=next(iter(wrong))):
+        settings(**wrong)
+
+
+@given(count=st.integers(2, 50), batch=st.integers(1, 20), seed=st.integers(0, 99))
+def test_every_epoch_has_every_image_once_however_it_is_cut(count, batch, seed):
+    whole = indices(seed, 0, 3 * count, count)
+    cut = np.concatenate(
+        [indices(seed, k, min(k + batch, 3 * count), count) for k in range(0, 3 * count, batch)]
+    )
+    assert np.array_equal(whole, cut)
+    for epoch in range(3):
+        assert sorted(whole[epoch * count : (epoch + 1) * count]) == list(range(count))
+
+
+# -- runs ----------------------------------------------------------------------------------------------------------
+
+
+def weights(folder):
+    return (Path(folder) / "model.safetensors").read_bytes()
+
+
+def test_it_learns_and_leaves_a_model(tmp_path):
+    done = train(some_images(400), tiny_config(), settings(steps=50), tmp_path / "m", ui=QUIET)
+    first = json.loads((tmp_path / "m" / "log.jsonl").read_text().splitlines()[0])["loss"]
+    assert -done.evaluation.elbo < 0.9 * first
+    assert NVAE.from_pretrained(tmp_path / "m").sample(2).shape == (2, 1, 8, 8)
+    names = {path.name for path in (tmp_path / "m").iterdir()}
+    assert {"config.json", "model.safetensors", "README.md", "log.jsonl", "loss.png"} <= names
+
+
+def test_interrupted_and_resumed_is_uninterrupted_bit_for_bit(tmp_path, bars, monkeypatch):
+    more = {"flip": True, "micro_batch": 8}
+    train(bars, tiny_config(), settings(**more), tmp_path / "whole", ui=QUIET)
+    original = Run._step
+    for stop in (5, 9):  # Ctrl-C during a step: it ends, is saved, and the run stops
+
+        def step(self, k, stop=stop):
+            original(self, k)
+            self.interrupted = self.interrupted or k == stop
+
+        monkeypatch.setattr(Run, "_step", step)
+        with pytest.raises(KeyboardInterrupt, match=f"stopped at step {stop + 1} and saved"):
+            train(bars, tiny_config(), settings(**more), tmp_path / "parts", ui=QUIET)
+    monkeypatch.setattr(Run, "_step", original)
+    train(bars, tiny_config(), settings(**more), tmp_path / "parts", ui=QUIET)
+    assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
+    logs = [
+        [{**json.loads(line), "seconds": 0} for line in (tmp_path / name / "log.jsonl").open()]
+        for name in ("whole", "parts")
+    ]
+    assert logs[0] == logs[1]
+
+
+def test_a_killed_process_goes_on_to_the_same_weights(tmp_path):
+    def run(name, *more):
+        command = [sys.executable, "-m", "tests.nvae.test_training", str(tmp_path / name), "12", *more]
+        return subprocess.run(
+            command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False
+        )
+
+    assert run("whole").returncode == 0
+    assert run("parts", "6").returncode == -9
+    assert not (tmp_path / "parts" / "config.json").exists()
+    done = run("parts")
+    assert done.returncode == 0, done.stderr
+    assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
+
+
+def test_steps_that_are_not_finite_leave_no_trace(tmp_path, bars, monkeypatch):
+    """One poisoned batch: neither weights, statistics, vectors nor moments know of it."""
+    run = Run(bars, bars, tiny_config(), settings(), tmp_path, True, QUIET)
+    run._begin()
+    run._step(0)
+    before = {name: value.clone() for name, value in run.state.tensors().items()}
+    batch = Run._batch
+    monkeypatch.setattr(Run, "_batch", lambda self, step: batch(self, step) * math.nan)
+    run._step(1)
+    assert run.state.guard.skipped == 1
+    assert all(torch.equal(value, before[name]) for name, value in run.state.tensors().items())
+    assert all(torch.isfinite(value).all() for value in before.values())
+
+
+def test_a_run_that_goes_astray_rolls_back_says_so_and_ends_well(tmp_path, bars, monkeypatch):
+    batch = Run._batch
+    bad = range(5, 8)
+    monkeypatch.setattr(
+        Run, "_batch", lambda self, step: batch(self, step) * (math.nan if step in bad else 1.0)
+    )
+    Listener.lines.clear()
+    done = train(bars, tiny_config(), settings(patience=3), tmp_path / "m", ui=Listener())
+    assert (done.skipped, done.rollbacks) == (3, 1)
+    assert any("rolled back to the weights of step 4; learning rate x 0.5" in line for line in Listener.lines)
+    assert all(
+        torch.isfinite(value).all() for value in load_file(tmp_path / "m" / "model.safetensors").values()
+    )
+    assert math.isfinite(done.evaluation.elbo)
+
+
+def test_a_hopeless_run_stops_and_says_what_to_do(tmp_path, bars, monkeypatch):
+    batch = Run._batch
+    monkeypatch.setattr(Run, "_batch", lambda self, step: batch(self, step) * math.nan)
+    with pytest.raises(TrainError, match=r"rolled back 12 times .* learning rate below 0.01"):
+        train(bars, tiny_config(), settings(steps=60, patience=1), tmp_path / "m", ui=QUIET)
+
+
+@pytest.mark.parametrize("times", [3, 10])
+def test_no_learning_rate_makes_the_weights_nan(times, tmp_path, bars):
+    run = settings(steps=30, learning_rate=1e-2 * times, patience=2)
+    done = train(bars, tiny_config(), run, tmp_path / "m", ui=QUIET)
+    saved = load_file(tmp_path / "m" / "model.safetensors")
+    assert all(torch.isfinite(value).all() for value in saved.values())
+    assert not math.isnan(done.evaluation.elbo)
+
+
+def test_a_model_that_is_not_finite_is_not_saved(tmp_path, bars, monkeypatch):
+    def broken(self):
+        model = NVAE(tiny_config())
+        model.decoder.start.data[:] = math.inf
+        return model
+
+    monkeypatch.setattr(Run, "_averaged", broken)
+    with pytest.raises(TrainError, match="weights are not finite; start again with a learning rate below"):
+        train(bars, tiny_config(), settings(steps=2), tmp_path / "m", ui=QUIET)
+    assert not (tmp_path / "m" / "config.json").exists()
+
+
+def test_what_does_not_fit_is_refused(tmp_path, bars):
+    with pytest.raises(InputError, match="images of 9x9 with 1 channels, this model is for 8x8"):
+        train(some_images(size=9), tiny_config(), settings(), tmp_path / "m", ui=QUIET)
+    with pytest.raises(
+        InputError, match="images to train on, fewer than a batch of 16; give more, or --batch-size"
+    ):
+        train(some_images(10), tiny_config(), settings(), tmp_path / "m", ui=QUIET)
+    train(bars, tiny_config(), settings(steps=2), tmp_path / "m", ui=QUIET)
+    with pytest.raises(OutputError, match="holds a finished model"):
+        train(bars, tiny_config(), settings(), tmp_path / "m", ui=QUIET)
+    (tmp_path / "m" / "config.json").unlink()
+    with pytest.raises(TrainError, match="has steps 2, this one 12; to go on give steps 2"):
+        train(bars, tiny_config(), settings(), tmp_path / "m", ui=QUIET)
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_batch_and_agree(tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29517", "-m",
+               "tests.nvae.test_training", str(tmp_path / "m"), "6"]  # fmt: skip
+    done = subprocess.run(
+        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    ranks = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("m.*.json"))]
+    assert len(ranks) == 2
+    assert ranks[0] == ranks[1]  # the same model on both
+    log = [json.loads(line) for line in (tmp_path / "m" / "log.jsonl").open()]
+    assert [line["step"] for line in log if "loss" in line] == [3, 6]
+
+
+def main(output: str, steps: str, kill: str | None = None) -> None:
+    original = Run._step
+
+    def step(self, k):
+        if kill is not None and k == int(kill):
+            os.kill(os.getpid(), 9)
+        original(self, k)
+
+    Run._step = step
+    images = some_images()
+    done = train(Images(images.pixels, "bars"), tiny_config(), settings(steps=int(steps)), output, ui=QUIET)
+    if "RANK" in os.environ:
+        Path(f"{output}.{os.environ['RANK']}.json").write_text(json.dumps(done.evaluation.elbo))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
