@@ -205,7 +205,8 @@ _SMALL = {"blocks": 0, "block_cells": 0, "encoder_cells": 1, "decoder_cells": 1,
 
 PRESETS: dict[str, dict[str, Any]] = {
     "digits": {
-        **_SMALL, "image_size": 8, "encoder_channels": 32, "decoder_channels": 32, "groups": (2, 2), "latents": 4,
+        **_SMALL, "image_size": 8, "likelihood": "logistic", "bits": 4, "mixtures": 3, "encoder_channels": 32,
+        "decoder_channels": 32, "groups": (2, 2), "latents": 4,
     },
     "mnist-cpu": {
         **_SMALL, "image_size": 28, "padding": 2, "patch": 4, "encoder_channels": 32, "decoder_channels": 32,

@@ -43,9 +43,10 @@ from shoestring.ui import UI
 
 MOST_ROLLBACKS = 12
 RECALIBRATION = 40  # batches
-EVALUATIONS = 4  # over a run
+EVALUATIONS = 6  # over a run
 EVALUATED = 1000  # images, while training
 WARM, TIMED = 2, 5  # steps of the calibration
+TRAINING = 0.9  # of the time; the rest goes to evaluations and checkpoints
 
 
 @dataclass(frozen=True)
@@ -245,9 +246,7 @@ class Run:
             self._log(done, bar)
         if done % max(1, settings.steps // EVALUATIONS) == 0 and not last:
             part = self.test.part(0, EVALUATED)
-            self._record(
-                {"step": done, "eval_loss": -evaluate(self._averaged(), part, seed=settings.seed).elbo}
-            )
+            self._record_bound(done, evaluate(self._averaged(), part, seed=settings.seed))
         if last or done % settings.checkpoint_every == 0 or self.interrupted:
             self._save(done)
 
@@ -266,13 +265,15 @@ class Run:
             bar.set_postfix(nats=f"{reconstruction + kl:.1f}", kl=f"{kl:.1f}", refresh=False)
         rate = self.settings.rate(done - 1) * guard.rate_factor
         values |= {"learning_rate": rate, "skipped": guard.skipped, "rollbacks": guard.rollbacks}
-        self._record(
-            {**values, "images": done * self.settings.batch_size, "seconds": round(self._elapsed(), 3)}
-        )
+        self._record(values)
+
+    def _record_bound(self, done: int, evaluation: Evaluation) -> None:
+        self._record({"step": done, "eval_loss": -evaluation.elbo})
 
     def _record(self, values: dict[str, Any]) -> None:
         if hub.is_main_process():
-            record.append(self.folder / "log.jsonl", values)
+            when = {"images": values["step"] * self.settings.batch_size, "seconds": round(self._elapsed(), 3)}
+            record.append(self.folder / "log.jsonl", values | when)
 
     def _save(self, done: int) -> None:
         if hub.is_main_process():
@@ -357,7 +358,7 @@ class Run:
                 f"{self.settings.learning_rate:g}"
             )
         evaluation = evaluate(model, self.test, seed=self.settings.seed, ui=self.ui)
-        self._record({"step": self.settings.steps, "eval_loss": -evaluation.elbo})
+        self._record_bound(self.settings.steps, evaluation)
         guard = self.state.guard
         parameters = sum(parameter.numel() for parameter in model.parameters())
         done = Trained(self.folder, parameters, evaluation, seconds, guard.skipped, guard.rollbacks)
@@ -407,7 +408,7 @@ def _steps_within(
     for step in range(WARM, WARM + TIMED):
         trial._step(step)
     each = (time.monotonic() - start) / TIMED
-    return broadcast_object_list([max(20, round(minutes * 60 / each))])[0]
+    return broadcast_object_list([max(20, round(TRAINING * minutes * 60 / each))])[0]
 
 
 def _card(done: Trained, config: NVAEConfig) -> str:
