@@ -50,6 +50,15 @@ def test_every_form_gives_the_same_images(tmp_path):
     assert isinstance(read_images(tmp_path / "c.npy").pixels.base, np.memmap)
 
 
+def test_parts_of_parts_copy_nothing(tmp_path):
+    np.save(tmp_path / "c.npy", PIXELS)
+    images = read_images(tmp_path / "c.npy")
+    part = images.rows(np.array([4, 2, 0])).part(1, 9)
+    assert len(part) == 2
+    assert np.array_equal(part.take(np.arange(2))[:, 0], PIXELS[[2, 0]])
+    assert part.pixels is images.pixels
+
+
 def test_colours_are_kept_or_changed_as_asked(tmp_path):
     np.save(tmp_path / "c.npy", RGB)
     pictures(tmp_path / "e", RGB)

@@ -34,7 +34,7 @@ def _order(seed: int, epoch: int, count: int) -> np.ndarray:
 
 def tensor(images: Images, chosen: np.ndarray) -> Tensor:
     """Returns images in [0, 1], (b, c, h, w)."""
-    return torch.from_numpy(np.ascontiguousarray(images.pixels[chosen])).float() / 255
+    return torch.from_numpy(np.ascontiguousarray(images.take(chosen))).float() / 255
 
 
 def prepared(x: Tensor, config: NVAEConfig, *, flip: bool = False) -> Tensor:

@@ -12,7 +12,7 @@ import gzip
 import io
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,23 +34,33 @@ class Images:
         pixels: uint8 (n, channels, height, width); may be memory-mapped.
         name: where they come from.
         skipped: pictures that were left out.
+        chosen: which rows of `pixels` belong to the set; None takes all. Nothing is copied.
     """
 
     pixels: np.ndarray
     name: str
     skipped: tuple[str, ...] = ()
+    chosen: np.ndarray | None = None
 
     def __len__(self) -> int:
-        return len(self.pixels)
+        return len(self.pixels) if self.chosen is None else len(self.chosen)
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(channels, height, width)."""
         return self.pixels.shape[1:]
 
+    def take(self, indices: np.ndarray) -> np.ndarray:
+        """Returns the pixels of some images, (b, channels, height, width)."""
+        return self.pixels[indices if self.chosen is None else self.chosen[indices]]
+
+    def rows(self, indices: np.ndarray) -> Images:
+        """Returns the set of some images."""
+        return replace(self, chosen=indices if self.chosen is None else self.chosen[indices], skipped=())
+
     def part(self, start: int, stop: int) -> Images:
-        """Returns some of them."""
-        return Images(self.pixels[start:stop], self.name)
+        """Returns the set of the images from `start` to `stop`."""
+        return self.rows(np.arange(len(self))[start:stop])
 
 
 def read_images(

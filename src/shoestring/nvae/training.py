@@ -122,9 +122,7 @@ def held_out(images: Images, seed: int) -> tuple[Images, Images]:
     """Returns (training, test): a tenth at random is held out, at most 1,000."""
     order = np.random.default_rng(seed).permutation(len(images))
     out = min(1000, max(1, len(images) // 10))
-    parts = np.sort(order[out:]), np.sort(order[:out])
-    train, test = (Images(images.pixels[part], images.name) for part in parts)
-    return train, test
+    return images.rows(np.sort(order[out:])), images.rows(np.sort(order[:out]))
 
 
 class Run:
@@ -221,7 +219,8 @@ class Run:
 
     def _roll_back(self, step: int) -> None:
         found = checkpoint.all_of(self.checkpoints)
-        regular = [path for path in found if checkpoint.step_of(path) % self.settings.checkpoint_every == 0]
+        every = self.settings.checkpoint_every
+        regular = [path for path in found if checkpoint.step_of(path) % every == 0] or found  # else Ctrl-C's
         rollbacks = self.state.guard.rollbacks
         if rollbacks > MOST_ROLLBACKS:
             raise TrainError(
@@ -301,7 +300,7 @@ class Run:
 
     def _about(self) -> dict[str, Any]:
         # A sample tells image sets apart without reading all of a memory-mapped file.
-        few = self.images.pixels[:: max(1, len(self.images) // 64)]
+        few = self.images.take(np.arange(0, len(self.images), max(1, len(self.images) // 64)))
         data = {"images": len(self.images), "pixels": int(few.astype(np.int64).sum())}
         return {**data, "processes": self.accelerator.num_processes, "model": self.config.to_json()}
 
