@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelF
 from shoestring._errors import OptionError
 from shoestring.transformer.attention import eager_attention
 from shoestring.transformer.configuration import PRESETS, ShoestringConfig, preset
-from shoestring.transformer.modeling import ShoestringForCausalLM, ShoestringForMaskedLM
+from shoestring.transformer.heads import ShoestringForCausalLM, ShoestringForMaskedLM
 
 configs = st.builds(
     ShoestringConfig,

@@ -186,7 +186,7 @@ def _pretrained(settings: Settings, before: dict[str, Outcome], name: str, objec
 
 def _loaded(outcome: Outcome) -> tuple[Any, Any]:
     from shoestring import hub
-    from shoestring.transformer.modeling import ShoestringForCausalLM, ShoestringForMaskedLM
+    from shoestring.transformer.heads import ShoestringForCausalLM, ShoestringForMaskedLM
 
     folder = Path(outcome.facts["folder"])
     family = ShoestringForMaskedLM if folder.name == "encoder" else ShoestringForCausalLM

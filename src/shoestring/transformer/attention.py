@@ -8,6 +8,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -16,6 +18,7 @@ from transformers.cache_utils import Cache
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from shoestring.transformer.configuration import ShoestringConfig
+from shoestring.transformer.positions import relative_attention
 
 
 class Rope(nn.Module):
@@ -71,10 +74,10 @@ class Attention(nn.Module):
         self.config, self.layer_idx = config, layer_idx
         self.is_causal = config.is_decoder
         hidden, heads = config.hidden_size, config.num_heads
-        self.q_proj = nn.Linear(hidden, heads * config.key_size, bias=False)
-        self.k_proj = nn.Linear(hidden, heads * config.key_size, bias=False)
-        self.v_proj = nn.Linear(hidden, heads * config.value_size, bias=False)
-        self.o_proj = nn.Linear(heads * config.value_size, hidden, bias=False)
+        self.q_proj = nn.Linear(hidden, heads * config.key_size, bias=config.attention_bias)
+        self.k_proj = nn.Linear(hidden, heads * config.key_size, bias=config.attention_bias)
+        self.v_proj = nn.Linear(hidden, heads * config.value_size, bias=config.attention_bias)
+        self.o_proj = nn.Linear(heads * config.value_size, hidden, bias=config.attention_bias)
 
     def forward(
         self,
@@ -91,6 +94,8 @@ class Attention(nn.Module):
         )  # (b, h, n, key_size or value_size)
         if rotation is not None:
             query, key = rotate(query, *rotation), rotate(key, *rotation)
+        if self.config.position == "relative":
+            kwargs["start"] = past_key_values.get_seq_length(self.layer_idx) if past_key_values is not None else 0
         if past_key_values is not None:
             key, value = past_key_values.update(key, value, self.layer_idx)
         output, weights = self.attend(query, key, value, attention_mask, **kwargs)
@@ -104,7 +109,12 @@ class Attention(nn.Module):
         attention_mask: Tensor | None,
         **kwargs: object,
     ) -> tuple[Float[Tensor, "batch query heads value_size"], Tensor | None]:
-        """Runs the kernel that `attn_implementation` names, all widths padded to the larger."""
+        """Runs the kernel that `attn_implementation` names, all widths padded to the larger.
+
+        Relative positions have a form of their own, whatever `attn_implementation` says.
+        """
+        if self.config.position == "relative":
+            return self._attend_by_distance(query, key, value, attention_mask, kwargs["start"])
         kernel = ALL_ATTENTION_FUNCTIONS.get_interface(str(self.config._attn_implementation), eager_attention)
         width = max(query.shape[-1], value.shape[-1])
         output, weights = kernel(
@@ -116,3 +126,9 @@ class Attention(nn.Module):
             **kwargs,
         )
         return output[..., : value.shape[-1]], weights
+
+    def _attend_by_distance(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, start: Any):
+        return relative_attention(
+            query, key, value, mask, start=start, causal=self.is_causal,
+            scaling=self.config.key_size**-0.5, dropout=self.config.dropout if self.training else 0.0,
+        )  # fmt: skip

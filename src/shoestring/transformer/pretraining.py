@@ -24,7 +24,7 @@ from shoestring import hub
 from shoestring._errors import OptionError, OutputError
 from shoestring.train import History, TrainSettings, checkpoint, fit, record
 from shoestring.transformer.configuration import ShoestringConfig
-from shoestring.transformer.modeling import ShoestringForCausalLM, ShoestringForMaskedLM
+from shoestring.transformer.heads import ShoestringForCausalLM, ShoestringForMaskedLM
 from shoestring.transformer.objectives import OBJECTIVES, Examples, Masking, held_out
 from shoestring.transformer.packing import Blocks, opened, pack
 from shoestring.transformer.tokenizer import FIXED, SPECIAL, framed
@@ -219,7 +219,7 @@ def _card(done: Pretrained, objective: str) -> str:
             "the same by uniform guessing": f"{done.untrained_loss:.3f}",
         },
         example=f"""
-import shoestring.transformer.modeling  # registers the family with the Auto classes
+import shoestring.transformer.heads  # registers the family with the Auto classes
 from transformers import AutoModelFor{head}, AutoTokenizer
 
 model = AutoModelFor{head}.from_pretrained("{done.folder.name}")
