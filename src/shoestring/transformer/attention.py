@@ -95,7 +95,9 @@ class Attention(nn.Module):
         if rotation is not None:
             query, key = rotate(query, *rotation), rotate(key, *rotation)
         if self.config.position == "relative":
-            kwargs["start"] = past_key_values.get_seq_length(self.layer_idx) if past_key_values is not None else 0
+            kwargs["start"] = (
+                past_key_values.get_seq_length(self.layer_idx) if past_key_values is not None else 0
+            )
         if past_key_values is not None:
             key, value = past_key_values.update(key, value, self.layer_idx)
         output, weights = self.attend(query, key, value, attention_mask, **kwargs)

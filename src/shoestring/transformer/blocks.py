@@ -25,12 +25,12 @@ class ConditionalNorm(nn.LayerNorm):
         self.cond_shift = nn.Linear(cond_size, size, bias=False)
 
     def forward(
-        self, x: Float[Tensor, "batch length hidden"], cond: Float[Tensor, "batch cond"] | None = None
+        self, input: Float[Tensor, "batch length hidden"], cond: Float[Tensor, "batch cond"] | None = None
     ) -> Float[Tensor, "batch length hidden"]:
         """Without a condition this is layer norm."""
         if cond is None:
-            return super().forward(x)
-        plain = nn.functional.layer_norm(x, self.normalized_shape, eps=self.eps)
+            return super().forward(input)
+        plain = nn.functional.layer_norm(input, self.normalized_shape, eps=self.eps)
         scale, shift = self.weight + self.cond_scale(cond), self.bias + self.cond_shift(cond)  # (b, hidden)
         return plain * scale[:, None] + shift[:, None]
 

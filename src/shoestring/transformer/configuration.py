@@ -142,7 +142,9 @@ class ShoestringConfig(PreTrainedConfig):
                 f"{self.value_size} must be equal; choose position=rope"
             )
         if self.position in ("relative", "sinusoidal") and self._code_size() % 2:
-            raise OptionError(f"position {self.position!r}: its code has pairs, so {self._code_size()} must be even")
+            raise OptionError(
+                f"position {self.position!r}: its code has pairs, so {self._code_size()} must be even"
+            )
         if self.embedding_size != self.hidden_size and not self.head_transform:
             raise OptionError(
                 f"embedding_size {self.embedding_size} is not hidden_size {self.hidden_size}: the output layer needs "

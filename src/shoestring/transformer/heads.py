@@ -155,9 +155,11 @@ class ShoestringForCausalLM(ShoestringLanguageModel, GenerationMixin):
         prompt = kwargs.get("input_ids") if inputs is None else inputs
         if self.config.prefix_lm and prompt is not None and kwargs.get("token_type_ids") is None:
             kwargs["token_type_ids"] = torch.zeros_like(prompt)
-        return super().generate(inputs, *arguments, **kwargs)
+        return super().generate(inputs, *arguments, **kwargs)  # pyrefly: ignore
 
-    def _update_model_kwargs_for_generation(self, outputs: Any, model_kwargs: dict, *rest: Any, **extra: Any) -> Any:
+    def _update_model_kwargs_for_generation(
+        self, outputs: Any, model_kwargs: dict, *rest: Any, **extra: Any
+    ) -> Any:
         kwargs = super()._update_model_kwargs_for_generation(outputs, model_kwargs, *rest, **extra)
         if self.config.prefix_lm:  # what is generated is target
             kwargs["token_type_ids"][:, -extra.get("num_new_tokens", 1) :] = 1
@@ -189,7 +191,7 @@ class ShoestringForSequenceClassification(ShoestringPreTrainedModel):
         super().__init__(config)
         self.model = ShoestringModel(config)
         self.dropout = nn.Dropout(config.dropout)
-        self.score = nn.Linear(config.hidden_size, config.num_labels, bias=not config.is_decoder)
+        self.score = nn.Linear(config.hidden_size, config.num_labels or 2, bias=not config.is_decoder)
         self.post_init()
 
     @can_return_tuple
@@ -226,7 +228,7 @@ class ShoestringForTokenClassification(ShoestringPreTrainedModel):
         super().__init__(config)
         self.model = ShoestringModel(config)
         self.dropout = nn.Dropout(config.dropout)
-        self.score = nn.Linear(config.hidden_size, config.num_labels)
+        self.score = nn.Linear(config.hidden_size, config.num_labels or 2)
         self.post_init()
 
     @can_return_tuple

@@ -35,18 +35,23 @@ def build_mask(
         token_type_ids: 0 for the source, 1 for the target; matters under `prefix_lm` only.
     """
 
-    def same_document(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        assert document_ids is not None
-        return document_ids[batch, query] == document_ids[batch, key]
-
     # Positions are not passed on: transformers would guess packed documents from them.
-    alike = same_document if document_ids is not None else None
+    alike = None if document_ids is None else _same(document_ids)
     if not config.is_decoder:
-        return create_bidirectional_mask(config, x, attention_mask, past_key_values=cache, and_mask_function=alike)
+        return create_bidirectional_mask(
+            config, x, attention_mask, past_key_values=cache, and_mask_function=alike
+        )
     return create_causal_mask(
         config, x, attention_mask, past_key_values=cache,
         or_mask_function=_source(config, x, cache, token_type_ids), and_mask_function=alike,
     )  # fmt: skip
+
+
+def _same(document_ids: Tensor) -> Any:
+    def same_document(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return document_ids[batch, query] == document_ids[batch, key]
+
+    return same_document
 
 
 def _source(config: ShoestringConfig, x: Tensor, cache: Cache | None, token_type_ids: Tensor | None) -> Any:
@@ -58,8 +63,8 @@ def _source(config: ShoestringConfig, x: Tensor, cache: Cache | None, token_type
         return None
     if cache is not None and cache.get_seq_length() > 0:
         return None
-    room = cache.get_max_cache_shape() if cache is not None else 0
-    is_source = functional.pad(token_type_ids == 0, (0, max(0, room - x.shape[1])))
+    keys = x.shape[1] if cache is None else cache.get_mask_sizes(x.shape[1], 0)[0]
+    is_source = functional.pad(token_type_ids == 0, (0, keys - x.shape[1]))
 
     def source(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return is_source[batch, key]

@@ -62,7 +62,9 @@ class Bundle(Mapping[str, np.ndarray]):
         self.prefix = Path(prefix)
         self.index = Path(f"{prefix}.index")
         if not self.index.is_file():
-            raise InputError(f"{self.index}: no such file; a TensorFlow checkpoint has .index and .data-* files")
+            raise InputError(
+                f"{self.index}: no such file; a TensorFlow checkpoint has .index and .data-* files"
+            )
         try:
             rows = dict(_table(self.index.read_bytes()))
             self.shards = _header(rows.pop(b"", b""))
@@ -79,12 +81,17 @@ class Bundle(Mapping[str, np.ndarray]):
     def __getitem__(self, name: str) -> np.ndarray:
         entry = self.entries[name]
         if entry.dtype not in DTYPES or entry.sliced:
-            raise InputError(f"{self.prefix}: {name} is of a kind that is not read (type {entry.dtype} or in slices)")
+            raise InputError(
+                f"{self.prefix}: {name} is of a kind that is not read (type {entry.dtype} or in slices)"
+            )
         dtype = np.dtype(DTYPES[entry.dtype])
         path = Path(f"{self.prefix}.data-{entry.shard:05d}-of-{self.shards:05d}")
         if not path.is_file():
             raise InputError(f"{path}: missing, and {name} is in it; copy it beside {self.index.name}")
-        if entry.size != prod(entry.shape) * dtype.itemsize or path.stat().st_size < entry.offset + entry.size:
+        if (
+            entry.size != prod(entry.shape) * dtype.itemsize
+            or path.stat().st_size < entry.offset + entry.size
+        ):
             raise InputError(f"{path}: damaged, {name} does not fit into it; copy the checkpoint again")
         if entry.size == 0:
             return np.empty(entry.shape, dtype)
@@ -164,7 +171,11 @@ def _entry(message: bytes) -> Entry:
     numbers = {number: value for number, value in fields.items() if isinstance(value, int)}
     shape = fields.get(2, b"")
     assert isinstance(shape, bytes)
-    sizes = [dict(_fields(value)).get(1, 0) for number, value in _fields(shape) if number == 2 and isinstance(value, bytes)]
+    sizes = [
+        dict(_fields(value)).get(1, 0)
+        for number, value in _fields(shape)
+        if number == 2 and isinstance(value, bytes)
+    ]
     return Entry(
         dtype=numbers.get(1, 0),
         shape=tuple(size for size in sizes if isinstance(size, int)),

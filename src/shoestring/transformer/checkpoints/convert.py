@@ -99,7 +99,9 @@ def from_checkpoint(
     head = head or found.head
     state, unknown = found.adapter.renamed(found.tensors)
     if "model.embed_tokens.weight" not in state:
-        raise InputError(f"{source}: has no embeddings under the names of a {found.kind}; is its config.json its own?")
+        raise InputError(
+            f"{source}: has no embeddings under the names of a {found.kind}; is its config.json its own?"
+        )
     config = _config(found, head, state, settings or {})
     state = found.adapter.after(state, config)
     tokenizer = _tokenizer(found.folder)
@@ -179,6 +181,21 @@ def largest_difference(source: str | Path, done: Converted, length: int = 24) ->
     return difference.abs().max().item()
 
 
+def tokenizer_of(source: str | Path) -> PreTrainedTokenizerBase:
+    """Returns the tokenizer of a checkpoint that can be converted.
+
+    Raises:
+        InputError: it has none.
+    """
+    source = Path(source)
+    folder = source if source.is_dir() else source.parent
+    if (tokenizer := _tokenizer(folder)) is None:
+        raise InputError(
+            f"{folder}: has no tokenizer, so no tokens can be kept; vocab.txt or tokenizer.json is missing"
+        )
+    return tokenizer
+
+
 def _config(found: sources.Source, head: str, state: State, changes: Mapping[str, Any]) -> ShoestringConfig:
     """Returns the config: what theirs says, what the shapes say, what the head implies, what the caller wants."""
     settings = found.adapter.settings(found.config)
@@ -206,10 +223,10 @@ def _config(found: sources.Source, head: str, state: State, changes: Mapping[str
 def _tokenizer(folder: Path) -> PreTrainedTokenizerBase | None:
     try:
         if (folder / "vocab.txt").is_file() and not (folder / "tokenizer_config.json").is_file():
-            from transformers import BertTokenizerFast
+            from transformers import BertTokenizer
 
             # Google's layout says only here whether text is lower-cased: Chinese BERTs are.
-            return BertTokenizerFast(vocab=str(folder / "vocab.txt"), do_lower_case=True)
+            return BertTokenizer(vocab=str(folder / "vocab.txt"), do_lower_case=True)
         with hub.silenced():
             return hub.load_tokenizer(folder)
     except InputError:
@@ -221,10 +238,10 @@ def _pruned(state: State, config: ShoestringConfig, keep: Sequence[int]) -> tupl
     rows = {"model.embed_tokens.weight", "lm_head.weight", "lm_head.bias"}
     state = {name: tensor[list(keep)] if name in rows else tensor for name, tensor in state.items()}
     new_id = {old: new for new, old in enumerate(keep)}
-    settings = config.to_dict() | {"vocab_size": len(keep)}
+    settings: Settings = config.to_dict() | {"vocab_size": len(keep)}
     for role in ("pad_token_id", "bos_token_id", "eos_token_id"):
         settings[role] = new_id.get(settings[role])
-    return state, ShoestringConfig(**settings)
+    return state, ShoestringConfig.from_dict(settings)
 
 
 def _loaded(
@@ -233,7 +250,9 @@ def _loaded(
     """Makes the model and fills it; only a classifier and what `settings` added may start as in a new model."""
     model = HEADS[head][0](config)
     if isinstance(model, ShoestringModel):
-        state = {name.removeprefix("model."): tensor for name, tensor in state.items() if name.startswith("model.")}
+        state = {
+            name.removeprefix("model."): tensor for name, tensor in state.items() if name.startswith("model.")
+        }
     expected = model.state_dict()
     state = {name: tensor for name, tensor in state.items() if name in expected}
     if config.tie_word_embeddings:
@@ -243,12 +262,16 @@ def _loaded(
             raise InputError(
                 f"{source}: {name} is {tuple(tensor.shape)} where its config.json means {tuple(expected[name].shape)}"
             )
-    new = sorted(expected.keys() - state.keys() - ({"lm_head.weight"} if config.tie_word_embeddings else set()))
+    new = sorted(
+        expected.keys() - state.keys() - ({"lm_head.weight"} if config.tie_word_embeddings else set())
+    )
     added = ("score.", "cond_scale", "cond_shift", "pre_mix", "post_mix")
     if missing := [name for name in new if not any(part in name for part in added)]:
         more = f" and {len(missing) - 1} more" if missing[1:] else ""
-        raise InputError(f"{source}: lacks {missing[0]}{more}, which --head {head} needs; choose another --head")
-    model.to(state[min(state)].dtype)
+        raise InputError(
+            f"{source}: lacks {missing[0]}{more}, which --head {head} needs; choose another --head"
+        )
+    model = model.to(dtype=state[min(state)].dtype)  # pyrefly: ignore
     model.load_state_dict(state, strict=False)
     model.tie_weights()
     return model.eval(), new

@@ -134,7 +134,9 @@ def _bert(config: Any) -> Settings:
 
 def _roberta(config: Any) -> Settings:
     if config.hidden_act != "gelu":
-        raise InputError(f"hidden_act {config.hidden_act!r}: a RoBERTa's output layer always has gelu; not converted")
+        raise InputError(
+            f"hidden_act {config.hidden_act!r}: a RoBERTa's output layer always has gelu; not converted"
+        )
     first = config.pad_token_id + 1
     return {**_bert(config), "max_position_embeddings": config.max_position_embeddings - first}
 
@@ -200,7 +202,9 @@ LLAMA = {
 
 def _gpt2(config: Any) -> Settings:
     if config.scale_attn_by_inverse_layer_idx or not config.scale_attn_weights:
-        raise InputError("scale_attn_*: a GPT-2 whose logits are not scaled by 1/sqrt(head size) is not converted")
+        raise InputError(
+            "scale_attn_*: a GPT-2 whose logits are not scaled by 1/sqrt(head size) is not converted"
+        )
     return {
         **_general(config),
         "intermediate_size": config.n_inner or 4 * config.n_embd,
@@ -240,7 +244,10 @@ def _llama(config: Any) -> Settings:
     }  # fmt: skip
 
 
-_BERT = {"names": {**ENCODER, **BERT_HEADS}, "left_out": ("cls.seq_relationship.*", "embeddings.position_ids")}
+_BERT = {
+    "names": {**ENCODER, **BERT_HEADS},
+    "left_out": ("cls.seq_relationship.*", "embeddings.position_ids"),
+}
 _ROBERTA = Adapter(
     "roberta.",
     {**ENCODER, **ROBERTA_HEADS},

@@ -65,7 +65,11 @@ def find(path: str | Path, kind: str | None = None) -> Source:
     kind = str(described["model_type"])
     if kind not in ADAPTERS:
         known = ", ".join(supported())
-        extra = "is of our family already" if kind == "shoestring" else f"cannot be converted; those that can: {known}"
+        extra = (
+            "is of our family already"
+            if kind == "shoestring"
+            else f"cannot be converted; those that can: {known}"
+        )
         raise InputError(f"{path}: a {kind} {extra}")
     with hub.silenced():
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
@@ -99,7 +103,9 @@ def _tensors(folder: Path) -> State:
             try:
                 tensors |= torch.load(path, map_location="cpu", weights_only=True)
             except Exception as error:  # torch raises whatever its unpickler does
-                raise InputError(f"{path}: cannot be read as weights alone ({type(error).__name__})") from error
+                raise InputError(
+                    f"{path}: cannot be read as weights alone ({type(error).__name__})"
+                ) from error
     return tensors
 
 

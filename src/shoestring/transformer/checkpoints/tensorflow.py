@@ -81,7 +81,9 @@ def kind_of(config: BertConfig, names: Mapping[str, Any], kind: str | None) -> s
     if kind is None and getattr(config, "use_relative_position", False):
         return "nezha"
     if kind is None:
-        raise OptionError("this TensorFlow checkpoint has no learned positions; give --kind nezha or --kind roformer")
+        raise OptionError(
+            "this TensorFlow checkpoint has no learned positions; give --kind nezha or --kind roformer"
+        )
     if kind not in KINDS:
         raise OptionError(f"--kind {kind}: unknown; choose one of {', '.join(KINDS)}")
     if positions != (kind == "bert"):
@@ -114,5 +116,7 @@ def opened(prefix: Path) -> Bundle:
     bundle = Bundle(prefix)
     if "bert/embeddings/word_embeddings" not in bundle:
         some = ", ".join(sorted(bundle)[:3])
-        raise InputError(f"{prefix}: has no bert/embeddings/word_embeddings but {some}, ...; only BERT's layout is read")
+        raise InputError(
+            f"{prefix}: has no bert/embeddings/word_embeddings but {some}, ...; only BERT's layout is read"
+        )
     return bundle

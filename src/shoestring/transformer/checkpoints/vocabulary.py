@@ -1,4 +1,4 @@
-"""Some tokens of a vocabulary kept (`keep_tokens` of bert4keras): a smaller model that reads the same text the same way.
+"""Some tokens of a vocabulary kept (`keep_tokens` of bert4keras): a smaller model, the same reading.
 
 - A text whose tokens are all kept is cut as before, whatever the tokenizer: WordPiece takes the longest piece, Unigram
   the most probable pieces, BPE the merges that lead to the pieces kept.
@@ -31,6 +31,31 @@ def used_by(tokenizer: PreTrainedTokenizerBase, documents: Iterable[str], min_co
     if not counts:
         raise InputError("no text to find used tokens in; give files with text")
     return sorted(token for token, count in counts.items() if count >= min_count)
+
+
+def reachable(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Returns the ids that some text can have, in order.
+
+    BERT's tokenizer sets every Chinese character and every punctuation mark apart, so a longer piece that holds one
+    (`##中`, `...`) is never used: 7,000 of the 21,128 in the Chinese vocabulary.
+
+    Raises:
+        InputError: not a WordPiece tokenizer.
+    """
+    spec = _spec(tokenizer)
+    if spec["model"]["type"] != "WordPiece":
+        raise InputError(
+            f"a {spec['model']['type']} tokenizer: only of WordPiece it is known what no text can have"
+        )
+    prefix, split = spec["model"]["continuing_subword_prefix"], tokenizer.backend_tokenizer.pre_tokenizer
+    special = {token["content"] for token in spec.get("added_tokens", ())}
+
+    def whole(piece: str) -> bool:
+        bare = piece.removeprefix(prefix)
+        within = f"a{bare}" if piece.startswith(prefix) and bare else bare
+        return len(split.pre_tokenize_str(within)) == 1
+
+    return sorted(index for piece, index in _vocab(spec).items() if piece in special or whole(piece))
 
 
 def checked(keep: Sequence[int], vocab_size: int) -> list[int]:
@@ -74,7 +99,9 @@ def pruned(tokenizer: PreTrainedTokenizerBase, keep: Sequence[int]) -> PreTraine
     model, vocab = spec["model"], _vocab(spec)
     for token in spec.get("added_tokens", ()):
         if token["id"] not in new_id:
-            raise OptionError(f"keep_tokens: the special token {token['content']} (id {token['id']}) must be kept")
+            raise OptionError(
+                f"keep_tokens: the special token {token['content']} (id {token['id']}) must be kept"
+            )
         token["id"] = new_id[token["id"]]
     kept = {piece: new_id[index] for piece, index in vocab.items() if index in new_id}
     if model["type"] == "Unigram":
@@ -83,7 +110,9 @@ def pruned(tokenizer: PreTrainedTokenizerBase, keep: Sequence[int]) -> PreTraine
     else:
         model["vocab"] = dict(sorted(kept.items(), key=lambda item: item[1]))
     if model["type"] == "BPE":
-        model["merges"] = [merge for merge in model["merges"] if {*_pair(merge), "".join(_pair(merge))} <= kept.keys()]
+        model["merges"] = [
+            merge for merge in model["merges"] if {*_pair(merge), "".join(_pair(merge))} <= kept.keys()
+        ]
     spec["post_processor"] = _renumbered(spec["post_processor"], new_id)
     return _rebuilt(tokenizer, spec)
 
@@ -94,7 +123,9 @@ def _spec(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     spec = json.loads(backend.to_str()) if backend is not None else None
     if spec is None or spec["model"]["type"] not in ("WordPiece", "Unigram", "BPE"):
         kind = type(tokenizer).__name__
-        raise InputError(f"{kind}: only WordPiece, Unigram and BPE tokenizers with a tokenizer.json can be pruned")
+        raise InputError(
+            f"{kind}: only WordPiece, Unigram and BPE tokenizers with a tokenizer.json can be pruned"
+        )
     return spec
 
 
@@ -146,7 +177,9 @@ def _rebuilt(tokenizer: PreTrainedTokenizerBase, spec: Mapping[str, Any]) -> Pre
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
-    roles = {role: str(token) for role, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
+    roles = {
+        role: str(token) for role, token in tokenizer.special_tokens_map.items() if isinstance(token, str)
+    }
     return PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_str(json.dumps(spec)),
         model_max_length=tokenizer.model_max_length,
