@@ -206,10 +206,10 @@ def copy(tmp_path):
 def test_a_data_file_is_missing_or_short(copy):
     data = copy / "bert_model.ckpt.data-00000-of-00001"
     data.write_bytes(data.read_bytes()[:1000])
-    with pytest.raises(InputError, match="damaged, .* does not fit into it"):
+    with pytest.raises(InputError, match=r"damaged, .* does not fit into it"):
         from_checkpoint(copy)
     data.unlink()
-    with pytest.raises(InputError, match="missing, and .* is in it"):
+    with pytest.raises(InputError, match=r"missing, and .* is in it"):
         from_checkpoint(copy)
 
 

@@ -176,7 +176,7 @@ def _positions(x: Tensor, mask: Tensor | None, document_ids: Tensor | None, cach
 
 
 def first_token(x: Tensor, attention_mask: Tensor | None) -> Tensor:
-    """Returns the state of the first real token of each row, (batch, hidden)."""
-    if attention_mask is None or attention_mask.ndim != 2:
+    """Returns the state of the first real token of each row, (batch, hidden); with a cache, of those at hand."""
+    if attention_mask is None or attention_mask.shape != x.shape[:2]:
         return x[:, 0]
     return x[torch.arange(len(x), device=x.device), attention_mask.long().argmax(dim=1)]

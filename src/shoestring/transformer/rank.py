@@ -3,8 +3,9 @@
 - The effective rank of a matrix is exp(H(p)) with p its singular values divided by their sum (Roy & Vetterli 2007,
   "The effective rank: a measure of effective dimensionality"): 1 for an outer product, n for an orthogonal matrix.
 - Logits Q K^T / sqrt(d) of n tokens are n x n but of rank at most key_size, so with key_size < n a head cannot have
-  every pattern (Bhojanapalli et al. 2020). They are measured before the mask, after the mix of talking heads, which
-  raises the bound to key heads x key_size. The weights are measured after softmax and mask, and after a mix of theirs.
+  every pattern (Bhojanapalli et al. 2020). They are measured before the mask, less the mean of each row, which softmax
+  ignores and which would hide the rest, and after the mix of talking heads, which raises the bound to key heads x
+  key_size. The weights are measured after softmax and mask, and after a mix of theirs.
 - Works for any model of transformers whose attention can be replaced (`AttentionInterface`), and for our family.
 """
 
@@ -157,10 +158,10 @@ def _attended(
     mask: Tensor | None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """Our own attention, measured."""
+    """Our own attention, measured; the distance codes of relative positions are not in its logits."""
     output, weights = type(module).attend(module, query, key, value, mask, **kwargs)
     assert weights is not None
-    record(query.shape[-1], 1, _logits(query, key) * query.shape[-1] ** -0.5, weights)
+    record(query.shape[-1], 1, _logits(query, key), weights)
     return output, weights
 
 
@@ -184,5 +185,6 @@ def _written_out(
 
 
 def _logits(query: Tensor, key: Tensor) -> Tensor:
-    """Q K^T, each key head for the queries that share it."""
-    return query @ key.repeat_interleave(query.shape[1] // key.shape[1], dim=1).transpose(-1, -2)
+    """Q (K - mean K)^T, each key head for the queries that share it: logits whose rows have mean 0."""
+    centred = key - key.mean(dim=-2, keepdim=True)
+    return query @ centred.repeat_interleave(query.shape[1] // key.shape[1], dim=1).transpose(-1, -2)

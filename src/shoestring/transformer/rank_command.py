@@ -62,19 +62,9 @@ def rank(ui: ui.UI, model: str, text: str | None, lengths: str, output: Path) ->
         ui.result({"model": model, "figure": str(output), "heads": [vars(each) for each in ranks]})
         return
     ui.table(
-        [
-            "layer",
-            "heads",
-            "key size",
-            "tokens",
-            "logits: mean",
-            "least",
-            "most",
-            "weights: mean",
-            "least",
-            "most",
-        ],
+        ["layer", "key size", "tokens", "logits", "weights"],
         _rows([each for each in ranks if each.length == longest]),
+        title="Effective rank: mean (least to most) over heads",
     )
     print(f"figure: {output}")
 
@@ -91,10 +81,11 @@ def _rows(ranks: Sequence[HeadRank]) -> list[tuple[Any, ...]]:
     rows = []
     for layer in sorted({each.layer for each in ranks}):
         heads = [each for each in ranks if each.layer == layer]
-        logits = [each.logits for each in heads if each.logits is not None]
-        weights = [each.weights for each in heads if each.weights is not None]
-        cells = [
-            f"{cell:.1f}" for row in (logits, weights) for cell in (sum(row) / len(row), min(row), max(row))
-        ]
-        rows.append((layer, len(heads), heads[0].key_size, heads[0].length, *cells))
+        cells = [_spread([getattr(each, kind) for each in heads]) for kind in ("logits", "weights")]
+        rows.append((layer, heads[0].key_size, heads[0].length, *cells))
     return rows
+
+
+def _spread(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{sum(known) / len(known):.1f} ({min(known):.1f} to {max(known):.1f})"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from shoestring import files, hub
 from shoestring._errors import InputError, OptionError, OutputError
@@ -177,7 +178,7 @@ def largest_difference(source: str | Path, done: Converted, length: int = 24) ->
     whole.float().eval()
     with torch.no_grad():
         difference = theirs(ids).last_hidden_state - ours(ids).last_hidden_state
-    whole.to(dtype)
+    nn.Module.to(whole, dtype)
     return difference.abs().max().item()
 
 
@@ -201,20 +202,20 @@ def _config(found: sources.Source, head: str, state: State, changes: Mapping[str
     settings = found.adapter.settings(found.config)
     heads, groups = settings["num_heads"], settings.get("num_key_value_heads", settings["num_heads"])
     rows = {part: len(state[f"model.layers.0.attention.{part}_proj.weight"]) for part in "qkv"}
-    shapes = {
+    shapes: Settings = {
         "key_size": rows["q"] // heads,
         "value_size": rows["v"] // groups,
         "vocab_size": len(state["model.embed_tokens.weight"]),
         "embedding_size": state["model.embed_tokens.weight"].shape[1],
         "pooler": "model.pooler.weight" in state,
     }
-    sees = {"is_decoder": found.adapter.decoder, **HEADS[head][1]}
+    sees: Settings = {"is_decoder": found.adapter.decoder, **HEADS[head][1]}
     if found.adapter.decoder and not sees["is_decoder"]:
         raise OptionError(f"--head {head}: a {found.kind} sees the left side only; choose causal-lm or none")
     known = ShoestringConfig().to_dict()
     if unknown := [name for name in changes if name not in {*known, "num_labels", "num_key_value_heads"}]:
         raise OptionError(f"{unknown[0]}: no such setting of a model")
-    merged = {**settings, **shapes, **sees, **changes}
+    merged: Settings = {**settings, **shapes, **sees, **changes}
     if "num_labels" in changes:
         merged |= {"id2label": None, "label2id": None}
     return ShoestringConfig(**merged)
@@ -271,7 +272,7 @@ def _loaded(
         raise InputError(
             f"{source}: lacks {missing[0]}{more}, which --head {head} needs; choose another --head"
         )
-    model = model.to(dtype=state[min(state)].dtype)  # pyrefly: ignore
+    nn.Module.to(model, state[min(state)].dtype)
     model.load_state_dict(state, strict=False)
     model.tie_weights()
     return model.eval(), new

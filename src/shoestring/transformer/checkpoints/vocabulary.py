@@ -47,13 +47,13 @@ def reachable(tokenizer: PreTrainedTokenizerBase) -> list[int]:
         raise InputError(
             f"a {spec['model']['type']} tokenizer: only of WordPiece it is known what no text can have"
         )
-    prefix, split = spec["model"]["continuing_subword_prefix"], tokenizer.backend_tokenizer.pre_tokenizer
+    prefix, backend = spec["model"]["continuing_subword_prefix"], tokenizer.backend_tokenizer
     special = {token["content"] for token in spec.get("added_tokens", ())}
 
     def whole(piece: str) -> bool:
-        bare = piece.removeprefix(prefix)
-        within = f"a{bare}" if piece.startswith(prefix) and bare else bare
-        return len(split.pre_tokenize_str(within)) == 1
+        text = f"a{piece.removeprefix(prefix)}" if piece.startswith(prefix) and piece != prefix else piece
+        clean = backend.normalizer.normalize_str(text) if backend.normalizer else text
+        return len(backend.pre_tokenizer.pre_tokenize_str(clean)) == 1
 
     return sorted(index for piece, index in _vocab(spec).items() if piece in special or whole(piece))
 
