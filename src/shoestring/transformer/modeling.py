@@ -28,7 +28,7 @@ from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
 from shoestring._errors import OptionError
-from shoestring.transformer.attention import Attention, Rope
+from shoestring.transformer.attention import Attention, Rope, init_mixes
 from shoestring.transformer.configuration import ShoestringConfig
 
 
@@ -90,6 +90,10 @@ class ShoestringPreTrainedModel(PreTrainedModel):
     _supports_attention_backend = True
     _can_compile_fullgraph = True
     _can_record_outputs = {"hidden_states": Block, "attentions": Attention}
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if not init_mixes(module):
+            super()._init_weights(module)
 
 
 class ShoestringModel(ShoestringPreTrainedModel):
