@@ -13,8 +13,22 @@ from shoestring.transformer.configuration import PRESETS, ShoestringConfig, pres
 from shoestring.transformer.modeling import ShoestringForCausalLM, ShoestringForMaskedLM
 from shoestring.transformer.talking_heads.interface import written_out
 
+TALKING = (
+    {},
+    {"talking_heads": "pre"},
+    {"talking_heads": "both", "num_key_value_heads": 1},
+    {"talking_heads": "both", "num_key_heads": 2, "num_value_heads": 4},
+    {"talking_heads": "both", "dynamic_talking_heads": True},
+)
+
+
+def config_of(talking, **sizes):
+    return ShoestringConfig(**sizes, **talking)
+
+
 configs = st.builds(
-    ShoestringConfig,
+    config_of,
+    talking=st.sampled_from(TALKING),
     vocab_size=st.just(40),
     hidden_size=st.just(24),
     num_layers=st.just(2),

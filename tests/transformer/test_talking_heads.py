@@ -1,164 +1,21 @@
 """The laws of talking-heads attention: every back end is the formula, whatever the shapes and the masks."""
 
-import math
-from dataclasses import dataclass
+import subprocess
+import sys
+from dataclasses import replace
 
 import pytest
 import torch
+import torch.utils._python_dispatch
+from attention_cases import Case, cases, compare, example
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.functional import scaled_dot_product_attention
 
 from shoestring.transformer import talking_heads_attention
-from shoestring.transformer.talking_heads import chunked
+from shoestring.transformer.talking_heads import chunked, masks
 
 laws = settings(max_examples=40, deadline=None)
-MIXES = ("pre", "post", "pre_by_query", "pre_by_key", "post_by_query", "post_by_key")
-
-
-@dataclass(frozen=True)
-class Case:
-    """One call, its tensors drawn from a seed."""
-
-    batch: int
-    heads: tuple[int, int, int]
-    share: int
-    lengths: tuple[int, int]
-    widths: tuple[int, int]
-    mixes: frozenset[str]
-    mask: str
-    causal: bool
-    seed: int
-
-    def tensors(self, dtype=torch.float64):
-        """Returns (q, k, v), the mixes and the mask."""
-        torch.manual_seed(self.seed)
-        (hk, h, hv), (n, m), (dk, dv), b = self.heads, self.lengths, self.widths, self.batch
-        if "pre" not in self.mixes:
-            hk = h
-        if "post" not in self.mixes:
-            hv = h
-        share = math.gcd(self.share, math.gcd(hk, hv))
-        shapes = [(b, hk, n, dk), (b, hk // share, m, dk), (b, hv // share, m, dv)]
-        qkv = [torch.randn(shape, dtype=dtype) for shape in shapes]
-        of = {"pre": (hk, h), "post": (h, hv)}
-        lead = {"": (), "query": (b, n), "key": (b, m)}
-        mixes = {
-            name: torch.randn((*lead[name.partition("_by_")[2]], *of[name.partition("_")[0]]), dtype=dtype)
-            for name in MIXES
-            if name in self.mixes
-        }
-        return qkv, mixes, self.mask_of(b, h, n, m, dtype)
-
-    def mask_of(self, b, h, n, m, dtype):
-        """Returns a mask of the kind that the case names."""
-        if self.mask == "padding":
-            return (torch.arange(m) >= torch.randint(0, m, (b, 1)))[:, None, None]
-        if self.mask == "prefix":
-            prefix = torch.randint(0, m + 1, (b, 1, 1, 1))
-            return (torch.arange(m) < prefix) | torch.ones(n, m, dtype=torch.bool).tril(m - n)
-        if self.mask == "packed":
-            documents = torch.randint(0, 2, (b, max(n, m))).cumsum(1)
-            return (documents[:, -n:, None] == documents[:, None, -m:])[:, None]
-        if self.mask == "random":  # some queries see nothing
-            return torch.rand(b, 1, n, m) < torch.rand(b, 1, n, 1) - 0.3
-        if self.mask == "heads":
-            return torch.rand(h, n, m) < 0.6
-        if self.mask == "additive":
-            bias = torch.randn(b, h, n, m, dtype=dtype)
-            return bias.masked_fill(torch.rand(b, 1, n, m) < 0.4, torch.finfo(dtype).min)
-        return None
-
-
-cases = st.builds(
-    Case,
-    batch=st.integers(1, 2),
-    heads=st.tuples(st.sampled_from((1, 2, 4, 6)), st.integers(1, 5), st.sampled_from((1, 2, 4, 6))),
-    share=st.sampled_from((1, 2, 3)),
-    lengths=st.tuples(st.integers(1, 9), st.integers(1, 9)),
-    widths=st.tuples(st.integers(1, 6), st.integers(1, 6)),
-    mixes=st.frozensets(st.sampled_from(MIXES)).map(
-        lambda names: names | {name.partition("_")[0] for name in names}
-    ),
-    mask=st.sampled_from(("none", "padding", "prefix", "packed", "random", "heads", "additive")),
-    causal=st.booleans(),
-    seed=st.integers(0, 10**6),
-)
-
-
-def formula(qkv, mixes, mask, causal):
-    """The paper's formula, query by query, in plain loops over the heads; nothing of ours takes part."""
-    (q, k, v) = qkv
-    hk, n, m = q.shape[1], q.shape[2], k.shape[2]
-    p, w = mixes.get("pre"), mixes.get("post")
-    h = hk if p is None else p.shape[1]
-    hv = h if w is None else w.shape[1]
-    k, v = k.repeat_interleave(hk // k.shape[1], 1), v.repeat_interleave(hv // v.shape[1], 1)
-    p = torch.eye(h, dtype=q.dtype) if p is None else p
-    w = torch.eye(h, dtype=q.dtype) if w is None else w
-    b = len(q)
-    p = p.expand(b, n, m, hk, h) + sum_of(mixes, "pre", (b, n, m, hk, h), q.dtype)
-    w = w.expand(b, n, m, h, hv) + sum_of(mixes, "post", (b, n, m, h, hv), q.dtype)
-    products = torch.einsum("band,bamd->bnma", q, k) / q.shape[-1] ** 0.5
-    logits = (products[..., :, None] * p).sum(-2)  # (b, n, m, h)
-    seen = torch.ones(b, n, m, h, dtype=torch.bool)
-    if mask is not None:
-        mask = mask.expand(b, h, n, m).permute(0, 2, 3, 1)
-        if mask.dtype == torch.bool:
-            seen = seen & mask
-        else:
-            seen = seen & (mask > torch.finfo(mask.dtype).min / 2)
-            logits = logits + torch.where(seen, mask, 0)
-    if causal:
-        seen = seen & torch.ones(n, m, dtype=torch.bool).tril(m - n)[None, :, :, None]
-    top = torch.where(seen, logits, -1e30).amax(2, keepdim=True).detach()
-    powers = torch.where(seen, (torch.where(seen, logits, top) - top).exp(), 0.0)
-    weights = powers / powers.sum(2, keepdim=True).clamp(min=1e-300)
-    mixed = (weights[..., :, None] * w).sum(-2)  # (b, n, m, hv)
-    return torch.einsum("bnmc,bcmd->bcnd", mixed, v)
-
-
-def sum_of(mixes, name, shape, dtype):
-    out = torch.zeros(shape, dtype=dtype)
-    if f"{name}_by_query" in mixes:
-        out = out + mixes[f"{name}_by_query"][:, :, None]
-    if f"{name}_by_key" in mixes:
-        out = out + mixes[f"{name}_by_key"][:, None]
-    return out
-
-
-def gradients(function, tensors):
-    """Returns the output and the gradient of every tensor, for an output gradient that is always the same."""
-    leaves = [x.detach().clone().requires_grad_() for x in tensors]
-    output = function(*leaves)
-    torch.manual_seed(7)
-    output.backward(torch.randn(output.shape, dtype=torch.float64).to(output.dtype))
-    return [output.detach(), *(torch.zeros_like(x) if x.grad is None else x.grad for x in leaves)]
-
-
-def compare(case, backend, dtype, tolerance):
-    qkv, mixes, mask = case.tensors()
-    bias = [mask] if mask is not None and mask.is_floating_point() else []
-    names = list(mixes)
-
-    def run(call, given, kind):
-        given = [x.to(kind) for x in given]
-
-        def function(q, k, v, *rest):
-            mask_given = rest[len(names)] if bias else mask
-            return call((q, k, v), dict(zip(names, rest, strict=False)), mask_given)
-
-        return gradients(function, given)
-
-    given = [*qkv, *mixes.values(), *bias]
-    expected = run(lambda x, y, z: formula(x, y, z, case.causal), given, torch.float64)
-    found = run(
-        lambda x, y, z: talking_heads_attention(*x, mask=z, is_causal=case.causal, backend=backend, **y),
-        given,
-        dtype,
-    )
-    for ours, theirs in zip(found, expected, strict=True):
-        size = max(1.0, theirs.abs().max().item())
-        torch.testing.assert_close(ours.double() / size, theirs / size, atol=tolerance, rtol=0)
 
 
 @laws
@@ -199,8 +56,164 @@ def test_the_lift_is_the_formula_in_single_precision(case):
     compare(case, "lift", torch.float32, 5e-6)
 
 
-@settings(max_examples=12, deadline=None)
-@given(fixed)
+@settings(max_examples=6, deadline=None)
+@given(fixed.map(lambda case: replace(case, lengths=(case.lengths[0], 4 * case.lengths[1]))))
 def test_the_kernels_are_the_formula(case):
-    pytest.importorskip("triton")
-    compare(case, "triton", torch.float32, 5e-6)
+    """In Triton's interpreter where there is no GPU; over several tiles of keys."""
+    kernels = pytest.importorskip("shoestring.transformer.talking_heads.kernels")
+    before, kernels.TILE = kernels.TILE, 16
+    try:
+        compare(case, "triton", torch.float32, 5e-6)
+    finally:
+        kernels.TILE = before
+
+
+@pytest.mark.parametrize("mask", ["none", "packed", "random", "additive"])
+@pytest.mark.parametrize("mixes", [{"pre", "post"}, {"pre", "post", "pre_by_query", "post_by_key"}])
+def test_gradcheck(mask, mixes):
+    case = Case(1, (2, 3, 2), 1, (4, 5), (3, 2), frozenset(mixes), mask, mask == "none", 3)
+    qkv, mixes, mask = case.tensors()
+    names = list(mixes)
+    given = [x.requires_grad_() for x in (*qkv, *mixes.values())]
+
+    def call(q, k, v, *rest):
+        rest = dict(zip(names, rest, strict=True))
+        return talking_heads_attention(q, k, v, mask=mask, is_causal=case.causal, backend="chunked", **rest)
+
+    assert torch.autograd.gradcheck(call, given)
+
+
+BACKENDS = ("eager", "chunked", "lift")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_identity_mixes_are_multi_head_attention(backend):
+    q, k, v, _, _ = example()
+    eye = torch.eye(4, dtype=q.dtype)
+    ours = talking_heads_attention(q, k, v, eye, eye, is_causal=True, backend=backend)
+    torch.testing.assert_close(ours, scaled_dot_product_attention(q, k, v, is_causal=True))
+    torch.testing.assert_close(talking_heads_attention(q, k, v, is_causal=True), ours)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_query_that_sees_nothing_gets_0_and_gives_no_gradient(backend):
+    q, k, v, p, w = (x.requires_grad_() for x in example())
+    seen = torch.ones(9, 9, dtype=torch.bool)
+    seen[3] = False
+    out = talking_heads_attention(q, k, v, p, w, mask=seen, backend=backend)
+    out.sum().backward()
+    assert (out[:, :, 3] == 0).all()
+    assert (q.grad[:, :, 3] == 0).all()
+    assert all(x.grad.isfinite().all() for x in (q, k, v, p, w))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("how", ["causal", "mask"])
+def test_what_is_not_seen_changes_nothing(backend, how):
+    """Not even under a post mix: it has no bias that would attend to everything."""
+    q, k, v, p, w = example()
+    mask = None if how == "causal" else (torch.arange(9) < 5)[None, None, None]
+    changed = [x.clone() for x in (k, v)]
+    for x in changed:
+        x[:, :, 5:] += 100
+    out = [
+        talking_heads_attention(q, *kv, p, w, mask=mask, is_causal=how == "causal", backend=backend)
+        for kv in ((k, v), changed)
+    ]
+    assert torch.equal(out[0][:, :, :5], out[1][:, :, :5])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_last_queries_alone_equal_the_last_of_all(backend):
+    """What a cache relies on: n queries and m keys end together."""
+    q, k, v, p, w = example()
+    for count in (1, 4):
+        some = talking_heads_attention(q[:, :, -count:], k, v, p, w, is_causal=True, backend=backend)
+        torch.testing.assert_close(
+            some, talking_heads_attention(q, k, v, p, w, is_causal=True)[:, :, -count:]
+        )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_packed_documents_equal_separate_ones(backend):
+    q, k, v, p, w = example()
+    number = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2, 2])
+    mask = number[:, None] == number[None]
+    packed = talking_heads_attention(q, k, v, p, w, mask=mask, is_causal=True, backend=backend)
+    for document in range(3):
+        its = number == document
+        alone = talking_heads_attention(*(x[:, :, its] for x in (q, k, v)), p, w, is_causal=True)
+        torch.testing.assert_close(packed[:, :, its], alone)
+
+
+def test_chunks_read_only_the_keys_that_are_seen():
+    packed = torch.block_diag(*[torch.ones(64, 64)] * 4).bool()[None, None]
+    found = masks.spans(packed, True, 1, 256, 256, 32)
+    assert [(span.low, span.high) for span in found] == [
+        (0, 32), (0, 64), (64, 96), (64, 128), (128, 160), (128, 192), (192, 224), (192, 256)
+    ]  # fmt: skip
+
+
+def test_memory_is_linear_in_the_length():
+    """Nothing as large as all the logits is ever allocated, forward or backward."""
+    sizes = []
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            out = function(*args, **(kwargs or {}))
+            sizes.extend(
+                x.numel() for x in (out if isinstance(out, (tuple, list)) else [out]) if torch.is_tensor(x)
+            )
+            return out
+
+    q, k, v, p, w = (x.requires_grad_() for x in example(n=1024, m=1024, b=1, dtype=torch.float32))
+    with Watch():
+        talking_heads_attention(q, k, v, p, w, is_causal=True, backend="chunked").sum().backward()
+    assert max(sizes) <= 4 * 64 * 1024
+
+
+def test_half_precision_does_not_overflow():
+    q, k, v, p, w = example()
+    q, k = q * 3000, k * 3000  # products of 10^7 are beyond float16
+    exact = talking_heads_attention(q, k, v, p, w)
+    for backend in ("eager", "chunked"):
+        for dtype in (torch.float16, torch.bfloat16):
+            half = [x.to(dtype) for x in (q, k, v)]
+            found = talking_heads_attention(*half, p, w, backend=backend)
+            assert found.dtype == dtype
+            wanted = talking_heads_attention(*(x.double() for x in half), p, w)
+            torch.testing.assert_close(found.double(), wanted, atol=0.05, rtol=0.05)
+    assert exact.isfinite().all()
+
+
+COMPILED = """
+import torch
+from shoestring.transformer import ShoestringForCausalLM, preset, talking_heads_attention
+
+for backend in ("eager", "chunked", "lift", "auto"):
+    def call(q, k, v, p, w):
+        return talking_heads_attention(q, k, v, p, w, is_causal=True, backend=backend)
+    torch.manual_seed(0)
+    given = [torch.randn(2, 4, 16, 6) for _ in range(3)] + [torch.randn(4, 4) for _ in range(2)]
+    given = [x.double().requires_grad_() for x in given]
+    found = []
+    for function in (call, torch.compile(call, fullgraph=True)):
+        out = function(*given)
+        found.append([out, *torch.autograd.grad(out.square().sum(), given)])
+    for one, other in zip(*found):
+        torch.testing.assert_close(one, other)
+
+config = preset("nano", vocab_size=40, num_layers=1, is_decoder=True, talking_heads="both", dynamic_talking_heads=True)
+model, ids = ShoestringForCausalLM(config).eval(), torch.arange(5, 29)[None]
+for implementation in ("sdpa", "talking_heads_chunked"):
+    model.set_attn_implementation(implementation)
+    compiled = torch.compile(model, fullgraph=True)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(ids).logits, model(ids).logits)
+"""
+
+
+@pytest.mark.slow
+def test_compiled_equals_eager():
+    """In a process of its own: the checks of shapes that tests put into the code cannot be compiled."""
+    subprocess.run([sys.executable, "-c", COMPILED], check=True)

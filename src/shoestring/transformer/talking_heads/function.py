@@ -33,10 +33,10 @@ SHORT = 128 * 128  # pairs of query and key up to which writing all out is as fa
 
 def talking_heads_attention(
     query: Float[Tensor, "b hk n k"],
-    key: Float[Tensor, "b _g m k"],
-    value: Float[Tensor, "b _u m v"],
-    pre: Float[Tensor, "hk h"] | None = None,
-    post: Float[Tensor, "h hv"] | None = None,
+    key: Float[Tensor, "b _g m _k"],
+    value: Float[Tensor, "b _u _m v"],
+    pre: Float[Tensor, "_hk _h"] | None = None,
+    post: Float[Tensor, "_h hv"] | None = None,
     *,
     mask: Tensor | None = None,
     is_causal: bool = False,

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import get_args
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -17,7 +16,7 @@ from transformers.masking_utils import sdpa_mask
 from shoestring._errors import OptionError
 from shoestring.transformer.talking_heads import eager, fused, masks
 from shoestring.transformer.talking_heads.dropout import Dropout, new_seed
-from shoestring.transformer.talking_heads.function import Backend, counted, talking_heads_attention
+from shoestring.transformer.talking_heads.function import counted, talking_heads_attention
 from shoestring.transformer.talking_heads.mix import Mix
 
 Output = tuple[Float[Tensor, "b n hv v"], Float[Tensor, "b hv n m"] | None]
@@ -92,7 +91,7 @@ def _causal(module: nn.Module, query: Tensor, mask: Tensor | None, is_causal: bo
 KERNELS: dict[str, Kernel] = {
     "talking_heads": kernel("auto"),
     "talking_heads_eager": written_out,
-    **{f"talking_heads_{name}": kernel(name) for name in get_args(Backend) if name not in ("auto", "eager")},
+    **{f"talking_heads_{name}": kernel(name) for name in ("chunked", "triton", "lift")},
 }
 for _name, _kernel in KERNELS.items():
     AttentionInterface.register(_name, _kernel)
