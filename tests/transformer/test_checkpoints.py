@@ -55,6 +55,7 @@ THEIRS = {
     "gpt2, classes": (GPT2ForSequenceClassification, GPT2Config(**GPT2, num_labels=3, pad_token_id=0)),
     "llama": (LlamaForCausalLM, LlamaConfig(**SIZES)),
     "llama, tied, wide heads": (LlamaForCausalLM, LlamaConfig(**SIZES, head_dim=20, tie_word_embeddings=True)),
+    "llama, shared keys": (LlamaForCausalLM, LlamaConfig(**SIZES, num_key_value_heads=1)),
     "llama, biases": (LlamaForCausalLM, LlamaConfig(**SIZES, attention_bias=True, mlp_bias=True)),
 }  # fmt: skip
 AUTO = {"masked-lm": AutoModelForMaskedLM, "causal-lm": AutoModelForCausalLM}

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from shoestring.transformer.modeling import ShoestringModel
     from shoestring.transformer.pretraining import pretrain
     from shoestring.transformer.rank import effective_rank, measure_ranks
+    from shoestring.transformer.talking_heads.function import talking_heads_attention
+    from shoestring.transformer.talking_heads.module import TalkingHeadsAttention
     from shoestring.transformer.tokenizer import train_tokenizer
 
 _HOME = {
@@ -33,12 +35,14 @@ _HOME = {
     "ShoestringForSequenceClassification": "heads",
     "ShoestringForTokenClassification": "heads",
     "ShoestringModel": "heads",
+    "TalkingHeadsAttention": "talking_heads.module",
     "convert": "checkpoints.convert",
     "effective_rank": "rank",
     "from_checkpoint": "checkpoints.convert",
     "measure_ranks": "rank",
     "preset": "configuration",
     "pretrain": "pretraining",
+    "talking_heads_attention": "talking_heads.function",
     "train_tokenizer": "tokenizer",
 }
 
@@ -50,12 +54,14 @@ __all__ = [
     "ShoestringForSequenceClassification",
     "ShoestringForTokenClassification",
     "ShoestringModel",
+    "TalkingHeadsAttention",
     "convert",
     "effective_rank",
     "from_checkpoint",
     "measure_ranks",
     "preset",
     "pretrain",
+    "talking_heads_attention",
     "train_tokenizer",
 ]
 

@@ -21,11 +21,12 @@ from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
 from shoestring._errors import OptionError
-from shoestring.transformer.attention import Attention, Rope
+from shoestring.transformer.attention import Attention, Rope, init_mixes
 from shoestring.transformer.blocks import Block, ConditionalNorm, conditions, new_norm
 from shoestring.transformer.configuration import ShoestringConfig
 from shoestring.transformer.masks import build_mask
 from shoestring.transformer.positions import sinusoids
+from shoestring.transformer.talking_heads.interface import mixing
 
 
 class ShoestringPreTrainedModel(PreTrainedModel):
@@ -44,10 +45,19 @@ class ShoestringPreTrainedModel(PreTrainedModel):
     _can_compile_fullgraph = True
     _can_record_outputs = {"hidden_states": Block, "attentions": Attention}
 
+    def get_correct_attn_implementation(
+        self, requested_attention: str | None, is_init_check: bool = False
+    ) -> str:
+        """Refuses at once what would ignore the mixes of the heads."""
+        if self.config.talking_heads != "none":
+            mixing(requested_attention or "sdpa")
+        return super().get_correct_attn_implementation(requested_attention, is_init_check)
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """As transformers does; a condition shifts nothing until it has learned to."""
-        super()._init_weights(module)
+        """As transformers does; mixes begin as the identity, and a condition shifts nothing."""
+        if not init_mixes(module):
+            super()._init_weights(module)
         if isinstance(module, ConditionalNorm):
             init.zeros_(module.cond_scale.weight)
             init.zeros_(module.cond_shift.weight)

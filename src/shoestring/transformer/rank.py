@@ -26,6 +26,7 @@ from transformers.masking_utils import eager_mask
 
 from shoestring._errors import InputError, OptionError
 from shoestring.transformer.attention import Attention
+from shoestring.transformer.talking_heads.interface import mixes_of
 
 NAME = "shoestring-rank"
 LENGTHS = (16, 32, 64, 128)
@@ -112,6 +113,7 @@ def _at_length(model: PreTrainedModel, pieces: Int[Tensor, "pieces length"]) -> 
     def record(key_size: int, sharers: int, logits: Tensor, weights: Tensor) -> None:
         layer, length = next(layers), logits.shape[-1]
         bound = min(length, key_size * sharers)
+        logits = logits - logits.mean(dim=-1, keepdim=True)
         for head, pair in enumerate(zip_longest(_means(logits), _means(weights))):
             ranks.append(HeadRank(layer, head, length, key_size, bound, *pair))
 
@@ -161,7 +163,8 @@ def _attended(
     """Our own attention, measured; the distance codes of relative positions are not in its logits."""
     output, weights = type(module).attend(module, query, key, value, mask, **kwargs)
     assert weights is not None
-    record(query.shape[-1], 1, _logits(query, key), weights)
+    pre, _ = mixes_of(module, kwargs)
+    record(query.shape[-1], query.shape[1] if pre.mixes else 1, pre.apply(_logits(query, key)), weights)
     return output, weights
 
 
@@ -185,6 +188,5 @@ def _written_out(
 
 
 def _logits(query: Tensor, key: Tensor) -> Tensor:
-    """Q (K - mean K)^T, each key head for the queries that share it: logits whose rows have mean 0."""
-    centred = key - key.mean(dim=-2, keepdim=True)
-    return query @ centred.repeat_interleave(query.shape[1] // key.shape[1], dim=1).transpose(-1, -2)
+    """Q K^T, each key head for the queries that share it."""
+    return query @ key.repeat_interleave(query.shape[1] // key.shape[1], dim=1).transpose(-1, -2)
