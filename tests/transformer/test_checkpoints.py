@@ -149,6 +149,19 @@ def test_converted_folders_load_through_auto_classes(name, tmp_path):
     assert "README.md" in {path.name for path in (tmp_path / "ours").iterdir()}
 
 
+@pytest.mark.parametrize("name", ["bert", "roberta", "roformer", "gpt2", "llama, shared keys"])
+def test_talking_heads_begin_as_the_checkpoint(name, tmp_path):
+    model = theirs(name)
+    model.save_pretrained(tmp_path)
+    done = from_checkpoint(tmp_path, settings={"talking_heads": "both"})
+    mixes = [f"model.layers.{i}.attention.{mix}_mix" for i in range(3) for mix in ("post", "pre")]
+    assert done.new == mixes
+    inputs, real = batch()
+    torch.testing.assert_close(
+        logits(done.model, inputs)[real], logits(model, inputs)[real], atol=2e-5, rtol=2e-5
+    )
+
+
 def test_bfloat16_stays_bfloat16_and_old_names_are_known(tmp_path):
     model = theirs("bert").bfloat16()
     model.save_pretrained(tmp_path)

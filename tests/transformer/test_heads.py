@@ -37,6 +37,14 @@ KINDS = {
     "masked, like BERT": (AutoModelForMaskedLM, BERT),
     "causal": (AutoModelForCausalLM, {"is_decoder": True}),
     "causal, sines": (AutoModelForCausalLM, {"is_decoder": True, "position": "sinusoidal"}),
+    "causal, talking heads": (
+        AutoModelForCausalLM,
+        {"is_decoder": True, "talking_heads": "both", "num_key_value_heads": 1},
+    ),
+    "prefix, talking heads": (
+        AutoModelForCausalLM,
+        {"is_decoder": True, "prefix_lm": True, "talking_heads": "both"},
+    ),
     "prefix": (AutoModelForCausalLM, {"is_decoder": True, "prefix_lm": True}),
     "prefix, like BERT": (AutoModelForCausalLM, {**BERT, "is_decoder": True, "prefix_lm": True}),
     "prefix, distances": (
@@ -244,6 +252,10 @@ def test_unknown_pooling(tmp_path):
         (
             {"position": "sinusoidal", "hidden_size": 9, "num_heads": 3},
             "its code has pairs, so 9 must be even",
+        ),
+        (
+            {"position": "relative", "talking_heads": "pre"},
+            "neither talking heads nor shared keys go with it",
         ),
         ({"type_vocab_size": -1}, "type_vocab_size -1: must be a whole number of at least 0"),
     ],

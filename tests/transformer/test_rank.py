@@ -122,6 +122,20 @@ def test_the_bottleneck_is_seen():
     assert max(rank.logits for rank in narrow) < 4 < 12 < min(rank.logits for rank in wide)
 
 
+def test_talking_heads_lift_the_bound():
+    plain = measure_ranks(family(key_size=4), IDS, [48])
+    model = family(key_size=4, talking_heads="both")
+    torch.testing.assert_close(
+        torch.tensor([(rank.logits, rank.weights) for rank in measure_ranks(model, IDS, [48])]),
+        torch.tensor([(rank.logits, rank.weights) for rank in plain]), atol=1e-3, rtol=1e-3,
+    )  # fmt: skip
+    for layer in model.layers:
+        torch.nn.init.normal_(layer.attention.pre_mix)
+    ranks = measure_ranks(model, IDS, [48])
+    assert {rank.bound for rank in ranks} == {12}
+    assert 4 < max(rank.logits for rank in ranks) <= 12
+
+
 def test_measuring_changes_no_output():
     model = family()
     with torch.no_grad():
