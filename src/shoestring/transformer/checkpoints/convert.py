@@ -18,7 +18,7 @@ from torch import nn
 from shoestring import files, hub
 from shoestring._errors import InputError, OptionError, OutputError
 from shoestring.transformer.checkpoints import source as sources
-from shoestring.transformer.checkpoints import vocabulary
+from shoestring.transformer.checkpoints import tensorflow, vocabulary
 from shoestring.transformer.checkpoints.huggingface import Settings, State
 from shoestring.transformer.configuration import ShoestringConfig
 from shoestring.transformer.heads import (
@@ -186,9 +186,11 @@ def tokenizer_of(source: str | Path) -> PreTrainedTokenizerBase:
     """Returns the tokenizer of a checkpoint that can be converted.
 
     Raises:
-        InputError: it has none.
+        InputError: there is no checkpoint, or it has none.
     """
     source = Path(source)
+    if tensorflow.found_in(source) is None:
+        hub.require_model_folder(source)
     folder = source if source.is_dir() else source.parent
     if (tokenizer := _tokenizer(folder)) is None:
         raise InputError(
