@@ -108,7 +108,10 @@ CLAIMS = (
         "attention", "transformer: talking heads, 12 x 64, 4,096 tokens, causal, forward and backward, CPU time",
         "transformer：talking heads，12 × 64，4,096 个词元，因果，前向加反向，CPU 用时", talking_time,
     ),
-    Claim("attention", "transformer: the same, peak memory beyond the inputs", "transformer：同上，输入之外的峰值内存", talking_memory),
+    Claim(
+        "attention", "transformer: the same, peak memory beyond the inputs",
+        "transformer：同上，输入之外的峰值内存", talking_memory,
+    ),
     Claim("startup", "`shoestring --help`, start to end", "`shoestring --help` 全程", startup),
 )  # fmt: skip
 CHINESE = {
@@ -211,11 +214,12 @@ def attention() -> str:
         rows.append([label, *times, *(size if size != "0" else "" for size in sizes)])
     decode, width = measured["decode ms"], measured["widths seconds"]
     note = (
-        f"One query against 4,096 cached keys: {decode['ours']:.2f} ms, plain attention {decode['plain attention']:.2f} ms. "
+        f"One query against 4,096 cached keys: {decode['ours']:.2f} ms, plain attention "
+        f"{decode['plain attention']:.2f} ms. "
         f"Plain attention, 2,048 tokens, keys of 128: {1e3 * width['equal']:.0f} ms with values of 128, "
         f"{1e3 * width['value narrower']:.0f} ms with values of 64; torch alone "
-        f"{1e3 * width['value narrower, torch alone']:.0f} ms. torch {measured['torch']}, {measured['threads']} threads, "
-        f"load of the machine before the run {measured['load']:.1f}."
+        f"{1e3 * width['value narrower, torch alone']:.0f} ms. torch {measured['torch']}, threads: "
+        f"{measured['threads']}, load of the machine before the run {measured['load']:.1f}."
     )
     table = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
     return "\n".join([*table, "", note])
