@@ -21,7 +21,9 @@ def small_bert(folder: Path) -> None:
     vocab = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *CHARACTERS]
     torch.manual_seed(0)
     sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
-    BertForMaskedLM(BertConfig(vocab_size=len(vocab), hidden_dropout_prob=0.0, **sizes)).save_pretrained(folder)
+    BertForMaskedLM(BertConfig(vocab_size=len(vocab), hidden_dropout_prob=0.0, **sizes)).save_pretrained(
+        folder
+    )
     BertTokenizer(vocab={token: index for index, token in enumerate(vocab)}).save_pretrained(folder)
 
 

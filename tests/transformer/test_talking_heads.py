@@ -34,11 +34,11 @@ def test_every_back_end_is_the_formula_in_single_precision(case, backend):
 @given(cases, st.integers(1, 4))
 def test_chunks_of_any_size_are_the_formula(case, rows):
     """The chunks of the test above are one each: the sequences are shorter than the smallest."""
-    before, chunked.ROWS = chunked.ROWS, (rows, rows)
+    before, chunked.LIMITS = chunked.LIMITS, {"cpu": (1, rows, rows)}
     try:
         compare(case, "chunked", torch.float64, 1e-12)
     finally:
-        chunked.ROWS = before
+        chunked.LIMITS = before
 
 
 fixed = cases.filter(lambda case: not any("_by_" in name for name in case.mixes))
@@ -56,7 +56,7 @@ def test_the_lift_is_the_formula_in_single_precision(case):
     compare(case, "lift", torch.float32, 5e-6)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(fixed.map(lambda case: replace(case, lengths=(case.lengths[0], 4 * case.lengths[1]))))
 def test_the_kernels_are_the_formula(case):
     """In Triton's interpreter where there is no GPU; over several tiles of keys."""
@@ -176,7 +176,9 @@ def test_half_precision_does_not_overflow():
     q, k, v, p, w = example()
     q, k = q * 3000, k * 3000  # products of 10^7 are beyond float16
     exact = talking_heads_attention(q, k, v, p, w)
-    for backend in ("eager", "chunked"):
+    for backend in ("eager", "chunked", "triton"):
+        if backend == "triton":
+            pytest.importorskip("triton")
         for dtype in (torch.float16, torch.bfloat16):
             half = [x.to(dtype) for x in (q, k, v)]
             found = talking_heads_attention(*half, p, w, backend=backend)
@@ -184,6 +186,17 @@ def test_half_precision_does_not_overflow():
             wanted = talking_heads_attention(*(x.double() for x in half), p, w)
             torch.testing.assert_close(found.double(), wanted, atol=0.05, rtol=0.05)
     assert exact.isfinite().all()
+
+
+@pytest.mark.parametrize("backend", [*BACKENDS, "auto"])
+def test_under_autocast_products_are_in_half_precision_and_mixes_are_not(backend):
+    q, k, v, p, w = (x.requires_grad_() for x in example(n=130, m=130, dtype=torch.float32))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = talking_heads_attention(q, k, v.bfloat16(), p, w, backend=backend)
+    halves = [x.bfloat16() for x in (q, k, v)]
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found, talking_heads_attention(*halves, p, w, backend=backend))
+    assert all(x.dtype == torch.float32 for x in torch.autograd.grad(found.sum(), (q, p, w)))
 
 
 COMPILED = """

@@ -21,8 +21,9 @@ from shoestring.transformer.talking_heads.dropout import Dropout
 from shoestring.transformer.talking_heads.masks import Span, part, spans
 from shoestring.transformer.talking_heads.mix import Mix
 
-BUDGET = 2**20  # elements of a chunk of logits: a few of these fit a processor's last cache
-ROWS = (16, 64)  # queries in a chunk: matrix products want many, the causal triangle wants few
+# Elements of a chunk of logits, of which a few should fit the last cache; and fewest and most queries in it: matrix
+# products want many, the causal triangle wants few. Those for CUDA are an estimate.
+LIMITS = {"cpu": (2**20, 16, 64), "cuda": (12 * 2**20, 64, 512)}
 
 _SHARED = (
     "Tensor q, Tensor k, Tensor v, Tensor? pre, Tensor? pre_query, Tensor? pre_key, "
@@ -101,13 +102,14 @@ class Job:
         self.pre, self.post = Mix(p, p_query, p_key), Mix(w, w_query, w_key)
         self.mask, self.is_causal, self.scale = mask, causal, scale
         self.dropout = None if seed is None else Dropout(rate, seed)
-        self.wide = torch.promote_types(q.dtype, torch.float32)
+        self.wide = q.dtype if kernel else torch.promote_types(q.dtype, torch.float32)
         self.batch, _, self.queries, _ = q.shape
         self.keys = k.shape[2]
         heads = max(
             q.shape[1], v.shape[1], *(x.shape[-1] for x in (*self.pre, *self.post) if x is not None), 1
         )
-        self.rows = min(max(BUDGET // (heads * max(self.keys, 1)), ROWS[0]), ROWS[1])
+        budget, fewest, most = LIMITS["cpu" if q.device.type == "cpu" else "cuda"]
+        self.rows = min(max(budget // (heads * max(self.keys, 1)), fewest), most)
         self.core = _kernels() if kernel else core
 
     def chunks(self) -> Iterator[tuple[Span, Chunk]]:
@@ -128,7 +130,7 @@ class Job:
         return slice(span.row, span.row + 1), slice(span.start, span.stop), slice(span.low, span.high)
 
     def product(self, a: Tensor, b: Tensor) -> Tensor:
-        """Returns a @ b, in float32 if they are of half precision."""
+        """Returns a @ b; half precision becomes float32, unless a kernel does that itself."""
         return (a @ b).to(self.wide)
 
 
@@ -159,9 +161,10 @@ def _setup(ctx, inputs: Sequence, output: Tensor) -> None:
 
 def _gradients(ctx, gradient: Tensor) -> tuple:
     wanted = ctx.needs_input_grad
-    found = torch.ops.shoestring.talking_heads_backward(
-        gradient, wanted[9], *ctx.saved_tensors, *ctx.settings
-    )
+    with torch.autocast(gradient.device.type, enabled=False):
+        found = torch.ops.shoestring.talking_heads_backward(
+            gradient, wanted[9], *ctx.saved_tensors, *ctx.settings
+        )
     return (*(x if want else None for x, want in zip(found, wanted, strict=False)), *(None,) * 5)
 
 

@@ -79,28 +79,54 @@ def talking_heads_attention(
     Source: Shazeer et al. 2020, "Talking-Heads Attention"; the blockwise form and its gradient are in docs.
     """
     one, two = Mix(pre, pre_by_query, pre_by_key), Mix(post, post_by_query, post_by_key)
-    heads, out_heads = counted(query, key, value, one, two)
+    return attend(
+        query, key, value, one, two,
+        mask=mask, is_causal=is_causal, scale=scale, dropout=dropout, backend=backend,
+    )[0]  # fmt: skip
+
+
+def attend(
+    query: Float[Tensor, "b hk n k"],
+    key: Float[Tensor, "b _g m _k"],
+    value: Float[Tensor, "b _u _m v"],
+    pre: Mix,
+    post: Mix,
+    *,
+    mask: Tensor | None,
+    is_causal: bool,
+    scale: float | None,
+    dropout: float,
+    backend: str,
+) -> tuple[Float[Tensor, "b hv n v"], Float[Tensor, "b hv n _m"] | None]:
+    """Does what `talking_heads_attention` says; returns the weights too if the back end is eager.
+
+    Autocast ends at the tensors that come in: mixes and softmax stay in float32.
+    """
+    device = query.device.type
+    if torch.is_autocast_enabled(device):
+        kind = torch.get_autocast_dtype(device)
+        query, key, value = query.to(kind), key.to(kind), value.to(kind)
+    heads, out_heads = counted(query, key, value, pre, post)
     mask = masks.checked(mask, len(query), heads, query.shape[2], key.shape[2])
     if not 0 <= dropout < 1:
         raise OptionError(f"dropout {dropout}: must be at least 0 and below 1")
-    name = chosen(backend, query, key, one, two, dropout)
-    settings: dict[str, Any] = {
-        "mask": mask,
-        "is_causal": is_causal,
-        "scale": query.shape[-1] ** -0.5 if scale is None else scale,
-    }
-    if name == "sdpa":
-        return fused.plain(query, key, value, rate=dropout, **settings)
-    if name == "lift":
-        return fused.lift(query, key, value, one, two, **settings)
-    key, value = fused.repeated(key, query.shape[1]), fused.repeated(value, out_heads)
-    drop = Dropout(dropout, new_seed(query.device)) if dropout else None
-    one, two = _wide(one, query), _wide(two, query)
-    if query.dtype == torch.float16:  # its products overflow at 65504
-        query, key = query.float(), key.float()
-    if name == "eager":
-        return eager.attention(query, key, value, one, two, dropout=drop, **settings)[0]
-    return chunked.attention(query, key, value, one, two, dropout=drop, kernel=name == "triton", **settings)
+    name = chosen(backend, query, key, pre, post, dropout)
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    terms: dict[str, Any] = {"mask": mask, "is_causal": is_causal, "scale": scale}
+    with torch.autocast(device, enabled=False):
+        if name == "sdpa":
+            return fused.plain(query, key, value, rate=dropout, **terms), None
+        if name == "lift":
+            return fused.lift(query, key, value, pre, post, **terms), None
+        key, value = fused.repeated(key, query.shape[1]), fused.repeated(value, out_heads)
+        pre, post = _wide(pre, query), _wide(post, query)
+        drop = Dropout(dropout, new_seed(query.device)) if dropout else None
+        if query.dtype == torch.float16:  # its products overflow at 65504
+            query, key = query.float(), key.float()
+        if name == "eager":
+            return eager.attention(query, key, value, pre, post, dropout=drop, **terms)
+        kernel = name == "triton"
+        return chunked.attention(query, key, value, pre, post, dropout=drop, kernel=kernel, **terms), None
 
 
 def counted(query: Tensor, key: Tensor, value: Tensor, pre: Mix, post: Mix) -> tuple[int, int]:

@@ -71,7 +71,9 @@ def lift(
 
 def repeated(x: Float[Tensor, "b g m d"], heads: int) -> Float[Tensor, "b h m d"]:
     """Returns keys or values once for each head that shares them."""
-    return x if x.shape[1] == heads else x.repeat_interleave(heads // x.shape[1], dim=1)
+    return (
+        x[:, :, None].expand(-1, -1, heads // x.shape[1], -1, -1).flatten(1, 2)
+    )  # a view where one serves all
 
 
 def _one_mask(

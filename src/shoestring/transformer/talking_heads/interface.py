@@ -14,61 +14,33 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
 from shoestring._errors import OptionError
-from shoestring.transformer.talking_heads import eager, fused, masks
-from shoestring.transformer.talking_heads.dropout import Dropout, new_seed
-from shoestring.transformer.talking_heads.function import counted, talking_heads_attention
+from shoestring.transformer.talking_heads.function import attend
 from shoestring.transformer.talking_heads.mix import Mix
 
 Output = tuple[Float[Tensor, "b n hv v"], Float[Tensor, "b hv n m"] | None]
 Kernel = Callable[..., Output]
 
 
-def written_out(
-    module: nn.Module,
-    query: Float[Tensor, "b hk n k"],
-    key: Float[Tensor, "b _g m k"],
-    value: Float[Tensor, "b _u m v"],
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    is_causal: bool | None = None,
-    **kwargs: object,
-) -> Output:
-    """Attention written out, mixing or not: the only one that returns its weights."""
-    pre, post = mixes_of(module, kwargs)
-    heads, out_heads = counted(query, key, value, pre, post)
-    mask = masks.checked(attention_mask, len(query), heads, query.shape[2], key.shape[2])
-    output, weights = eager.attention(
-        query, fused.repeated(key, query.shape[1]), fused.repeated(value, out_heads), pre, post,
-        mask=mask, is_causal=_causal(module, query, mask, is_causal),
-        scale=query.shape[-1] ** -0.5 if scaling is None else scaling,
-        dropout=Dropout(dropout, new_seed(query.device)) if dropout else None,
-    )  # fmt: skip
-    return output.transpose(1, 2).contiguous(), weights
-
-
 def kernel(backend: str) -> Kernel:
-    """Returns a back end in the form that transformers calls."""
+    """Returns a back end in the form that transformers calls; only eager returns its weights."""
 
     def run(
         module: nn.Module,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
+        query: Float[Tensor, "b hk n k"],
+        key: Float[Tensor, "b _g m k"],
+        value: Float[Tensor, "b _u m v"],
         attention_mask: Tensor | None,
         scaling: float | None = None,
         dropout: float = 0.0,
         is_causal: bool | None = None,
         **kwargs: object,
     ) -> Output:
-        pre, post = mixes_of(module, kwargs)
-        output = talking_heads_attention(
-            query, key, value, pre.matrix, post.matrix, mask=attention_mask,
+        output, weights = attend(
+            query, key, value, *mixes_of(module, kwargs), mask=attention_mask,
             is_causal=_causal(module, query, attention_mask, is_causal), scale=scaling, dropout=dropout,
-            backend=backend, pre_by_query=pre.by_query, pre_by_key=pre.by_key,
-            post_by_query=post.by_query, post_by_key=post.by_key,
+            backend=backend,
         )  # fmt: skip
-        return output.transpose(1, 2).contiguous(), None
+        return output.transpose(1, 2).contiguous(), weights
 
     return run
 
@@ -88,6 +60,7 @@ def _causal(module: nn.Module, query: Tensor, mask: Tensor | None, is_causal: bo
     return mask is None and bool(causal) and query.shape[2] > 1
 
 
+written_out = kernel("eager")
 KERNELS: dict[str, Kernel] = {
     "talking_heads": kernel("auto"),
     "talking_heads_eager": written_out,
