@@ -50,6 +50,17 @@ def test_loss_curves_are_drawn_in_their_colours(log_x, tmp_path):
         assert close.sum() > 100
 
 
+def test_ranks_are_drawn_under_their_bound(tmp_path):
+    logits, weights = [[3.0, 4.0], [6.0, 7.5], [7.0, 7.9]], [[2.0, 5.0], [4.0, 12.0], [8.0, 30.0]]
+    plot.attention_ranks([8, 16, 32], logits, weights, [[7.0, 7.9]], tmp_path / "rank.png", key_size=8)
+    image = pixels(tmp_path / "rank.png")
+    assert image.shape[:2] == (504, 1152)
+    for colour in plot.COLOURS[:2]:
+        red, green, blue = (int(colour[index : index + 2], 16) / 255 for index in (1, 3, 5))
+        close = abs(image[..., 0] - red) + abs(image[..., 1] - green) + abs(image[..., 2] - blue) < 0.05
+        assert close.sum() > 100
+
+
 def test_no_points_are_an_empty_figure(tmp_path):
     plot.loss_curves({}, tmp_path / "none.png")
     plot.loss_curves({"training": []}, tmp_path / "empty.png")

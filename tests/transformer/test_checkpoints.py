@@ -314,6 +314,13 @@ def test_other_architectures_and_our_own(tmp_path):
         from_checkpoint(tmp_path / "c")
 
 
+def test_weights_of_something_else(tmp_path):
+    theirs("bert").save_pretrained(tmp_path)
+    save_file({"w": torch.zeros(1)}, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"has no model\.embed_tokens\.weight under the names of a bert"):
+        from_checkpoint(tmp_path)
+
+
 def test_a_pickle_that_would_run_code(tmp_path):
     class Evil:
         def __reduce__(self):

@@ -16,7 +16,8 @@ from transformers import (
 
 from shoestring._errors import OptionError
 from shoestring.transformer import ShoestringConfig, ShoestringModel, train_tokenizer
-from shoestring.transformer.heads import ShoestringForCausalLM, write_pooling
+from shoestring.transformer.heads import ShoestringForCausalLM
+from shoestring.transformer.sentences import write_pooling
 from shoestring.transformer.tokenizer import FIXED, count_words
 
 SIZES = {

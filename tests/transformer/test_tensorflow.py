@@ -241,6 +241,15 @@ def test_kinds_that_cannot_be():
         from_checkpoint(HERE / "bert", kind="albert")
 
 
+def test_a_folder_with_both_is_hugging_faces(copy):
+    from transformers import BertConfig, BertModel
+
+    BertModel(
+        BertConfig(vocab_size=24, hidden_size=8, num_hidden_layers=1, num_attention_heads=2)
+    ).save_pretrained(copy)
+    assert from_checkpoint(copy).model.config.num_layers == 1
+
+
 def test_a_prefix_names_the_checkpoint_too():
     assert from_checkpoint(HERE / "bert" / "bert_model.ckpt").kind == "bert"
     assert from_checkpoint(HERE / "bert" / "bert_model.ckpt.index").kind == "bert"

@@ -4,13 +4,11 @@ Importing this module registers the family with transformers' Auto classes.
 
 - A prefix decoder (UniLM) is a `ShoestringForCausalLM` whose config says `prefix_lm`: `tokenizer(source, target)`
   gives the token types that mark them, and `generate` takes its whole prompt as source.
-- Any encoder is a sentence-transformers module as it is; `write_pooling` adds the files that make its folder one.
+- Any encoder is a sentence-transformers module as it is; `sentences` has the files that make its folder one.
 """
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -39,8 +37,6 @@ from shoestring.transformer.blocks import conditions, new_norm
 from shoestring.transformer.configuration import ShoestringConfig
 from shoestring.transformer.masks import build_mask
 from shoestring.transformer.modeling import ShoestringModel, ShoestringPreTrainedModel
-
-POOLINGS = ("mean", "cls", "max")
 
 
 class HeadTransform(nn.Module):
@@ -161,7 +157,7 @@ class ShoestringForCausalLM(ShoestringLanguageModel, GenerationMixin):
         self, outputs: Any, model_kwargs: dict, *rest: Any, **extra: Any
     ) -> Any:
         kwargs = super()._update_model_kwargs_for_generation(outputs, model_kwargs, *rest, **extra)
-        if self.config.prefix_lm:  # what is generated is target
+        if self.config.prefix_lm and "token_type_ids" in kwargs:  # what is generated is target
             kwargs["token_type_ids"][:, -extra.get("num_new_tokens", 1) :] = 1
         return kwargs
 
@@ -243,39 +239,6 @@ class ShoestringForTokenClassification(ShoestringPreTrainedModel):
         logits = self.score(self.dropout(outputs.last_hidden_state))
         loss = None if labels is None else self.loss_function(logits, labels, self.config)
         return TokenClassifierOutput(loss, logits, outputs.hidden_states, outputs.attentions)
-
-
-def write_pooling(folder: str | Path, size: int, pooling: str = "mean", max_length: int = 512) -> None:
-    """Makes a model's folder one that `SentenceTransformer(folder)` loads.
-
-    Args:
-        folder: has the encoder and its tokenizer.
-        size: width of the sentence embedding, the model's hidden_size.
-        pooling: `mean`, `cls` (first token) or `max`.
-        max_length: longer texts are cut, in tokens.
-
-    Raises:
-        OptionError: unknown pooling.
-    """
-    if pooling not in POOLINGS:
-        raise OptionError(f"pooling {pooling!r}: unknown; choose one of {', '.join(POOLINGS)}")
-    kinds = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens"}
-    modules = [
-        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
-        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
-    ]
-    files = {
-        "modules.json": modules,
-        "sentence_bert_config.json": {"max_seq_length": max_length, "do_lower_case": False},
-        "1_Pooling/config.json": {
-            "word_embedding_dimension": size,
-            **{f"pooling_mode_{kind}": name == pooling for name, kind in kinds.items()},
-        },
-    }
-    for name, content in files.items():
-        path = Path(folder, name)
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(content, indent=1), "utf-8")
 
 
 AutoConfig.register(ShoestringConfig.model_type, ShoestringConfig)

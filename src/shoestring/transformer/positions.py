@@ -13,6 +13,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from shoestring.transformer.talking_heads.eager import softmax
+from shoestring.transformer.talking_heads.masks import visible
+
 REACH = 64  # distances beyond share a code
 
 
@@ -59,12 +62,9 @@ def relative_attention(
     codes = sinusoids(torch.arange(2 * REACH + 1, device=key.device), key.shape[-1]).to(key.dtype)
     index = distances.expand(*query.shape[:2], -1, -1)
     logits = (query @ key.transpose(-1, -2) + (query @ codes.T).gather(-1, index)) * scaling
-    if attention_mask is None and causal:
-        attention_mask = ahead <= 0
-    if attention_mask is not None:
-        seen = attention_mask if attention_mask.dtype == torch.bool else attention_mask >= 0
-        logits = logits.masked_fill(~seen, torch.finfo(logits.dtype).min)
-    weights = logits.softmax(dim=-1, dtype=torch.promote_types(torch.float32, logits.dtype)).to(query.dtype)
+    alone = attention_mask is None and causal
+    seen = visible(attention_mask, alone, query.shape[-2], key.shape[-2], key.device)
+    weights = softmax(logits.to(torch.promote_types(torch.float32, logits.dtype)), seen).to(query.dtype)
     weights = functional.dropout(weights, dropout, dropout > 0)
     by_distance = weights.new_zeros(*weights.shape[:-1], len(codes)).scatter_add(-1, index, weights)
     return (weights @ value + by_distance @ codes).transpose(1, 2).contiguous(), weights

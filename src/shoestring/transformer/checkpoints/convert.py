@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,18 +21,18 @@ from shoestring.transformer.checkpoints import tensorflow, vocabulary
 from shoestring.transformer.checkpoints.huggingface import Settings, State
 from shoestring.transformer.configuration import ShoestringConfig
 from shoestring.transformer.heads import (
-    POOLINGS,
     ShoestringForCausalLM,
     ShoestringForMaskedLM,
     ShoestringForSequenceClassification,
     ShoestringForTokenClassification,
-    write_pooling,
 )
 from shoestring.transformer.modeling import ShoestringModel, ShoestringPreTrainedModel
+from shoestring.transformer.sentences import POOLINGS, copy_pooling, write_pooling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+FIRST = tuple(f"model.layers.0.attention.{part}_proj.weight" for part in "qkv")
 # head: (class, settings that it implies)
 HEADS: dict[str, tuple[type[ShoestringPreTrainedModel], Settings]] = {
     "none": (ShoestringModel, {}),
@@ -44,9 +43,6 @@ HEADS: dict[str, tuple[type[ShoestringPreTrainedModel], Settings]] = {
     "sequence-classification": (ShoestringForSequenceClassification, {}),
     "token-classification": (ShoestringForTokenClassification, {}),
 }
-SENTENCE_FILES = (
-    "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json", "1_Pooling", "2_Normalize",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -99,10 +95,11 @@ def from_checkpoint(
     found = sources.find(source, kind)
     head = head or found.head
     state, unknown = found.adapter.renamed(found.tensors)
-    if "model.embed_tokens.weight" not in state:
-        raise InputError(
-            f"{source}: has no embeddings under the names of a {found.kind}; is its config.json its own?"
-        )
+    for name in ("model.embed_tokens.weight", *FIRST):
+        if name not in state:
+            raise InputError(
+                f"{source}: has no {name} under the names of a {found.kind}; is its config.json its own?"
+            )
     config = _config(found, head, state, settings or {})
     state = found.adapter.after(state, config)
     tokenizer = _tokenizer(found.folder)
@@ -149,7 +146,7 @@ def convert(
     with files.atomic_folder(output, overwrite) as draft:
         hub.save(draft, done.model, done.tokenizer, _card(output.name, done))
         if done.head == "embedding" and sentences and pooling is None:
-            _copy_sentence_files(source, draft)
+            copy_pooling(source, draft)
         elif done.head == "embedding":
             config = done.model.config
             write_pooling(draft, config.hidden_size, pooling or "mean", config.max_position_embeddings)
@@ -164,8 +161,8 @@ def largest_difference(source: str | Path, done: Converted, length: int = 24) ->
     from transformers import AutoModel
 
     config, whole = done.model.config, done.model
-    masked = config.is_decoder and done.kind not in ("gpt2", "llama")
-    if not Path(source, "config.json").is_file() or masked or config.layer_norm_cond_size:
+    other_mask = config.is_decoder and done.kind not in ("gpt2", "llama")
+    if tensorflow.found_in(Path(source)) is not None or other_mask:
         return None
     with hub.silenced():
         theirs = AutoModel.from_pretrained(source, local_files_only=True, dtype=torch.float32).eval()
@@ -203,10 +200,10 @@ def _config(found: sources.Source, head: str, state: State, changes: Mapping[str
     """Returns the config: what theirs says, what the shapes say, what the head implies, what the caller wants."""
     settings = found.adapter.settings(found.config)
     heads, groups = settings["num_heads"], settings.get("num_key_value_heads", settings["num_heads"])
-    rows = {part: len(state[f"model.layers.0.attention.{part}_proj.weight"]) for part in "qkv"}
+    query, _, value = (len(state[name]) for name in FIRST)
     shapes: Settings = {
-        "key_size": rows["q"] // heads,
-        "value_size": rows["v"] // groups,
+        "key_size": query // heads,
+        "value_size": value // groups,
         "vocab_size": len(state["model.embed_tokens.weight"]),
         "embedding_size": state["model.embed_tokens.weight"].shape[1],
         "pooler": "model.pooler.weight" in state,
@@ -280,19 +277,7 @@ def _loaded(
     return model.eval(), new
 
 
-def _copy_sentence_files(source: Path, draft: Path) -> None:
-    for name in SENTENCE_FILES:
-        if (source / name).is_dir():
-            shutil.copytree(source / name, draft / name, dirs_exist_ok=True)
-        elif (source / name).is_file():
-            shutil.copy2(source / name, draft / name)
-
-
 def _card(name: str, done: Converted) -> str:
-    kind = {
-        "none": "Model", "embedding": "Model", "masked-lm": "ModelForMaskedLM", "causal-lm": "ModelForCausalLM",
-        "unilm": "ModelForCausalLM",
-    }.get(done.head, "ModelFor" + done.head.title().replace("-", ""))  # fmt: skip
     config = done.model.config
     return hub.model_card(
         name,
@@ -303,11 +288,19 @@ def _card(name: str, done: Converted) -> str:
             "heads, key size, value size": f"{config.num_heads}, {config.key_size}, {config.value_size}",
             "parameters that start anew": len(done.new),
         },
-        example=f"""
-import shoestring.transformer.heads  # registers the family with the Auto classes
-from transformers import Auto{kind}, AutoTokenizer
-
-model = Auto{kind}.from_pretrained("{name}")
-tokenizer = AutoTokenizer.from_pretrained("{name}")
-""",
+        example="import shoestring.transformer.heads  # registers the family\n" + _use(name, done.head),
     )
+
+
+def _use(name: str, head: str) -> str:
+    if head == "embedding":
+        return f"""from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("{name}")"""
+    kind = {"none": "", "masked-lm": "ForMaskedLM", "causal-lm": "ForCausalLM", "unilm": "ForCausalLM"}.get(
+        head, "For" + head.title().replace("-", "")
+    )
+    return f"""from transformers import AutoModel{kind}, AutoTokenizer
+
+model = AutoModel{kind}.from_pretrained("{name}")
+tokenizer = AutoTokenizer.from_pretrained("{name}")"""

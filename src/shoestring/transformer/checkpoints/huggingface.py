@@ -149,8 +149,10 @@ def _roformer(config: Any) -> Settings:
 
 def _positions_from_zero(state: State, config: ShoestringConfig) -> State:
     """RoBERTa's tokens stand at pad + 1, pad + 2, ..."""
-    table = state["model.embed_positions.weight"]
-    return {**state, "model.embed_positions.weight": table[-config.max_position_embeddings :]}
+    return {
+        name: tensor[-config.max_position_embeddings :] if "embed_positions" in name else tensor
+        for name, tensor in state.items()
+    }
 
 
 def halves(state: State, config: ShoestringConfig) -> State:

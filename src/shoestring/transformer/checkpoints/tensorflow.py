@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from transformers import BertConfig
 
+from shoestring import hub
 from shoestring._errors import InputError, OptionError
 from shoestring.transformer.checkpoints.bundle import Bundle
 from shoestring.transformer.checkpoints.huggingface import ADAPTERS, Adapter, State, halves
@@ -44,7 +45,12 @@ TRAINING = re.compile(r"adam|lamb|global_step|_power|cls/seq_relationship|_CHECK
 
 
 def found_in(source: Path) -> Path | None:
-    """Returns the prefix of the checkpoint that a path means: a folder, the prefix itself or one of its files."""
+    """Returns the prefix of the checkpoint that a path means: a folder, the prefix itself or one of its files.
+
+    A folder that has Hugging Face's weights too is read as theirs.
+    """
+    if any((source / name).is_file() for name in hub.WEIGHTS):
+        return None
     if source.is_dir():
         prefixes = sorted(source.glob("*.index"))
         return prefixes[0].with_suffix("") if prefixes else None
