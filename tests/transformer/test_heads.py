@@ -17,6 +17,7 @@ from transformers import (
 from shoestring._errors import OptionError
 from shoestring.transformer import ShoestringConfig, ShoestringModel, train_tokenizer
 from shoestring.transformer.heads import ShoestringForCausalLM
+from shoestring.transformer.positions import relative_attention
 from shoestring.transformer.sentences import write_pooling
 from shoestring.transformer.tokenizer import FIXED, count_words
 
@@ -194,6 +195,17 @@ def test_a_cache_of_fixed_size_gives_the_same():
     how = {"max_new_tokens": 6, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
     fixed = model.generate(x, cache_implementation="static", disable_compile=True, **how)
     assert torch.equal(fixed, model.generate(x, **how))
+
+
+def test_a_query_that_sees_nothing_gets_nothing_from_distances():
+    x = torch.randn(1, 2, 4, 6)
+    mask = torch.tensor([[False] * 4, [True] * 4, [True, False, False, False], [True] * 4])[None, None]
+    how = {"start": 0, "causal": False, "scaling": 1.0, "dropout": 0.0}
+    output, weights = relative_attention(x, x, x, mask, **how)
+    assert output[0, 0].abs().max() == 0
+    added = torch.zeros(mask.shape).masked_fill(~mask, torch.finfo(torch.float32).min)
+    torch.testing.assert_close(relative_attention(x, x, x, added, **how)[0], output)
+    torch.testing.assert_close(weights[0, :, 2, 0], torch.ones(2))
 
 
 def test_packed_documents_keep_their_sources_to_themselves():
