@@ -145,7 +145,7 @@ def attention_ranks(
         weights: the same of the attention weights.
         grid: of the logits at the longest length, a row for each layer and a column for each head.
         path: the PNG.
-        key_size: drawn as the bound that logits cannot pass.
+        key_size: drawn as a line, which logits cannot pass unless talking heads mix them.
         title: above the figure.
 
     >>> attention_ranks([8, 16], [[4, 5], [7, 8]], [[6, 6], [9, 11]], [[7, 8]], "r.png", key_size=8)  # doctest: +SKIP
@@ -171,6 +171,40 @@ def attention_ranks(
         right.xaxis.get_major_locator().set_params(integer=True)
         right.yaxis.get_major_locator().set_params(integer=True)
         right.figure.colorbar(image, ax=right, shrink=0.9)
+
+
+def differences(
+    groups: Mapping[str, Mapping[str, tuple[float, float]]],
+    path: str | os.PathLike[str],
+    *,
+    title: str = "Differences",
+) -> None:
+    """Draws differences to a baseline with their intervals; left of the line is better.
+
+    Args:
+        groups: group -> name -> (difference, half of its interval), losses in nats per target.
+        path: the PNG.
+        title: above the figure.
+
+    >>> differences({"equal steps": {"wide keys": (0.01, 0.02)}}, "differences.png")  # doctest: +SKIP
+    """
+    with _figure(path, title) as axes:
+        labels = [(group, name) for group, rows in groups.items() for name in rows]
+        for place, (group, name) in zip(range(len(labels), 0, -1), labels, strict=True):
+            difference, half = groups[group][name]
+            colour = COLOURS[list(groups).index(group) % len(COLOURS)]
+            axes.errorbar(difference, place, xerr=half, fmt="o", color=colour, capsize=4)
+            axes.annotate(
+                f"{difference:+.3f} ± {half:.3f}",
+                (difference, place),
+                (0, 8),
+                textcoords="offset points",
+                ha="center",
+            )
+        axes.axvline(0, color=COLOURS[6], linewidth=1)
+        axes.set_yticks(range(len(labels), 0, -1), [f"{name}, {group}" for group, name in labels])
+        axes.set_ylim(0.4, len(labels) + 0.7)
+        axes.set(xlabel="difference in loss (nats per target)")
 
 
 @contextmanager
