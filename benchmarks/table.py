@@ -225,10 +225,32 @@ def attention() -> str:
     return "\n".join([*table, "", note])
 
 
+def head_width() -> str:
+    """Returns the study of wider keys and talking heads at equal parameters."""
+    measured = result("head_width")
+    if measured is None:
+        return ""
+    rows = [
+        f"| {form} | {kind} | {row['loss']:.3f} | {row['difference']:+.3f} ± {row['half']:.3f} |"
+        for kind in ("equal steps", "equal time")
+        for form, row in measured[kind].items()
+    ]
+    cost = measured["cpu seconds"]
+    base = next(iter(cost.values()))
+    times = ", ".join(f"{form} {seconds / base:.2f}" for form, seconds in cost.items())
+    return "\n".join(
+        [
+            "![differences with their intervals](head_width.png)", "",
+            "| form | compared for | held-out loss | difference to the first, 95 % |", "|---|---|---|---|", *rows, "",
+            f"{measured['seeds']} seeds of {measured['steps']} steps. CPU time of a run, relative: {times}.",
+        ]
+    )  # fmt: skip
+
+
 BLOCKS = {
     "README.md": {"claims": lambda: claims(chinese=False)},
     "README.zh.md": {"claims": lambda: claims(chinese=True)},
-    "docs/transformer.md": {"tokenizer": trainers, "attention": attention},
+    "docs/transformer.md": {"tokenizer": trainers, "attention": attention, "head_width": head_width},
     "docs/count.md": {"engines": engines},
 }
 

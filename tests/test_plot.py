@@ -71,3 +71,12 @@ def test_a_figure_that_cannot_be_written_leaves_nothing(tmp_path):
     with pytest.raises(OutputError):
         plot.loss_curves({"training": [(1, 2.0)]}, tmp_path / "missing" / "loss.png")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_differences_stand_on_their_side_of_the_line(tmp_path):
+    path = tmp_path / "differences.png"
+    plot.differences({"equal steps": {"worse": (0.03, 0.01), "better": (-0.02, 0.01)}}, path, title="")
+    inked = (abs(pixels(path)[:, :, :3] - [0, 114 / 255, 178 / 255]) < 0.02).all(axis=-1)  # the first colour
+    rows = inked.any(axis=1).nonzero()[0]
+    upper, lower = inked[: rows.mean().astype(int)], inked[rows.mean().astype(int) :]
+    assert upper.any(axis=0).nonzero()[0].mean() > lower.any(axis=0).nonzero()[0].mean()
