@@ -77,6 +77,21 @@ def startup(times: dict[str, Any]) -> Figures:
     )
 
 
+def talking_time(attention: dict[str, Any]) -> Figures:
+    """Talking heads: seconds at 4096 tokens."""
+    row = attention["seconds"]["4096"]
+    return (
+        f"{row['ours']:.1f} s",
+        f"x-transformers: {row['x-transformers']:.1f} s; written out: {row['written out']:.1f} s",
+    )
+
+
+def talking_memory(attention: dict[str, Any]) -> Figures:
+    """Talking heads: memory at 4096 tokens."""
+    ours, peer, plain = (attention["MiB"][name]["4096"] for name in ("ours", "x-transformers", "written out"))
+    return f"{ours:.0f} MiB", f"x-transformers: {peer:.0f} MiB; written out: {plain:.0f} MiB"
+
+
 CLAIMS = (
     Claim(
         "count", "count: jieba's word frequencies, whole command, 2 workers",
@@ -89,11 +104,20 @@ CLAIMS = (
         "tokenizer", "transformer: CPU time to train a tokenizer of 8,192 ids",
         "transformer：训练 8,192 词表分词器的 CPU 时间", training,
     ),
+    Claim(
+        "attention", "transformer: talking heads, 12 x 64, 4,096 tokens, causal, forward and backward, CPU time",
+        "transformer：talking heads，12 × 64，4,096 个词元，因果，前向加反向，CPU 用时", talking_time,
+    ),
+    Claim(
+        "attention", "transformer: the same, peak memory beyond the inputs",
+        "transformer：同上，输入之外的峰值内存", talking_memory,
+    ),
     Claim("startup", "`shoestring --help`, start to end", "`shoestring --help` 全程", startup),
 )  # fmt: skip
 CHINESE = {
     "naive jieba loop": "朴素 jieba 循环",
     "not exact": "不精确",
+    "written out": "直接写出",
     "a direct veth hop": "veth 直连",
     "goal": "目标",
     " x bare Python": " 倍于裸 Python",
@@ -218,11 +242,66 @@ def peers() -> str:
     return "\n".join(["| text | ours | others, times ours |", "|---|---|---|", *rows])
 
 
+WAYS = {
+    "ours": "**shoestring**",
+    "x-transformers": "x-transformers",
+    "written out": "the formula written out",
+    "plain attention": "plain attention, fused (no talking heads)",
+}
+
+
+def attention() -> str:
+    """Returns the table of talking heads in time and memory."""
+    measured = result("attention")
+    if measured is None:
+        return ""
+    lengths = list(measured["seconds"])
+    head = ["", *(f"ms, n={length}" for length in lengths), *(f"MiB, n={length}" for length in lengths[1:])]
+    rows = []
+    for way, label in WAYS.items():
+        times = [f"{1e3 * measured['seconds'][length][way]:.0f}" for length in lengths]
+        sizes = [f"{measured['MiB'].get(way, {}).get(length, 0):.0f}" for length in lengths[1:]]
+        rows.append([label, *times, *(size if size != "0" else "" for size in sizes)])
+    decode, width = measured["decode ms"], measured["widths seconds"]
+    note = (
+        f"One query against 4,096 cached keys: {decode['ours']:.2f} ms, plain attention "
+        f"{decode['plain attention']:.2f} ms. "
+        f"Plain attention, 2,048 tokens, keys of 128: {1e3 * width['equal']:.0f} ms with values of 128, "
+        f"{1e3 * width['value narrower']:.0f} ms with values of 64; torch alone "
+        f"{1e3 * width['value narrower, torch alone']:.0f} ms. torch {measured['torch']}, threads: "
+        f"{measured['threads']}, load of the machine before the run {measured['load']:.1f}."
+    )
+    table = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+    return "\n".join([*table, "", note])
+
+
+def head_width() -> str:
+    """Returns the study of wider keys and talking heads at equal parameters."""
+    measured = result("head_width")
+    if measured is None:
+        return ""
+    rows = [
+        f"| {form} | {kind} | {row['loss']:.3f} | {row['difference']:+.3f} ± {row['half']:.3f} |"
+        for kind in ("equal steps", "equal time")
+        for form, row in measured[kind].items()
+    ]
+    cost = measured["cpu seconds"]
+    base = next(iter(cost.values()))
+    times = ", ".join(f"{form} {seconds / base:.2f}" for form, seconds in cost.items())
+    return "\n".join(
+        [
+            "![differences with their intervals](head_width.png)", "",
+            "| form | compared for | held-out loss | difference to the first, 95 % |", "|---|---|---|---|", *rows, "",
+            f"{measured['seeds']} seeds of {measured['steps']} steps. CPU time of a run, relative: {times}.",
+        ]
+    )  # fmt: skip
+
+
 BLOCKS = {
     "README.md": {"claims": lambda: claims(chinese=False)},
     "README.zh.md": {"claims": lambda: claims(chinese=True)},
-    "docs/transformer.md": {"tokenizer": trainers},
     "docs/count.md": {"engines": engines, "goals": goals, "peers": peers},
+    "docs/transformer.md": {"tokenizer": trainers, "attention": attention, "head_width": head_width},
 }
 
 

@@ -19,6 +19,14 @@ VERBS = {
         "shoestring.transformer.commands:pretrain",
         "pre-train an encoder or a decoder on your text",
     ),
+    "convert": (
+        "shoestring.transformer.checkpoints.command:convert",
+        "a BERT, RoBERTa, RoFormer, NEZHA, GPT-2 or Llama as one of our family",
+    ),
+    "rank": (
+        "shoestring.transformer.rank_command:rank",
+        "effective rank of a model's attention, with a figure",
+    ),
     "env": ("shoestring.env:env", "versions, devices, cores and memory, for a bug report"),
 }
 
