@@ -1,0 +1,1 @@
+"""Enlarging a trained Transformer without changing what it computes, with proof."""
