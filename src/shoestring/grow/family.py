@@ -107,14 +107,16 @@ class Description:
         embedding_grows: embeddings are multiplied by sqrt(hidden).
         head_shrinks: what the head reads is multiplied by hidden^-0.5.
         shift: what norms add to their gain.
-        head: name of the output layer's weight, None if the model has none.
-        embedding: name of the embedding that a tied head shares.
+        head: how the name of the output layer's weight ends, where there is one.
+        headed: the config says that there is one.
+        embedding: how the name of the embedding ends that a tied head shares.
         tied: the config ties the two.
+        doubles: names that are the embedding over again in old checkpoints.
         layer_lists: keys of config.json -> one entry per block.
         top_k: key of config.json: experts per token.
         no_depth: why blocks cannot be added, None if they can.
-        stacks: the block number in a name belongs to `decoder_layers` where this is found.
-        others: extra axes of the family: name -> (size, growth of the sizes).
+        decoder_stack: the block number in a name that starts so belongs to `decoder_layers`.
+        spread: deviation of new rows that copy nothing.
     """
 
     family: str
@@ -132,9 +134,11 @@ class Description:
     embedding_grows: bool = False
     head_shrinks: bool = False
     shift: float = 0.0
-    head: str | None = None
-    embedding: str = ""
+    head: str = "lm_head.weight"
+    headed: bool = False
+    embedding: str = "embed_tokens.weight"
     tied: bool = True
+    doubles: tuple[str, ...] = ()
     layer_lists: Mapping[str, list[Any]] = field(default_factory=dict)
     top_k: str | None = None
     no_depth: str | None = None

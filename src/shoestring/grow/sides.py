@@ -16,8 +16,6 @@ import numpy as np
 from shoestring.grow.axes import NEW, Axis
 from shoestring.grow.dtypes import Array
 
-ROLES = ("write", "read", "gain", "bias", "last gain", "last bias", "kept")
-
 
 @dataclass(frozen=True)
 class Segment:
@@ -97,7 +95,8 @@ def side(axis: Axis, role: str, extra: float = 1.0) -> Side:
     Args:
         axis: the growth.
         role: `write` (rows of what adds to it), `read` (columns of what reads it), `gain` and `bias` of a norm on it,
-            `last gain` and `last bias` of the norm whose output a tied head reads, or `kept` (copies as they are).
+            `last gain` and `last bias` of the norm whose output a tied head reads, `head gain` of a norm inside heads,
+            or `kept` (copies as they are).
         extra: every number is multiplied by it besides.
     """
     size, old = axis.size, axis.index != NEW
@@ -113,6 +112,8 @@ def side(axis: Axis, role: str, extra: float = 1.0) -> Side:
         fresh = 1.0
     elif role == "bias":
         factor = axis.scale
+    elif role == "head gain":
+        factor, fresh = axis.scale, 1.0
     elif role in ("last gain", "last bias"):
         factor = np.where(old, 1 / axis.energy[axis.index], 1.0)
         factor = factor * axis.scale if role == "last bias" else factor

@@ -81,9 +81,9 @@ def _pair_of_bf16(weights: Array, bytes_: Array) -> list[Array]:
     first, second = _offsets()
     index = (weights & np.uint16(0x7F)) << np.uint16(8)
     index |= bytes_
-    parts = [np.take(offsets, index) for offsets in (first, second)]
-    for bits in parts:
-        bits += weights
+    parts = [np.take(first, index), np.take(second, index)]
+    np.add(parts[0], weights, out=parts[0])
+    np.add(parts[1], weights, out=parts[1])
     exponents = weights & np.uint16(0x7F80)
     if (odd := (exponents < 0x0480) | (exponents == 0x7F80)).any():  # too small to divide, or not finite
         parts[0][odd] = weights[odd]

@@ -42,6 +42,7 @@ HEADS = (
     *linear("classifier", None, "hidden"),
     *linear("qa_outputs", None, "hidden"),
 )
+HEAD = {"bert": "cls.predictions.decoder.weight", "roberta": "lm_head.decoder.weight"}
 
 
 def describe(config: Config) -> Description:
@@ -62,7 +63,8 @@ def describe(config: Config) -> Description:
         norm="layer",
         post_norm=True,
         head_width_follows=True,
-        head=("cls.predictions.decoder.weight" if kind == "bert" else "lm_head.decoder.weight") if has_head(config) else None,
+        head=HEAD[kind],
+        headed=has_head(config),
         embedding="embeddings.word_embeddings.weight",
         tied=config.get("tie_word_embeddings", True),
         spread=config.get("initializer_range", 0.02),

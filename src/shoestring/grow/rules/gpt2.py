@@ -53,7 +53,7 @@ def describe(config: Config) -> Description:
         norm="layer",
         head_width_follows=True,
         scores=config.get("scale_attn_weights", True),
-        head="lm_head.weight" if has_head(config) else None,
+        headed=has_head(config),
         embedding="wte.weight",
         tied=config.get("tie_word_embeddings", True),
         no_depth="it scales attention by the number of the block" if by_layer else None,

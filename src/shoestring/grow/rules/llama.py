@@ -15,8 +15,8 @@ ATTENTION = (
     *linear("layers.*.self_attn.k_proj", "key", "hidden"),
     *linear("layers.*.self_attn.v_proj", "value", "hidden"),
     *linear("layers.*.self_attn.o_proj", "hidden", "mixed", "silent"),
-    Tensor("layers.*.self_attn.q_norm.weight", (("query_norm", "write"),)),
-    Tensor("layers.*.self_attn.k_norm.weight", (("key_norm", "write"),)),
+    Tensor("layers.*.self_attn.q_norm.weight", (("query_norm", "head gain"),)),
+    Tensor("layers.*.self_attn.k_norm.weight", (("key_norm", "head gain"),)),
     Tensor("rotary_emb.inv_freq", ((None, "kept"),)),
 )
 FEED_FORWARD = (
@@ -71,8 +71,7 @@ def describe(config: Config) -> Description:
         tensors=ENDS + NORMS + ATTENTION + FEED_FORWARD,
         rope=rope_of(config),
         qk_norm=kind == "qwen3",
-        head="lm_head.weight" if has_head(config) else None,
-        embedding="embed_tokens.weight",
+        headed=has_head(config),
         tied=config.get("tie_word_embeddings", False),
         layer_lists=layer_types(config),
         spread=config.get("initializer_range", 0.02),

@@ -46,8 +46,7 @@ def describe(config: Config) -> Description:
         post_norm=post,
         rope="default" if config.get("position", "rope") == "rope" else None,
         theta=config.get("rope_theta", 10000.0),
-        head="lm_head.weight" if has_head(config) else None,
-        embedding="embed_tokens.weight",
+        headed=has_head(config),
         tied=config.get("tie_word_embeddings", True),
         spread=config.get("initializer_range", 0.02),
     )  # fmt: skip
