@@ -19,6 +19,10 @@ VERBS = {
         "shoestring.transformer.commands:pretrain",
         "pre-train an encoder or a decoder on your text",
     ),
+    "grow": (
+        "shoestring.grow.command:verb",
+        "enlarge a trained Transformer without changing what it computes",
+    ),
     "env": ("shoestring.env:env", "versions, devices, cores and memory, for a bug report"),
 }
 

@@ -40,8 +40,14 @@ def make(folder: Path, family: str, dtype: torch.dtype = torch.float32, seed: in
     names = getattr(kind, "attribute_map", {})
     names = {key: name for key, name in names.items() if isinstance(name, str)}
     known = kind.to_dict()
-    given = {names.get(key, key): value for key, value in settings.items() if names.get(key, key) in known or key not in BASE}
-    return save(folder, AutoConfig.for_model(family, **given), HEADS.get(family, AutoModelForCausalLM), dtype, seed)
+    given = {
+        names.get(key, key): value
+        for key, value in settings.items()
+        if names.get(key, key) in known or key not in BASE
+    }
+    return save(
+        folder, AutoConfig.for_model(family, **given), HEADS.get(family, AutoModelForCausalLM), dtype, seed
+    )
 
 
 def save(folder: Path, config, head, dtype=torch.float32, seed: int = 0) -> Path:
@@ -58,11 +64,20 @@ def save(folder: Path, config, head, dtype=torch.float32, seed: int = 0) -> Path
     return folder
 
 
-def logits(folder: Path, head=AutoModelForCausalLM, dtype=torch.float64, ids=None, vocab: int = 61) -> torch.Tensor:
+def logits(
+    folder: Path, head=AutoModelForCausalLM, dtype=torch.float64, ids=None, vocab: int = 61
+) -> torch.Tensor:
     """The logits of a saved model on fixed ids; in fp64 everything is."""
     with silenced(), wide(dtype == torch.float64):
-        model = head.from_pretrained(folder, dtype=dtype, attn_implementation="eager").eval()
-        ids = torch.randint(3, vocab, (2, 9), generator=torch.Generator().manual_seed(1)) if ids is None else ids
+        model = head.from_pretrained(folder, dtype=dtype, attn_implementation="eager")
+        if hasattr(model.config, "_experts_implementation"):
+            model.set_experts_implementation("eager")
+        model.eval()
+        ids = (
+            torch.randint(3, vocab, (2, 9), generator=torch.Generator().manual_seed(1))
+            if ids is None
+            else ids
+        )
         inputs = {"input_ids": ids}
         if model.config.is_encoder_decoder:
             inputs["decoder_input_ids"] = ids.flip(1)

@@ -18,7 +18,7 @@ import numpy as np
 
 from shoestring import hub
 from shoestring._errors import InputError
-from shoestring.grow.dtypes import STORAGE, WHOLE, Array, size
+from shoestring.grow.dtypes import STORAGE, TORCH, WHOLE, Array, size
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -125,6 +125,15 @@ def opened(path: str | os.PathLike[str]) -> Checkpoint:
     if not any(tensor.dtype in STORAGE for tensor in tensors.values()):
         raise InputError(f"{path}: has no floating-point weights")
     return Checkpoint(folder, config, tensors, len(files) > 1)
+
+
+def main_dtype(checkpoint: Checkpoint) -> str:
+    """Returns the dtype that most numbers of a checkpoint are stored in."""
+    sizes: dict[str, int] = {}
+    for stored in checkpoint.tensors.values():
+        if stored.dtype in STORAGE:
+            sizes[stored.dtype] = sizes.get(stored.dtype, 0) + stored.bytes
+    return TORCH[max(sizes, key=lambda name: sizes[name])]
 
 
 def _files(folder: Path) -> list[Path]:

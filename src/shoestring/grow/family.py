@@ -99,6 +99,7 @@ class Description:
         norm: `rms` or `layer`.
         post_norm: norms stand after the additions, on the residual stream itself.
         head_width_follows: head_dim is hidden / heads and cannot be set.
+        heads_divide: transformers refuses a hidden size that is not a multiple of heads.
         scores: attention logits are scaled by head_dim^-0.5; otherwise by something that does not change.
         rope: name of the rotary type, None without rotary positions.
         theta: of the rotary positions if the config does not say.
@@ -126,6 +127,7 @@ class Description:
     norm: str = "rms"
     post_norm: bool = False
     head_width_follows: bool = False
+    heads_divide: bool = False
     scores: bool = True
     rope: str | None = None
     theta: float = 10000.0

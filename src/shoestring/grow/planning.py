@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import reduce
 from math import prod, sqrt
+from pathlib import Path
 from typing import Any
 
 from shoestring._errors import InputError, OptionError
 from shoestring.grow import axes
+from shoestring.grow.axes import Axis
 from shoestring.grow.checkpoint import Checkpoint, Stored
 from shoestring.grow.dtypes import OF_TORCH, STORAGE, size
 from shoestring.grow.family import Description, Tensor
@@ -37,6 +40,7 @@ class Plan:
         exact: what is exact and why.
         lossy: what is not, with the nearest that is.
         tied: the head is the embedding.
+        hidden: how the residual stream grows.
         inferred: there is no rule for this architecture; what each tensor does was inferred and checked.
     """
 
@@ -50,6 +54,7 @@ class Plan:
     exact: tuple[str, ...]
     lossy: tuple[str, ...]
     tied: bool
+    hidden: Axis
     inferred: bool = False
 
     @property
@@ -92,7 +97,7 @@ def plan(checkpoint: Checkpoint, request: Request) -> Plan:
     builder = _Builder(checkpoint, request, model, new, grown, tied)
     return Plan(
         checkpoint, request, model.family, model.sizes, new, tuple(builder.growths()),
-        builder.config(), tuple(grown.exact), tuple(grown.lossy), tied,
+        builder.config(), tuple(grown.exact), tuple(grown.lossy), tied, grown.by_name["hidden"],
     )  # fmt: skip
 
 
@@ -289,6 +294,11 @@ def refuse_lossy(planned: Plan) -> None:
         raise OptionError(
             f"nothing to grow; give {option('hidden')} 2x or another size, or type: shoestring grow --help"
         )
+
+
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Writes config.json."""
+    (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
 def _same(one: Stored, other: Stored, sample: int = 1 << 20) -> bool:

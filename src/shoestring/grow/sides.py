@@ -7,7 +7,7 @@ share what the old one had, which part it gets. `segments` turns that into a few
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
@@ -48,6 +48,7 @@ class Side:
         factor: what the copy is multiplied by.
         part: which part of the old one the copy gets.
         count: into how many parts the old one is divided.
+        gradient: what a copy's gradient is of the old one's, on average.
         fresh: what is at `NEW`: `mean`, `random`, `zero` or a number.
     """
 
@@ -56,6 +57,7 @@ class Side:
     factor: Array
     part: Array
     count: Array
+    gradient: Array
     fresh: str | float = "zero"
 
     @property
@@ -102,24 +104,27 @@ def side(axis: Axis, role: str, extra: float = 1.0) -> Side:
     size, old = axis.size, axis.index != NEW
     none, one = np.zeros(size, np.int64), np.ones(size, np.int64)
     factor, fresh = np.ones(size), "zero"
+    gradient = 1 / np.where(old, axis.copies[axis.index], 1)
     part, count = none, one
     if role == "write":
-        factor, fresh = axis.scale, axis.written
+        factor, fresh, gradient = axis.scale, axis.written, gradient / axis.scale
     elif role == "read":
-        factor, fresh = 1 / axis.scale, axis.unread
+        factor, fresh, gradient = 1 / axis.scale, axis.unread, axis.scale
         part, count = _ordinals(axis.index), np.where(old, axis.copies[axis.index], 1)
     elif role == "gain":
         fresh = 1.0
     elif role == "bias":
-        factor = axis.scale
+        factor, gradient = axis.scale, gradient / axis.scale
     elif role == "head gain":
         factor, fresh = axis.scale, 1.0
     elif role in ("last gain", "last bias"):
         factor = np.where(old, 1 / axis.energy[axis.index], 1.0)
-        factor = factor * axis.scale if role == "last bias" else factor
+        gradient = axis.scale**2
+        if role == "last bias":
+            factor, gradient = factor * axis.scale, axis.scale
     elif role == "kept":
         fresh = axis.written
-    return Side(axis.source, axis.index, factor * extra, part, count, fresh)
+    return Side(axis.source, axis.index, factor * extra, part, count, gradient / extra, fresh)
 
 
 def product(first: Side, second: Side) -> Side:
@@ -131,15 +136,10 @@ def product(first: Side, second: Side) -> Side:
     left, right = pairs(first.index, second.index)
     index = np.where((left == NEW) | (right == NEW), NEW, left * second.source + right)
     fresh = first.fresh if (first.index == NEW).any() else second.fresh
-    (fa, fb), (pa, pb), (ca, cb) = (
-        pairs(getattr(first, name), getattr(second, name)) for name in ("factor", "part", "count")
+    (fa, fb), (pa, pb), (ca, cb), (ga, gb) = (
+        pairs(getattr(first, name), getattr(second, name)) for name in ("factor", "part", "count", "gradient")
     )
-    return Side(first.source * second.source, index, fa * fb, pa + pb, ca * cb, fresh)
-
-
-def times(side_: Side, factor: float) -> Side:
-    """Returns a side whose copies are all multiplied by one number more."""
-    return replace(side_, factor=side_.factor * factor)
+    return Side(first.source * second.source, index, fa * fb, pa + pb, ca * cb, ga * gb, fresh)
 
 
 def _ordinals(index: Array) -> Array:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from fractions import Fraction
-from math import lcm
 
 from shoestring._errors import OptionError
 from shoestring.grow.axes import grouped_heads
@@ -30,6 +29,13 @@ def new_sizes(model: Description, request: Request) -> Sizes:
         sizes = replace(sizes, ffn=round(ratio * old.ffn))
     sizes = _with_heads(model, sizes, given, ratio)
     _check_groups(model, sizes)
+    if model.heads_divide and sizes.hidden % sizes.heads:
+        near = [count for count in range(old.heads, sizes.hidden + 1) if sizes.hidden % count == 0]
+        near = sorted(near, key=lambda count: abs(count - sizes.heads))[:2]
+        raise OptionError(
+            f"--hidden {sizes.hidden}, --heads {sizes.heads}: transformers wants a {model.family}'s hidden size "
+            f"to be a multiple of its heads; try --heads {' or '.join(map(str, near))}"
+        )
     if sizes.experts % max(1, old.experts):
         raise OptionError(
             f"--experts {request.experts}: {old.experts} experts grow by whole factors; "
@@ -86,11 +92,11 @@ def _equal_heads(model: Description, sizes: Sizes, given: dict[str, int]) -> Siz
         sizes = replace(sizes, heads=hidden // old.head_dim)
     width, rest = divmod(hidden, sizes.heads)
     if rest or width < old.head_dim:
-        step = lcm(old.head_dim, 1)
-        fits = sorted({max(old.hidden, hidden // step * step), (hidden // step + 1) * step})
+        step = old.head_dim * (sizes.heads if "heads" in given else 1)
+        fits = [each for each in (hidden // step * step, (hidden // step + 1) * step) if each > old.hidden]
         raise OptionError(
-            f"--hidden {hidden}, --heads {sizes.heads}: {model.family} has heads of hidden / heads, "
-            f"at least {old.head_dim} wide; try --hidden {' or '.join(map(str, fits))} without --heads"
+            f"--hidden {hidden}, --heads {sizes.heads}: {model.family} has heads of hidden / heads, and they are "
+            f"{old.head_dim} wide at least; try --hidden {' or '.join(map(str, fits))}"
         )
     return replace(sizes, kv_heads=sizes.heads, head_dim=width, value_dim=width)
 

@@ -46,6 +46,7 @@ def describe(config: Config) -> Description:
         keys=KEYS,
         tensors=ENDS + (NORMS if first else OUTPUT_NORMS + QUIET) + ATTENTION + FEED_FORWARD,
         rope=rope_of(config),
+        heads_divide=not first,
         scores=first,
         qk_norm=kind == "gemma3_text",
         embedding_grows=True,

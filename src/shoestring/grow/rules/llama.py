@@ -70,6 +70,7 @@ def describe(config: Config) -> Description:
         keys=KEYS,
         tensors=ENDS + NORMS + ATTENTION + FEED_FORWARD,
         rope=rope_of(config),
+        heads_divide=kind == "llama",
         qk_norm=kind == "qwen3",
         headed=has_head(config),
         tied=config.get("tie_word_embeddings", False),
