@@ -68,7 +68,7 @@ class Stored:
         """
         kind = np.dtype({**STORAGE, **WHOLE}[self.dtype])
         out = np.empty((stop - start, self.columns), kind)
-        view, at = memoryview(out).cast("B") if out.size else memoryview(b""), 0
+        view, at = out.data.cast("B") if out.size else memoryview(b""), 0
         while at < len(view):
             got = os.preadv(handle, [view[at:]], self.offset + start * self.columns * kind.itemsize + at)
             if not got:

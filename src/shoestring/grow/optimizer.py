@@ -62,7 +62,7 @@ def grow_optimizer(planned: Plan, path: str | os.PathLike[str], draft: Path) -> 
                 raise InputError(
                     f"{path}: the moments of {name} cannot be grown: it is stored in another form than it is used"
                 )
-            if (kept := moments.get(_as_named(order, growth.source))) is not None:
+            if (kept := moments.get(_as_named(order, growth.source) or "")) is not None:
                 grown[position] = _grown(kept, growth)
         groups.append({**group, "params": list(range(index, index + len(names)))})
         if "param_names" in group:
@@ -128,8 +128,8 @@ def _order(
         if (order := fits(grouping)) is not None:
             return order, grouping
     raise InputError(
-        f"--optimizer {path}: its {sum(len(group['params']) for group in groups)} parameters in {len(groups)} groups are "
-        f"not the {len(names)} of this model; give the optimizer.pt that was saved with it"
+        f"--optimizer {path}: its {sum(len(group['params']) for group in groups)} parameters in {len(groups)} "
+        f"groups are not the {len(names)} of this model; give the optimizer.pt that was saved with it"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import reduce
 from math import prod, sqrt
@@ -41,6 +41,7 @@ class Plan:
         lossy: what is not, with the nearest that is.
         tied: the head is the embedding.
         hidden: how the residual stream grows.
+        again: plans the same growth for another checkpoint of the family, such as a small one.
         inferred: there is no rule for this architecture; what each tensor does was inferred and checked.
     """
 
@@ -55,6 +56,7 @@ class Plan:
     lossy: tuple[str, ...]
     tied: bool
     hidden: Axis
+    again: Callable[[Checkpoint, Request], Plan]
     inferred: bool = False
 
     @property
@@ -97,7 +99,7 @@ def plan(checkpoint: Checkpoint, request: Request) -> Plan:
     builder = _Builder(checkpoint, request, model, new, grown, tied)
     return Plan(
         checkpoint, request, model.family, model.sizes, new, tuple(builder.growths()),
-        builder.config(), tuple(grown.exact), tuple(grown.lossy), tied, grown.by_name["hidden"],
+        builder.config(), tuple(grown.exact), tuple(grown.lossy), tied, grown.by_name["hidden"], plan,
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from shoestring._errors import InputError
 from shoestring.grow.checkpoint import main_dtype
 from shoestring.grow.loading import outputs, trial_ids
-from shoestring.grow.planning import Plan, plan, write_config
+from shoestring.grow.planning import Plan, write_config
 from shoestring.grow.small import small_plan
 from shoestring.grow.trial import LIMIT, Proof, Trial
 from shoestring.grow.writing import write
@@ -70,7 +70,7 @@ def compare_whole(planned: Plan, draft: Path) -> Trial:
 
 
 def _grown(small: Plan, stored: str, folder: Path, ids: Tensor, dtype: str) -> Tensor:
-    again = plan(small.checkpoint, replace(small.request, dtype=stored))
+    again = small.again(small.checkpoint, replace(small.request, dtype=stored))
     with tempfile.TemporaryDirectory(dir=folder) as place:
         draft = Path(place, "grown")
         write(again, draft, check=False)

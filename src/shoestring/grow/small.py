@@ -30,6 +30,8 @@ BUDGET = 48_000_000  # numbers of both small models together: in fp64 within hal
 
 def small_plan(planned: Plan, folder: Path) -> tuple[Plan, str]:
     """Makes a small model in a folder and returns the plan of the same growth for it, and what it is."""
+    if planned.inferred:
+        return _tiny_inferred(planned, folder)
     model = FAMILIES[str(planned.checkpoint.config["model_type"])](planned.checkpoint.config)
     truncation = _truncation(planned, model)
     if _fits(planned, truncation):
@@ -42,6 +44,18 @@ def small_plan(planned: Plan, folder: Path) -> tuple[Plan, str]:
         kind = getattr(torch, main_dtype(planned.checkpoint))
         random_model(config, planned.request.seed).to(kind).save_pretrained(folder)
     return plan(opened(folder), _request(planned, tiny)), f"a random {model.family} with hidden {tiny.hidden}"
+
+
+def _tiny_inferred(planned: Plan, folder: Path) -> tuple[Plan, str]:
+    from shoestring.grow.probing import auto_config, tiny_settings
+
+    config = {**planned.checkpoint.config, **tiny_settings(auto_config(planned.checkpoint.config))}
+    kind = getattr(torch, main_dtype(planned.checkpoint))
+    with silenced():
+        random_model(config, planned.request.seed).to(kind).save_pretrained(folder)
+    times = planned.new.hidden // planned.old.hidden
+    request = replace(planned.request, hidden=f"{times}x")
+    return planned.again(opened(folder), request), f"a tiny random {planned.family}"
 
 
 def _truncation(planned: Plan, model: Description) -> Sizes:
@@ -74,9 +88,8 @@ def _request(planned: Plan, small: Sizes) -> Request:
         elif new[name] != old[name] or name in ("heads", "kv_heads", "ffn"):
             asked[name] = str(size * new[name] // old[name])
     keys = FAMILIES[str(planned.checkpoint.config["model_type"])](planned.checkpoint.config).keys
-    return replace(
-        planned.request, allow_lossy=True, **{name: value for name, value in asked.items() if name in keys}
-    )  # fmt: skip
+    chosen: dict[str, Any] = {name: value for name, value in asked.items() if name in keys}
+    return replace(planned.request, allow_lossy=True, **chosen)
 
 
 def _truncated(checkpoint: Checkpoint, model: Description, small: Sizes, folder: Path) -> Checkpoint:

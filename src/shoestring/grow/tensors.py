@@ -242,21 +242,17 @@ class Growth:
             ]
             at += len(copies)
             if segment.count > 1:
-                copies = [
-                    sum(
-                        _worst(
-                            [
-                                copy
-                                for copy, part in zip(copies, segment.parts, strict=True)
-                                if part == number
-                            ],
-                            truth[cut] / segment.count,
-                        )
-                        for number in range(segment.count)
-                    )
-                ]
+                copies = [self._summed(copies, segment, truth[cut])]
             back[cut] = _worst(copies, truth[cut] + self._shift)
         return back - self._shift
+
+    def _summed(self, copies: list[Array], segment: Segment, truth: Array) -> Array:
+        """Adds up the parts of divided rows; of several copies of a part takes the worst."""
+        total = np.zeros(truth.shape)
+        for number in range(segment.count):
+            same = [copy for copy, part in zip(copies, segment.parts, strict=True) if part == number]
+            total += _worst(same, truth / segment.count)
+        return total
 
     def _narrow(self, rows: Array, block: Array) -> Array:
         """Adds up what was divided among the columns; of plain copies takes the worst."""

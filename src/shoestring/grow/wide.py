@@ -14,12 +14,12 @@ class _Wide(TorchFunctionMode):
     """Turns every request for fp32 into one for fp64."""
 
     def __torch_function__(
-        self, function: Callable, types: Any, args: tuple = (), kwargs: Mapping[str, Any] | None = None
+        self, func: Callable, types: Any, args: tuple = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        if function is torch.Tensor.float:
-            function = torch.Tensor.double
+        if func is torch.Tensor.float:
+            func = torch.Tensor.double
         wider = {name: _wider(value) for name, value in (kwargs or {}).items()}
-        return function(*map(_wider, args), **wider)
+        return func(*map(_wider, args), **wider)
 
 
 def _wider(value: Any) -> Any:

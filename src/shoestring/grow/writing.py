@@ -206,7 +206,7 @@ class _Files:
 
     def _write(self, growth: Growth, row: int, rows: Array) -> None:
         place = self.places[growth.name]
-        view = memoryview(np.ascontiguousarray(rows)).cast("B")
+        view = np.ascontiguousarray(rows).data.cast("B")
         at = self.data[place.file] + place.offset + row * growth.columns.size * size(growth.dtype)
         while view:
             put = os.pwrite(self.new[place.file], view, at)

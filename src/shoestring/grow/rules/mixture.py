@@ -41,7 +41,7 @@ def describe(config: Config) -> Description:
     """Describes a Mixtral or a Qwen3-MoE."""
     kind = config["model_type"]
     qwen = kind == "qwen3_moe"
-    experts = config.get("num_local_experts") or config.get("num_experts")
+    experts = int(config.get("num_local_experts") or config["num_experts"])
     dense = dense_layers(config) if qwen else set()
     width = config["moe_intermediate_size"] if qwen else config["intermediate_size"]
     keys = {name: key for name, key in KEYS.items() if name != "ffn"}
