@@ -1,7 +1,7 @@
 """Has the small model flattened? A power law fitted to its losses, with what it does not know.
 
 loss(t) = E + A t^-a, fitted by least squares over a grid of a; blocks of the residuals are drawn again for the
-uncertainty. The question is what twice the steps would still gain: while that is much, going on is cheaper than growing.
+uncertainty. The question is what twice the steps would still gain: while that is much, going on beats growing.
 
 Limits: a learning rate that falls bends the curve down at its end, so the law is optimistic there; and it is a law of
 one run, not of data or sizes.
