@@ -14,9 +14,34 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
+# Without a GPU, Triton's kernels are interpreted; Triton asks when it is first imported, whoever does that.
+if shutil.which("nvidia-smi") is None:
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 # Shapes in signatures are checked in tests.
 install_import_hook(
-    ["shoestring.transformer.attention", "shoestring.transformer.modeling"], "beartype.beartype"
+    [
+        "shoestring.transformer.attention",
+        "shoestring.transformer.modeling",
+        # all of talking_heads but its kernels, which are Triton's to read
+        *(
+            f"shoestring.transformer.talking_heads.{name}"
+            for name in (
+                "cache",
+                "chunked",
+                "core",
+                "dropout",
+                "eager",
+                "function",
+                "fused",
+                "interface",
+                "masks",
+                "mix",
+                "module",
+            )
+        ),
+    ],
+    "beartype.beartype",
 )
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

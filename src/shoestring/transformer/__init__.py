@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from shoestring.transformer.configuration import PRESETS, ShoestringConfig, preset
     from shoestring.transformer.modeling import ShoestringForCausalLM, ShoestringForMaskedLM, ShoestringModel
     from shoestring.transformer.pretraining import pretrain
+    from shoestring.transformer.talking_heads.function import talking_heads_attention
+    from shoestring.transformer.talking_heads.module import TalkingHeadsAttention
     from shoestring.transformer.tokenizer import train_tokenizer
 
 _HOME = {
@@ -24,7 +26,9 @@ _HOME = {
     "ShoestringForCausalLM": "modeling",
     "ShoestringForMaskedLM": "modeling",
     "ShoestringModel": "modeling",
+    "TalkingHeadsAttention": "talking_heads.module",
     "pretrain": "pretraining",
+    "talking_heads_attention": "talking_heads.function",
     "train_tokenizer": "tokenizer",
 }
 
@@ -34,8 +38,10 @@ __all__ = [
     "ShoestringForCausalLM",
     "ShoestringForMaskedLM",
     "ShoestringModel",
+    "TalkingHeadsAttention",
     "preset",
     "pretrain",
+    "talking_heads_attention",
     "train_tokenizer",
 ]
 

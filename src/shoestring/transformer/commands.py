@@ -73,6 +73,9 @@ def tokenizer(
 @click.option("--size", default="nano", show_default=True, help="nano, tiny, small or base.")
 @click.option("--key-size", type=int, help="Width of a head's queries and keys, free of hidden / heads.")
 @click.option("--value-size", type=int, help="Width of a head's values.")
+@click.option(
+    "--talking-heads", help="Mix the heads: none, pre (before the softmax), post (after it) or both."
+)
 @click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Any other setting of the model.")
 @click.option("--epochs", type=float, help="Passes over the corpus. [default: 1]")
 @click.option("--steps", type=int, help="Train for so many optimiser steps instead.")
@@ -107,6 +110,7 @@ def pretrain(
     sizes = {
         "key_size": options.pop("key_size"),
         "value_size": options.pop("value_size"),
+        "talking_heads": options.pop("talking_heads") or "none",
         **_changed(changes),
     }
     require("transformer", "torch", "transformers", "tokenizers", "rjieba")

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, get_args
 from transformers import PreTrainedConfig
 
 from shoestring._errors import OptionError
+from shoestring.transformer.talking_heads.counts import Talking, check_counts, check_sharing
 
 Position = Literal["rope", "learned"]
 Norm = Literal["rms", "layer"]
@@ -27,6 +28,12 @@ class ShoestringConfig(PreTrainedConfig):
         hidden_size: width of the residual stream.
         num_layers: number of blocks (`num_hidden_layers` is the same attribute).
         num_heads: attention heads per block (`num_attention_heads` is the same attribute).
+        num_key_heads: heads of queries and keys, before the softmax; by default num_heads.
+        num_value_heads: heads of values, after the softmax; by default num_heads.
+        num_key_value_heads: keys and values that groups of heads share; by default each has its own.
+        talking_heads: mix the heads `pre` (before the softmax), `post` (after it), `both` or `none`
+            (Shazeer et al. 2020).
+        dynamic_talking_heads: let each query and key add to the mixes.
         key_size: width of one head's queries and keys; by default hidden_size / num_heads.
         value_size: width of one head's values; by default hidden_size / num_heads.
         intermediate_size: width of the gated feed-forward layer; by default 8/3 hidden_size, a multiple of 32.
@@ -53,6 +60,11 @@ class ShoestringConfig(PreTrainedConfig):
     hidden_size: int = 128
     num_layers: int = 4
     num_heads: int = 4
+    num_key_heads: Any = None
+    num_value_heads: Any = None
+    num_key_value_heads: int | None = None
+    talking_heads: str = "none"
+    dynamic_talking_heads: bool = False
     key_size: Any = None  # these three are int once __post_init__ has derived what was left open
     value_size: Any = None
     intermediate_size: Any = None
@@ -86,6 +98,7 @@ class ShoestringConfig(PreTrainedConfig):
             self.intermediate_size = -(-8 * self.hidden_size // 96) * 32
         for name in ("key_size", "value_size", "intermediate_size"):
             _positive(name, getattr(self, name))
+        self._check_heads()
         _one_of("position", self.position, Position)
         _one_of("norm", self.norm, Norm)
         _one_of("norm_position", self.norm_position, NormPosition)
@@ -96,6 +109,21 @@ class ShoestringConfig(PreTrainedConfig):
         if not 0 <= self.dropout < 1:
             raise OptionError(f"dropout {self.dropout} must be at least 0 and below 1")
         super().__post_init__(**kwargs)
+
+    def _check_heads(self) -> None:
+        self.num_key_heads = self.num_heads if self.num_key_heads is None else self.num_key_heads
+        self.num_value_heads = self.num_heads if self.num_value_heads is None else self.num_value_heads
+        for name in ("num_key_heads", "num_value_heads"):
+            _positive(name, getattr(self, name))
+        _one_of("talking_heads", self.talking_heads, Talking)
+        check_counts(
+            (self.num_key_heads, self.num_heads, self.num_value_heads),
+            self.talking_heads,
+            self.dynamic_talking_heads,
+        )
+        if self.num_key_value_heads is not None:
+            _positive("num_key_value_heads", self.num_key_value_heads)
+        check_sharing(self.num_key_value_heads, self.num_key_heads, self.num_value_heads)
 
 
 # --size: nobody has to know the flags.

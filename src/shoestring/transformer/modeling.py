@@ -28,8 +28,9 @@ from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
 from shoestring._errors import OptionError
-from shoestring.transformer.attention import Attention, Rope
+from shoestring.transformer.attention import Attention, Rope, init_mixes
 from shoestring.transformer.configuration import ShoestringConfig
+from shoestring.transformer.talking_heads.interface import mixing
 
 
 def new_norm(config: ShoestringConfig) -> nn.Module:
@@ -90,6 +91,18 @@ class ShoestringPreTrainedModel(PreTrainedModel):
     _supports_attention_backend = True
     _can_compile_fullgraph = True
     _can_record_outputs = {"hidden_states": Block, "attentions": Attention}
+
+    def get_correct_attn_implementation(
+        self, requested_attention: str | None, is_init_check: bool = False
+    ) -> str:
+        """Refuses at once what would ignore the mixes of the heads."""
+        if self.config.talking_heads != "none":
+            mixing(requested_attention or "sdpa")
+        return super().get_correct_attn_implementation(requested_attention, is_init_check)
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if not init_mixes(module):
+            super()._init_weights(module)
 
 
 class ShoestringModel(ShoestringPreTrainedModel):

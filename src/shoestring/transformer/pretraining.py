@@ -201,7 +201,15 @@ def _fingerprint(blocks: Blocks) -> str:
 
 def _shape(config: ShoestringConfig) -> dict[str, Any]:
     names = ("hidden_size", "num_layers", "num_heads", "key_size", "value_size", "intermediate_size")
-    return {name: getattr(config, name) for name in (*names, "position", "norm", "norm_position", "dropout")}
+    heads = (
+        "num_key_heads",
+        "num_value_heads",
+        "num_key_value_heads",
+        "talking_heads",
+        "dynamic_talking_heads",
+    )
+    choices = ("position", "norm", "norm_position", "dropout")
+    return {name: getattr(config, name) for name in (*names, *heads, *choices)}
 
 
 def _card(done: Pretrained, objective: str) -> str:
