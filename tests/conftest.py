@@ -18,28 +18,15 @@ from jaxtyping import install_import_hook
 if shutil.which("nvidia-smi") is None:
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-# Shapes in signatures are checked in tests.
+# Shapes in signatures are checked in tests; Triton reads the kernels itself.
+CHECKED = ("attention", "blocks", "heads", "modeling", "positions", "rank")
+MIXING = (
+    "cache", "chunked", "core", "dropout", "eager", "function", "fused", "interface", "masks", "mix", "module",
+)  # fmt: skip
 install_import_hook(
     [
-        "shoestring.transformer.attention",
-        "shoestring.transformer.modeling",
-        # all of talking_heads but its kernels, which are Triton's to read
-        *(
-            f"shoestring.transformer.talking_heads.{name}"
-            for name in (
-                "cache",
-                "chunked",
-                "core",
-                "dropout",
-                "eager",
-                "function",
-                "fused",
-                "interface",
-                "masks",
-                "mix",
-                "module",
-            )
-        ),
+        *(f"shoestring.transformer.{name}" for name in CHECKED),
+        *(f"shoestring.transformer.talking_heads.{name}" for name in MIXING),
     ],
     "beartype.beartype",
 )

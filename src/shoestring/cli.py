@@ -23,6 +23,14 @@ VERBS = {
         "shoestring.grow.command:verb",
         "enlarge a trained Transformer without changing what it computes",
     ),
+    "convert": (
+        "shoestring.transformer.checkpoints.command:convert",
+        "a BERT, RoBERTa, RoFormer, NEZHA, GPT-2 or Llama as one of our family",
+    ),
+    "rank": (
+        "shoestring.transformer.rank_command:rank",
+        "effective rank of a model's attention, with a figure",
+    ),
     "env": ("shoestring.env:env", "versions, devices, cores and memory, for a bug report"),
 }
 

@@ -11,13 +11,10 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import Any
 
 from shoestring._extras import require
 from shoestring.files import atomic
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe & Ito 2008
 
@@ -130,20 +127,67 @@ def speedup(
         axes.set_xlim(right=max((value for _, value, _ in bars), default=1) * 2.5)
 
 
+def attention_ranks(
+    lengths: Sequence[int],
+    logits: Sequence[Sequence[float]],
+    weights: Sequence[Sequence[float]],
+    grid: Sequence[Sequence[float]],
+    path: str | os.PathLike[str],
+    *,
+    key_size: int,
+    title: str = "Effective rank of attention",
+) -> None:
+    """Draws how the effective rank of attention grows with the text, and which head has how much of it.
+
+    Args:
+        lengths: tokens of the pieces measured.
+        logits: effective ranks of all heads' logits, a row for each length.
+        weights: the same of the attention weights.
+        grid: of the logits at the longest length, a row for each layer and a column for each head.
+        path: the PNG.
+        key_size: drawn as the bound that logits cannot pass.
+        title: above the figure.
+
+    >>> attention_ranks([8, 16], [[4, 5], [7, 8]], [[6, 6], [9, 11]], [[7, 8]], "r.png", key_size=8)  # doctest: +SKIP
+    """
+    with _figure(path, title, columns=2) as (left, right):
+        left.plot(lengths, lengths, color=COLOURS[6], linestyle=":", linewidth=1, label="length: full rank")
+        left.axhline(key_size, color=COLOURS[6], linestyle="--", linewidth=1, label=f"key size {key_size}")
+        for colour, name, rows in ((COLOURS[0], "logits", logits), (COLOURS[1], "weights", weights)):
+            means = [sum(row) / len(row) for row in rows]
+            left.fill_between(
+                lengths, [min(row) for row in rows], [max(row) for row in rows], color=colour, alpha=0.15
+            )
+            left.plot(
+                lengths, means, color=colour, marker="o", markersize=4, label=f"{name} (band: all heads)"
+            )
+        left.set(xlabel="tokens", ylabel="effective rank", xscale="log", yscale="log")
+        left.set_xticks(lengths, [str(length) for length in lengths], minor=False)
+        left.minorticks_off()
+        left.legend(frameon=False, fontsize=8)
+        image = right.imshow(grid, aspect="auto", cmap="viridis", vmin=1)
+        right.set(xlabel="head", ylabel="layer", title=f"logits, {lengths[-1]} tokens")
+        right.grid(visible=False)
+        right.xaxis.get_major_locator().set_params(integer=True)
+        right.yaxis.get_major_locator().set_params(integer=True)
+        right.figure.colorbar(image, ax=right, shrink=0.9)
+
+
 @contextmanager
-def _figure(path: str | os.PathLike[str], title: str) -> Iterator[Axes]:
-    """Gives the axes of a new figure and writes it to `path` at the end."""
+def _figure(path: str | os.PathLike[str], title: str, columns: int = 1) -> Iterator[Any]:
+    """Gives the axes of a new figure, a list if it has several columns, and writes it to `path` at the end."""
     require("plot", "matplotlib")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.2, 4.2), dpi=120, layout="constrained")
+    figure = Figure(figsize=(7.2 + 2.4 * (columns - 1), 4.2), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.set_title(title, loc="left", fontweight="bold")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
-    yield axes
+    axes = [figure.add_subplot(1, columns, index + 1) for index in range(columns)]
+    axes[0].set_title(title, loc="left", fontweight="bold")
+    for each in axes:
+        each.spines[["top", "right"]].set_visible(False)
+        each.grid(alpha=0.25)
+    yield axes[0] if columns == 1 else axes
     with atomic(os.fspath(path), "wb") as file:
         figure.savefig(file, format="png")
 

@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelF
 
 from shoestring._errors import OptionError
 from shoestring.transformer.configuration import PRESETS, ShoestringConfig, preset
-from shoestring.transformer.modeling import ShoestringForCausalLM, ShoestringForMaskedLM
+from shoestring.transformer.heads import ShoestringForCausalLM, ShoestringForMaskedLM
 from shoestring.transformer.talking_heads.interface import written_out
 
 TALKING = (

@@ -6,7 +6,9 @@ The files in `rules/` are tables of `Tensor`s. A dimension is a pair (axis, role
     mixed    what the output projection reads     qkv               query, key, value in one tensor
     ffn      neurons                              gate_up           gate and up in one tensor
     experts  of a mixture                         head              one number per query head
-    vocab    token ids                            head_dim          one number per dimension of a head
+    vocab    token ids                            vocab_bias        one number per token id
+    key_head value_head   where mixes have other numbers of heads
+    query_norm key_norm   one number per dimension of a head
 
 and None, which never grows: positions, token types, labels.
 """
@@ -66,7 +68,9 @@ def transposed(name: str, into: str, out: str, inserted: str = "copied") -> tupl
     )
 
 
-def norm(name: str, axis: str = "hidden", kind: str = "", inserted: str = "copied") -> tuple[Tensor, Tensor]:
+def norm(
+    name: str, axis: str | None = "hidden", kind: str = "", inserted: str = "copied"
+) -> tuple[Tensor, Tensor]:
     """A norm; `kind="final "` if the head reads it."""
     return (
         Tensor(f"{name}.weight", ((axis, f"{kind}gain"),), inserted),
@@ -115,6 +119,8 @@ class Description:
         doubles: names that are the embedding over again in old checkpoints.
         layer_lists: keys of config.json -> one entry per block.
         top_k: key of config.json: experts per token.
+        talking: key heads, softmax heads and value heads, and where they are mixed (none, pre, post or both).
+        fixed: sizes that cannot grow -> why; `fraction` for a hidden size that is no whole multiple.
         no_depth: why blocks cannot be added, None if they can.
         decoder_stack: the block number in a name that starts so belongs to `decoder_layers`.
         spread: deviation of new rows that copy nothing.
@@ -143,6 +149,8 @@ class Description:
     doubles: tuple[str, ...] = ()
     layer_lists: Mapping[str, list[Any]] = field(default_factory=dict)
     top_k: str | None = None
+    talking: tuple[int, int, int, str] | None = None
+    fixed: Mapping[str, str] = field(default_factory=dict)
     no_depth: str | None = None
     decoder_stack: str | None = None
     spread: float = 0.02

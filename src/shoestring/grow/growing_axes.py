@@ -22,6 +22,7 @@ from shoestring.grow.axes import NEW, Axis
 from shoestring.grow.dtypes import Array
 from shoestring.grow.family import Description
 from shoestring.grow.request import Sizes, option
+from shoestring.grow.sizing import talking_heads
 
 POWERS = ("default", "linear", "llama3", "yarn")  # rotary types of which theta's power keeps old frequencies
 SAME_THETA = ("default", "linear", "llama3")
@@ -89,19 +90,18 @@ def _hidden(model: Description, new: Sizes, grown: Axes) -> Axis:
 
 def _attention(model: Description, new: Sizes, grown: Axes) -> None:
     old = model.sizes
-    found = axes.grouped_heads(old.heads, old.kv_heads, new.heads, new.kv_heads)
-    queries, keys = (
-        found if found is not None else (np.arange(new.heads) % old.heads, np.arange(new.kv_heads))
-    )
+    heads = _heads(model, new)
     query, key = _key_widths(model, new, grown)
     value = axes.padded(old.value_dim, new.value_dim)
     read = Axis(value.source, value.index, value.scale, unread="zero")
     grown.by_name |= {
-        "query": axes.repeated(queries, old.heads, query),
-        "key": axes.repeated(keys, old.kv_heads, key),
-        "value": axes.repeated(keys, old.kv_heads, value),
-        "mixed": axes.repeated(queries, old.heads, read),
-        "head": axes.mapped(old.heads, queries),
+        "query": axes.repeated(heads.queries, heads.old[0], query),
+        "key": axes.repeated(heads.keys, heads.old_keys, key),
+        "value": axes.repeated(heads.values, heads.old_values, value),
+        "mixed": axes.repeated(heads.mixed, heads.old[2], read),
+        "head": axes.mapped(heads.old[1], heads.softmax),
+        "key_head": axes.mapped(heads.old[0], heads.queries),
+        "value_head": axes.mapped(heads.old[2], heads.mixed),
         "query_norm": query,
         "key_norm": Axis(key.source, key.index, key.scale, written="zero"),
     }
@@ -116,6 +116,47 @@ def _attention(model: Description, new: Sizes, grown: Axes) -> None:
             grown.exact.append(
                 f"heads {old.heads} -> {new.heads}{groups}: copies share their output's columns"
             )
+
+
+@dataclass(frozen=True)
+class _Heads:
+    """Which old head each new one copies."""
+
+    old: tuple[int, int, int]  # key heads, softmax heads, value heads
+    old_keys: int
+    old_values: int
+    queries: Array
+    softmax: Array
+    mixed: Array
+    keys: Array
+    values: Array
+
+
+def _heads(model: Description, new: Sizes) -> _Heads:
+    """Finds the copies; with mixes between them, key heads, softmax heads and value heads are copied apart.
+
+    A mix reads on one side and writes on the other, so copies of what it reads share its weights.
+    """
+    old = model.sizes
+    key, _, value, talking = model.talking or (old.heads, old.heads, old.heads, "none")
+    new_key, new_heads, new_value = talking_heads(model, new)
+    shared = "kv_heads" in model.keys
+    queries, keys = _copies(
+        key, old.kv_heads if shared else key, new_key, new.kv_heads if shared else new_key
+    )
+    mixed, values = _copies(
+        value, old.kv_heads if shared else value, new_value, new.kv_heads if shared else new_value
+    )
+    softmax = {"none": queries, "post": queries, "pre": mixed, "both": np.arange(new_heads) % old.heads}[
+        talking
+    ]
+    groups = (old.kv_heads, old.kv_heads) if shared else (key, value)
+    return _Heads((key, old.heads, value), *groups, queries, softmax, mixed, keys, values)
+
+
+def _copies(heads: int, groups: int, new_heads: int, new_groups: int) -> tuple[Array, Array]:
+    found = axes.grouped_heads(heads, groups, new_heads, new_groups)
+    return found if found is not None else (np.arange(new_heads) % heads, np.arange(new_groups) % groups)
 
 
 def _key_widths(model: Description, new: Sizes, grown: Axes) -> tuple[Axis, Axis]:

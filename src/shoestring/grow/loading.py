@@ -27,7 +27,9 @@ def auto_class(config: Mapping[str, Any]) -> Any:
     import transformers
 
     if config.get("model_type") == "shoestring":
-        import shoestring.transformer.modeling  # noqa: F401 - registers the family
+        from shoestring.transformer import ShoestringForCausalLM
+
+        assert ShoestringForCausalLM  # importing it registers the family
     saved = str((config.get("architectures") or [""])[0])
     return getattr(transformers, next((_HEADS[end] for end in _HEADS if saved.endswith(end)), "AutoModel"))
 

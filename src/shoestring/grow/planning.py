@@ -21,7 +21,7 @@ from shoestring.grow.growing_axes import Axes, grow_axes
 from shoestring.grow.request import Request, Sizes, option
 from shoestring.grow.rules import FAMILIES
 from shoestring.grow.sides import Side, product, side
-from shoestring.grow.sizing import new_sizes
+from shoestring.grow.sizing import new_sizes, talking_heads
 from shoestring.grow.tensors import Growth
 
 
@@ -253,6 +253,9 @@ class _Builder:
                 config[key] = value
         for key, entries in self.model.layer_lists.items():
             config[key] = [entries[old] for old, _ in self.blocks]
+        if self.model.talking:
+            key, _, value = talking_heads(self.model, self.new)
+            config |= {"num_key_heads": key, "num_value_heads": value}
         if self.model.top_k:
             times = self.new.experts // self.model.sizes.experts
             config[self.model.top_k] = config.get(self.model.top_k, 2) * times

@@ -25,6 +25,14 @@ def new_sizes(model: Description, request: Request) -> Sizes:
     if "layers" in given and old.decoder_layers:
         sizes = replace(sizes, decoder_layers=_given(model, "decoder_layers", str(request.layers)))
     ratio = Fraction(sizes.hidden, old.hidden)
+    for name, size in given.items():
+        if name in model.fixed and size != getattr(old, name):
+            raise OptionError(f"{option(name)} {getattr(request, name)}: {model.family}: {model.fixed[name]}")
+    if ratio.denominator != 1 and "fraction" in model.fixed:
+        raise OptionError(
+            f"--hidden {request.hidden}: {model.family}: {model.fixed['fraction']}; "
+            f"try --hidden {-(-sizes.hidden // old.hidden) * old.hidden}"
+        )
     if "ffn" not in given and ratio != 1:
         sizes = replace(sizes, ffn=round(ratio * old.ffn))
     sizes = _with_heads(model, sizes, given, ratio)
@@ -69,7 +77,7 @@ def _given(model: Description, name: str, text: str) -> int:
 def _with_heads(model: Description, sizes: Sizes, given: dict[str, int], ratio: Fraction) -> Sizes:
     """Lets heads follow hidden, and where head_dim is hidden / heads makes the three fit."""
     old = model.sizes
-    if "heads" not in given and (ratio * old.heads).denominator == 1:
+    if "heads" not in given and (ratio * old.heads).denominator == 1 and "heads" not in model.fixed:
         sizes = replace(sizes, heads=int(ratio * old.heads))
     if model.head_width_follows:
         return _equal_heads(model, sizes, given)
@@ -103,6 +111,9 @@ def _equal_heads(model: Description, sizes: Sizes, given: dict[str, int]) -> Siz
 
 def _check_groups(model: Description, sizes: Sizes) -> None:
     old = model.sizes
+    if model.talking is not None:
+        _check_talking(model, sizes)
+        return
     if grouped_heads(old.heads, old.kv_heads, sizes.heads, sizes.kv_heads) is not None:
         return
     fits = [
@@ -120,3 +131,33 @@ def _check_groups(model: Description, sizes: Sizes) -> None:
         f"--heads {sizes.heads}, --kv-heads {sizes.kv_heads}: copies of {old.kv_heads} groups of "
         f"{old.heads // old.kv_heads} query heads cannot be arranged so; try {advice}"
     )
+
+
+def talking_heads(model: Description, sizes: Sizes) -> tuple[int, int, int]:
+    """Returns the new numbers of key heads, softmax heads and value heads: all grow by the same factor."""
+    if model.talking is None:
+        return sizes.heads, sizes.heads, sizes.heads
+    factor = Fraction(sizes.heads, model.sizes.heads)
+    key, _, value, _ = model.talking
+    return int(factor * key), sizes.heads, int(factor * value)
+
+
+def _check_talking(model: Description, sizes: Sizes) -> None:
+    old = model.sizes
+    assert model.talking is not None
+    key, _, value, _ = model.talking
+    factor = Fraction(sizes.heads, old.heads)
+    new_key, _, new_value = talking_heads(model, sizes)
+    whole = (factor * key).denominator == 1 and (factor * value).denominator == 1
+    shared = "kv_heads" in model.keys
+    fits = not shared or all(
+        grouped_heads(count, old.kv_heads, new, sizes.kv_heads) is not None
+        for count, new in ((key, new_key), (value, new_value))
+    )
+    if not whole or not fits:
+        times = -(-sizes.heads // old.heads)
+        raise OptionError(
+            f"--heads {sizes.heads}: {key} key heads, {old.heads} softmax heads and {value} value heads grow by one "
+            f"factor; try --heads {times * old.heads}"
+            + (f" --kv-heads {times * old.kv_heads}" if shared else "")
+        )

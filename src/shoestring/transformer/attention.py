@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -18,6 +20,7 @@ from transformers.cache_utils import Cache
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from shoestring.transformer.configuration import ShoestringConfig
+from shoestring.transformer.positions import relative_attention
 from shoestring.transformer.talking_heads import cache
 from shoestring.transformer.talking_heads.interface import mixing, written_out
 from shoestring.transformer.talking_heads.module import DynamicMix, HeadMixes
@@ -62,10 +65,11 @@ class Attention(HeadMixes):
         shared_keys = config.num_key_value_heads or key_heads
         shared_values = config.num_key_value_heads or value_heads
         self.num_key_value_groups = key_heads // shared_keys  # read by transformers' own kernels
-        self.q_proj = nn.Linear(hidden, key_heads * config.key_size, bias=False)
-        self.k_proj = nn.Linear(hidden, shared_keys * config.key_size, bias=False)
-        self.v_proj = nn.Linear(hidden, shared_values * config.value_size, bias=False)
-        self.o_proj = nn.Linear(value_heads * config.value_size, hidden, bias=False)
+        bias = config.attention_bias
+        self.q_proj = nn.Linear(hidden, key_heads * config.key_size, bias=bias)
+        self.k_proj = nn.Linear(hidden, shared_keys * config.key_size, bias=bias)
+        self.v_proj = nn.Linear(hidden, shared_values * config.value_size, bias=bias)
+        self.o_proj = nn.Linear(value_heads * config.value_size, hidden, bias=bias)
 
     def forward(
         self,
@@ -86,6 +90,9 @@ class Attention(HeadMixes):
         )  # (b, h, n, key_size or value_size)
         if rotation is not None:
             query, key = rotate(query, *rotation), rotate(key, *rotation)
+        if self.config.position == "relative":
+            seen = 0 if past_key_values is None else past_key_values.get_seq_length(self.layer_idx)
+            kwargs["start"] = seen
         mixes = self.mixes(hidden_states, hidden_states)
         if past_key_values is not None:
             key, value, mixes = cache.update(past_key_values, self.layer_idx, key, value, mixes)
@@ -100,7 +107,12 @@ class Attention(HeadMixes):
         attention_mask: Tensor | None,
         **kwargs: object,
     ) -> tuple[Float[Tensor, "batch query value_heads value_size"], Tensor | None]:
-        """Runs the kernel that `attn_implementation` names; one that would ignore the mixes is an error."""
+        """Runs the kernel that `attn_implementation` names; one that would ignore the mixes is an error.
+
+        Relative positions have a form of their own, whatever `attn_implementation` says.
+        """
+        if self.config.position == "relative":
+            return self._attend_by_distance(query, key, value, attention_mask, kwargs["start"])
         name = str(self.config._attn_implementation)
         settings = {
             "scaling": self.config.key_size**-0.5,
@@ -114,6 +126,12 @@ class Attention(HeadMixes):
         padded = (functional.pad(x, (0, width - x.shape[-1])) for x in (query, key, value))
         output, weights = kernel(self, *padded, attention_mask, **settings)
         return output[..., : value.shape[-1]], weights
+
+    def _attend_by_distance(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, start: Any):
+        return relative_attention(
+            query, key, value, mask, start=start, causal=self.is_causal,
+            scaling=self.config.key_size**-0.5, dropout=self.config.dropout if self.training else 0.0,
+        )  # fmt: skip
 
 
 def init_mixes(module: nn.Module) -> bool:
