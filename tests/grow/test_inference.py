@@ -12,9 +12,9 @@ from shoestring.grow.growing import grow
 from shoestring.grow.request import Request
 
 CAUSAL = [
-    "llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi", "phi3", "gpt2", "gpt_neo", "gpt_neox",
-    "gptj", "opt", "bloom", "olmo", "olmo2", "stablelm", "cohere", "granite", "starcoder2", "glm4", "smollm3", "helium",
-    "mixtral", "qwen3_moe",
+    "llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi", "phi3", "gpt2", "gpt_neo",
+    "gpt_neox", "gptj", "opt", "bloom", "olmo", "olmo2", "stablelm", "cohere", "granite", "starcoder2", "glm4",
+    "smollm3", "helium", "mixtral", "qwen3_moe",
 ]  # fmt: skip
 MASKED = [
     "bert", "roberta", "electra", "distilbert", "modernbert", "roformer", "ernie", "mpnet", "deberta-v2", "xlm-roberta",

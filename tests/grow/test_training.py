@@ -93,7 +93,7 @@ def test_grown_moments_are_those_of_the_grown_model(family, request_, tmp_path):
                 known = mine != (0 if moment == "exp_avg" else mine.mode().values.flatten()[0])
                 if moment == "exp_avg_sq":
                     continue
-            largest = float(theirs.abs().max()) + 1e-12
+            largest = float(theirs.abs().max()) + 1e-7  # some are zero but for rounding
             assert float((mine - theirs)[known].abs().max()) <= 2e-4 * largest, (name, moment)
 
 

@@ -103,6 +103,7 @@ def grow(
         whole = compare_whole(chosen, draft)
     report = Report(chosen, written, proof, whole, seconds)
     save(report, draft)
+    writing.flush(draft)
     if target.exists():
         shutil.rmtree(target)
     draft.rename(target)

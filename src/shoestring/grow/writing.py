@@ -109,8 +109,6 @@ def write(
                 journal.write(growth.name + "\n")
                 journal.flush()
                 bar.update(_bytes(growth))
-    for name in {place.file for place in places.values()}:
-        _flush(draft / name)
     if len({place.file for place in places.values()}) > 1:
         _write_index(plan, draft, places)
     for name in (JOURNAL, STATE):
@@ -227,12 +225,14 @@ def _opened(stack: ExitStack, path: Path, flags: int) -> int:
     return handle
 
 
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def flush(draft: Path) -> None:
+    """Puts everything in a folder on disk, so that it survives the machine."""
+    for path in draft.iterdir():
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _prepared(plan: Plan, draft: Path, places: dict[str, Place], shard: int) -> set[str]:
