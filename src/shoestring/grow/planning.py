@@ -156,6 +156,7 @@ class _Builder:
     ) -> None:
         self.checkpoint, self.request, self.model, self.new = checkpoint, request, model, new
         self.grown, self.tied = grown, tied
+        self.matrices: dict[tuple[Tensor, tuple[int, ...]], tuple[tuple[int, ...], Side, Side]] = {}
         old = model.sizes
         self.blocks = block_sources(old.layers, new.layers, request.place)
         self.decoder_blocks = block_sources(old.decoder_layers, new.decoder_layers, request.place)
@@ -212,16 +213,24 @@ class _Builder:
     def _growth(
         self, name: str, source: str, stored: Stored, tensor: Tensor, share: tuple[int, int], silent: bool
     ) -> Growth:
-        sides = self._sides(source, stored, tensor)
+        shape, rows, columns = self._matrix(source, stored, tensor)
         gain = bool(tensor.dims) and tensor.dims[0][1].endswith("gain")
         shift = self.model.shift if gain else 0.0
         whole = stored.dtype not in STORAGE
         dtype = stored.dtype if whole or not self.request.dtype else OF_TORCH[self.request.dtype]
         return Growth(
-            name, source, stored.shape, tuple(each.size for each in sides), dtype, *as_matrix(sides),
+            name, source, stored.shape, shape, dtype, rows, columns,
             shift=shift, share=share, fill=-shift if silent else None, spread=self.model.spread,
             seed=self.request.seed, split=self.request.split, noise=self.request.noise,
         )  # fmt: skip
+
+    def _matrix(self, name: str, stored: Stored, tensor: Tensor) -> tuple[tuple[int, ...], Side, Side]:
+        """Returns the new shape, rows and columns; computed once for all blocks."""
+        key = (tensor, stored.shape)
+        if key not in self.matrices:
+            sides = self._sides(name, stored, tensor)
+            self.matrices[key] = (tuple(each.size for each in sides), *as_matrix(sides))
+        return self.matrices[key]
 
     def _sides(self, name: str, stored: Stored, tensor: Tensor) -> list[Side]:
         if len(tensor.dims) != len(stored.shape):

@@ -111,7 +111,8 @@ def planned_lines(planned: Plan) -> list[str]:
         dtypes = sorted({each.dtype for each in planned.growths if each.rounded})
         lines.append(
             f"rounded  {len(planned.rounded)} of {len(planned.growths)} tensors are multiplied by numbers that "
-            f"{' and '.join(dtypes)} cannot hold exactly; --dtype float32 makes that small"
+            f"{' and '.join(dtypes)} cannot hold exactly"
+            + ("; --dtype float32 makes that small" * (dtypes != ["F32"]))
         )
     if planned.request.split == "equal" and planned.changes:
         lines.append(

@@ -80,6 +80,21 @@ class Side:
         return bool((self.factor[self.index != NEW] != 1).any())
 
     @cached_property
+    def inexact(self) -> bool:
+        """Whether a copy is multiplied by what is no power of two."""
+        return bool((np.frexp(np.abs(self.factor))[0] != 0.5).any())
+
+    @cached_property
+    def divides(self) -> bool:
+        """Whether copies share what the old ones had."""
+        return bool((self.count > 1).any())
+
+    @cached_property
+    def odd(self) -> bool:
+        """Whether anything is divided in a number of parts that is no power of two."""
+        return bool((np.frexp(self.count.astype(float))[0] != 0.5).any())
+
+    @cached_property
     def segments(self) -> tuple[Segment, ...]:
         """The fewest slices that say all."""
         return tuple(_segments(self))

@@ -66,8 +66,7 @@ class Growth:
     @property
     def rounded(self) -> bool:
         """Whether numbers are multiplied by something that the dtype cannot hold without rounding."""
-        factors = np.concatenate([self.rows.factor, self.columns.factor])
-        inexact = bool((np.frexp(np.abs(factors))[0] != 0.5).any()) or (self.shift != 0 and self._scaled)
+        inexact = self.rows.inexact or self.columns.inexact or (self.shift != 0 and self._scaled)
         return inexact or (self.split == "noise" and self._divides) or (self.split == "equal" and self._odd)
 
     @property
@@ -77,12 +76,11 @@ class Growth:
 
     @property
     def _divides(self) -> bool:
-        return bool((self.rows.count > 1).any() or (self.columns.count > 1).any() or self.share[1] > 1)
+        return self.rows.divides or self.columns.divides or self.share[1] > 1
 
     @property
     def _odd(self) -> bool:
-        counts = np.concatenate([self.rows.count, self.columns.count, [self.share[1]]])
-        return bool((np.frexp(counts.astype(float))[0] != 0.5).any())
+        return self.rows.odd or self.columns.odd or self.share[1].bit_count() != 1
 
     @property
     def _scaled(self) -> bool:
@@ -152,7 +150,7 @@ class Growth:
 
     @property
     def _rows_divide(self) -> bool:
-        return bool((self.rows.count > 1).any())
+        return self.rows.divides
 
     def _within(self, start: int, length: int) -> Iterator[tuple[Segment, slice]]:
         """Yields the segments that copy rows of a chunk, and which rows of the chunk those are."""

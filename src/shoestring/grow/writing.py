@@ -16,7 +16,7 @@ import shutil
 import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -32,7 +32,7 @@ from shoestring.grow.tensors import Growth
 from shoestring.ui import UI
 
 SHARD = 5_000_000_000  # bytes of tensors in one file
-CHUNK = 8 << 20  # bytes of new rows made at a time
+CHUNK = 4 << 20  # bytes of new rows made at a time
 MARGIN = 64 << 20  # bytes of disk that are left alone
 ROUNDINGS = (
     8.0  # a number that was scaled, divided and put together again is this close, in roundings of its row
@@ -294,7 +294,10 @@ def _write_header(plan: Plan, path: Path, places: dict[str, Place]) -> None:
     text += b" " * (-len(text) % 8)
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
-        file.truncate(8 + len(text) + sum(_bytes(growth) for growth in here))
+        total = 8 + len(text) + sum(_bytes(growth) for growth in here)
+        file.truncate(total)
+        with suppress(OSError):  # the space is ours from now on, where the file system can promise that
+            os.posix_fallocate(file.fileno(), 0, total)
 
 
 def _write_index(plan: Plan, draft: Path, places: dict[str, Place]) -> None:
