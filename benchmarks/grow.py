@@ -9,7 +9,9 @@
 - The peer (`--peer PYTHON FOLDER`): apple/ml-hypercloning in FOLDER under a Python that has transformers 4.44, which
   is the last it was seen to run on; it is run, no part of it is here.
 
-    python benchmarks/grow.py [--quick] [--large] [--peer PYTHON FOLDER]     -> benchmarks/results/grow.json
+    python benchmarks/grow.py [--peer PYTHON FOLDER]     -> benchmarks/results/grow.json
+    python benchmarks/grow.py --large                    -> benchmarks/results/grow_memory.json
+    python benchmarks/grow.py --quick                    to try it out: nothing is written
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from shoestring.grow import writing
 from shoestring.grow.growing import planned
 from shoestring.grow.request import Request
 
-RESULT = Path(__file__).parent / "results" / "grow.json"
+RESULTS = Path(__file__).parent / "results"
 LLAMA = {
     "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_act": "silu", "rms_norm_eps": 1e-5,
     "tie_word_embeddings": True, "max_position_embeddings": 4096, "dtype": "bfloat16",
@@ -189,6 +191,8 @@ def memory(folder: Path, hidden: int, layers: int) -> dict[str, Any]:
 
 def exactness(folder: Path) -> dict[str, Any]:
     """Runs the proof of every family on a tiny random model, in fp32 and bf16."""
+    import torch
+
     from shoestring.grow.loading import random_model
     from shoestring.grow.proof import prove
 
@@ -197,7 +201,7 @@ def exactness(folder: Path) -> dict[str, Any]:
         config = {**TINY, **changes, "model_type": family, "architectures": [architecture]}
         for dtype in ("float32", "bfloat16"):
             model = random_model(config, 0)
-            model.to(__import__("torch").bfloat16 if dtype == "bfloat16" else model.dtype)
+            model.to(getattr(torch, dtype))
             model.save_pretrained(folder / f"{family}-{dtype}")
             for factor in factors:
                 proof = prove(planned(folder / f"{family}-{dtype}", Request(hidden=factor)))
@@ -280,12 +284,14 @@ def main() -> None:
     parser.add_argument("--large", action="store_true")
     parser.add_argument("--peer", nargs=2, metavar=("PYTHON", "FOLDER"))
     chosen = parser.parse_args()
-    result = json.loads(RESULT.read_text("utf-8")) if RESULT.exists() else {}
-    result["load"] = os.getloadavg()[0]
-    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as name:
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        sizes = (1024, 4, 2) if chosen.quick else (2048, 8, 5)
-        result["throughput"] = throughput(folder, *sizes)
+        if chosen.large:
+            measured = {"load": os.getloadavg()[0], **memory(folder, 4096, 13)}
+            save("grow_memory", measured)
+            return
+        result: dict[str, Any] = {"load": os.getloadavg()[0]}
+        result["throughput"] = throughput(folder, *((1024, 4, 2) if chosen.quick else (2048, 8, 5)))
         print(result["throughput"], flush=True)
         result["plan"] = plan_seconds(folder)
         print(result["plan"], flush=True)
@@ -294,10 +300,12 @@ def main() -> None:
             print(result["peer"], flush=True)
         if not chosen.quick:
             result["exactness"] = exactness(folder)
-        if chosen.large:
-            result["memory"] = memory(folder, 4096, 13)
-            print(result["memory"], flush=True)
-    RESULT.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+            save("grow", result)
+
+
+def save(name: str, result: dict[str, Any]) -> None:
+    print(result, flush=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

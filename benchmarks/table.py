@@ -90,9 +90,8 @@ def lossless(grow: dict[str, Any]) -> Figures:
     return f"{worst:.0e} of the largest output", f"{families} families; goal: 1e-12"
 
 
-def grown_memory(grow: dict[str, Any]) -> Figures:
+def grown_memory(memory: dict[str, Any]) -> Figures:
     """Peak memory of a large growth."""
-    memory = grow["memory"]
     return (
         f"{memory['peak MiB']} MiB",
         f"{memory['written bytes'] / 1e9:.0f} GB written; goal: 1 GiB + a chunk",
@@ -113,7 +112,7 @@ CLAIMS = (
     ),
     Claim("grow", "grow: change of outputs in fp64, worst rule", "grow：fp64 下输出的改变，最差的规则", lossless),
     Claim("grow", "grow: bytes written per second, bf16, 2x", "grow：每秒写出的字节，bf16，2 倍", growing),
-    Claim("grow", "grow: peak memory of the whole command", "grow：整条命令的内存峰值", grown_memory),
+    Claim("grow_memory", "grow: peak memory of the whole command", "grow：整条命令的内存峰值", grown_memory),
     Claim("startup", "`shoestring --help`, start to end", "`shoestring --help` 全程", startup),
 )  # fmt: skip
 CHINESE = {

@@ -9,9 +9,9 @@ from typing import Any
 from shoestring import plot
 from shoestring.tour.stage import Outcome, Settings
 
-STEPS = 60
+STEPS = 40
 BATCH = 8
-HELD_OUT = 16  # blocks
+HELD_OUT = 8  # blocks
 LENGTH = 128
 RATE = 5e-4  # lower than the first time: a grown model is not a new one
 WIDER = ("2x", "1.5x")
@@ -92,7 +92,7 @@ def _trained(folder: Path, settings: Settings, examples: Any, kept: Any) -> list
     run = TrainSettings(steps=STEPS, batch_size=BATCH, learning_rate=RATE, seed=settings.seed)
     with tempfile.TemporaryDirectory() as scratch:
         history = fit(
-            _loaded(folder), examples, run, Path(scratch), eval_examples=kept, eval_every=STEPS // 6,
+            _loaded(folder), examples, run, Path(scratch), eval_examples=kept, eval_every=STEPS // 4,
             ui=settings.ui, title=f"training on: {folder.name}",
         )  # fmt: skip
     return [(0.0, _loss(folder, kept)), *history.eval_losses]
