@@ -159,9 +159,9 @@ def memory(folder: Path, hidden: int, layers: int) -> dict[str, Any]:
     """Measures the peak of the whole command in a process of its own."""
     old = synthetic(folder / "large", hidden, layers)
     code = (
-        "import resource, runpy, sys; sys.argv = ['shoestring', *sys.argv[1:]]\n"
+        "import runpy, sys; sys.argv = ['shoestring', *sys.argv[1:]]\n"
         "try: runpy.run_module('shoestring', run_name='__main__')\n"
-        "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
+        "finally: print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0], file=sys.stderr)"
     )
     command = [
         sys.executable,
@@ -217,7 +217,9 @@ def exactness(folder: Path) -> dict[str, Any]:
 
 
 PEER = """
-import json, resource, sys, time
+import json, sys, time
+from unittest.mock import MagicMock
+sys.modules.update({"hf_olmo": MagicMock(), "hf_olmo.modeling_olmo": MagicMock()})  # one of its families wants it
 sys.path.insert(0, sys.argv[1])
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -225,12 +227,11 @@ from hypercloning import cloneModel
 torch.manual_seed(0)
 sizes = json.loads(sys.argv[2])
 model = LlamaForCausalLM(LlamaConfig(**sizes, max_position_embeddings=256)).eval()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 start = time.perf_counter()
 big = cloneModel(model, embedding_dim_multiplier=2, up_project_multiplier=2)
 big.save_pretrained(sys.argv[3])
 seconds = time.perf_counter() - start
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+peak = int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
 ids = torch.randint(0, 1000, (2, 17))
 with torch.no_grad():
     small, large = model(ids).logits, big.eval()(ids).logits
@@ -241,7 +242,7 @@ print(json.dumps({"max difference": float((small - large).abs().max()), "scale":
 
 def peer(python: str, repository: str, folder: Path) -> dict[str, Any]:
     """Runs the peer and us on the same kind of Llama in fp32: two processes, each makes the model or reads it."""
-    from shoestring.grow.loading import random_model
+    from transformers import LlamaConfig, LlamaForCausalLM
 
     sizes = {
         "vocab_size": 32000, "hidden_size": 1024, "num_hidden_layers": 8, "num_attention_heads": 16,
@@ -256,14 +257,13 @@ def peer(python: str, repository: str, folder: Path) -> dict[str, Any]:
         if run.returncode == 0
         else {"failed": run.stderr.splitlines()[-1]}
     )
-    config = {**sizes, "model_type": "llama", "architectures": ["LlamaForCausalLM"]}
-    random_model(config, 0).save_pretrained(folder / "mine")
+    LlamaForCausalLM(LlamaConfig(**sizes)).save_pretrained(folder / "mine")
     code = (
-        "import json, resource, sys, time\nfrom shoestring.grow.growing import grow\n"
+        "import json, sys, time\nfrom shoestring.grow.growing import grow\n"
         "from shoestring.grow.request import Request\nstart = time.perf_counter()\n"
         "report = grow(sys.argv[1], sys.argv[2], Request(hidden='2x'), verify='algebra')\n"
         "print(json.dumps({'seconds': round(time.perf_counter() - start, 2), 'bytes': report.written.bytes, "
-        "'peak MiB': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}))"
+        "'peak MiB': int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]) // 1024}))"
     )
     mine = subprocess.run(
         [sys.executable, "-c", code, str(folder / "mine"), str(folder / "grown")],
