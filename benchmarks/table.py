@@ -92,6 +92,27 @@ def talking_memory(attention: dict[str, Any]) -> Figures:
     return f"{ours:.0f} MiB", f"x-transformers: {peer:.0f} MiB; written out: {plain:.0f} MiB"
 
 
+def growing(grow: dict[str, Any]) -> Figures:
+    """Growth beside `cp`."""
+    ratio = grow["throughput"]["times cp"]
+    return f"{ratio['grid']:.2f} x `cp`", f"equal parts: {ratio['equal']:.2f} x; goals: 0.8 x, 1.0 x"
+
+
+def lossless(grow: dict[str, Any]) -> Figures:
+    """The worst family in fp64."""
+    worst = max(row["fp64"] for row in grow["exactness"].values())
+    families = len({name.split()[0] for name in grow["exactness"]})
+    return f"{worst:.0e} of the largest output", f"{families} families; goal: 1e-12"
+
+
+def grown_memory(memory: dict[str, Any]) -> Figures:
+    """Peak memory of a large growth."""
+    return (
+        f"{memory['peak MiB']} MiB",
+        f"{memory['written bytes'] / 1e9:.0f} GB written; goal: 1 GiB + a chunk",
+    )
+
+
 CLAIMS = (
     Claim(
         "count", "count: jieba's word frequencies, whole command, 2 workers",
@@ -112,6 +133,9 @@ CLAIMS = (
         "attention", "transformer: the same, peak memory beyond the inputs",
         "transformer：同上，输入之外的峰值内存", talking_memory,
     ),
+    Claim("grow", "grow: change of outputs in fp64, worst rule", "grow：fp64 下输出的改变，最差的规则", lossless),
+    Claim("grow", "grow: bytes written per second, bf16, 2x", "grow：每秒写出的字节，bf16，2 倍", growing),
+    Claim("grow_memory", "grow: peak memory of the whole command", "grow：整条命令的内存峰值", grown_memory),
     Claim("startup", "`shoestring --help`, start to end", "`shoestring --help` 全程", startup),
 )  # fmt: skip
 CHINESE = {
@@ -119,7 +143,13 @@ CHINESE = {
     "not exact": "不精确",
     "written out": "直接写出",
     "a direct veth hop": "veth 直连",
+    "goals": "目标",
     "goal": "目标",
+    " of the largest output": "（相对最大输出）",
+    "families": "个系列",
+    "equal parts": "均分",
+    "written": "写出",
+    "a chunk": "一块",
     " x bare Python": " 倍于裸 Python",
     "` alone: ": "` 本身：",
 }
@@ -295,6 +325,39 @@ def head_width() -> str:
             f"{measured['seeds']} seeds of {measured['steps']} steps. CPU time of a run, relative: {times}.",
         ]
     )  # fmt: skip
+
+
+def growth() -> str:
+    """Returns the tables of growth: exactness, and the peer if it was run."""
+    measured = result("grow")
+    if measured is None:
+        return ""
+    rows = [
+        f"| {name} | {row['fp64']:.0e} | {row['fp32 over noise']:.1f} | {row['stored, in fp64']:.0e} |"
+        for name, row in measured["exactness"].items()
+    ]
+    head = "| tiny random model | fp64 | fp32, times its own rounding | as stored, run in fp64 |"
+    lines = [head, "|---|---|---|---|", *rows]
+    ratio, size = measured["throughput"]["times cp"], measured["throughput"]["bytes"] / 1e9
+    lines += [
+        "",
+        f"Writing {size:.1f} GB, times `cp` of them: "
+        + ", ".join(f"{name} {value:.2f}" for name, value in ratio.items() if name != "cp")
+        + f". Planning a model of {measured['plan']['bytes'] / 1e9:.0f} GB: {measured['plan']['seconds']:.1f} s.",
+    ]
+    if peer := measured.get("peer"):
+        lines += [
+            "",
+            "| Llama, hidden and feed-forward 2x, fp32 | max difference | seconds | peak MiB |",
+            "|---|---|---|---|",
+        ]
+        lines += [
+            f"| {name} | {row['max difference']:.1e} | {row['seconds']:.1f} | {row['peak MiB']} |"
+            if "seconds" in row
+            else f"| {name} | fails: {row['failed']} | | |"
+            for name, row in peer.items()
+        ]
+    return "\n".join(lines)
 
 
 BLOCKS = {

@@ -19,6 +19,10 @@ VERBS = {
         "shoestring.transformer.commands:pretrain",
         "pre-train an encoder or a decoder on your text",
     ),
+    "grow": (
+        "shoestring.grow.command:verb",
+        "enlarge a trained Transformer without changing what it computes",
+    ),
     "convert": (
         "shoestring.transformer.checkpoints.command:convert",
         "a BERT, RoBERTa, RoFormer, NEZHA, GPT-2 or Llama as one of our family",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from shoestring import files, plot
-from shoestring.tour import text
+from shoestring.tour import grow, text
 from shoestring.tour.rank import rank
 from shoestring.tour.stage import Outcome, Settings, Stage
 
@@ -203,5 +203,6 @@ STAGES = [
     Stage("rank", "How many dimensions its attention has", rank, needs=("text", "encoder")),
     Stage("decoder", "Pre-training a decoder", decoder, needs=("text", "tokenizer")),
     Stage("continue", "The decoder continues sentences", go_on, needs=("decoder",)),
+    Stage("grow", "Growing the decoder", grow.grow, needs=("text", "tokenizer", "decoder")),
     Stage("relay", "A month on line without the PC (simulated)", relay),
 ]
