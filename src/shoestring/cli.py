@@ -19,6 +19,7 @@ VERBS = {
         "shoestring.transformer.commands:pretrain",
         "pre-train an encoder or a decoder on your text",
     ),
+    "lm": ("shoestring.lm.command:verb", "CPM and other language models: convert, generate, few-shot, serve"),
     "env": ("shoestring.env:env", "versions, devices, cores and memory, for a bug report"),
 }
 

@@ -86,6 +86,10 @@ class Engine(Protocol):
         """Returns a session that has read the rows; `progress` is told how many tokens were read."""
         ...
 
+    def logprobs(self, ids: Sequence[int]) -> list[float]:
+        """Returns the log-probability of each token but the first."""
+        ...
+
 
 def load(
     path: str | os.PathLike[str],

@@ -56,6 +56,22 @@ class TorchEngine:
         session.read([list(row) for row in rows], progress)
         return session
 
+    @torch.inference_mode()
+    def logprobs(self, ids: Sequence[int]) -> list[float]:
+        """Returns the log-probability of each token but the first."""
+        require_length(len(ids), self.positions, "the text")
+        cache, found = caches.new_cache(), []
+        whole = torch.tensor(list(ids), device=self.device)
+        for begin in range(0, len(ids) - 1, CHUNK):
+            part = whole[begin : min(begin + CHUNK, len(ids) - 1)]
+            output = self.model(
+                input_ids=part[None], past_key_values=cache, use_cache=True,
+                position_ids=torch.arange(begin, begin + len(part), device=self.device)[None],
+            )  # fmt: skip
+            asked = whole[begin + 1 : begin + 1 + len(part), None]
+            found += output.logits[0].float().log_softmax(-1).gather(1, asked)[:, 0].tolist()
+        return found
+
 
 class TorchSession:
     """See `engine.Session`."""
