@@ -164,7 +164,7 @@ def test_templates_of_a_file(tmp_path):
     with pytest.raises(OptionError, match=r"say which one, such as .*mine.toml:one"):
         named(str(path))
     path.write_text('[one]\nshot = "{output}:{input}"\n', "utf-8")
-    with pytest.raises(OptionError, match="shot must have {input} and after it {output}"):
+    with pytest.raises(OptionError, match=r"shot must have {input} and after it {output}"):
         named(str(path))
     path.write_text('[one]\nshots = [["a", "b"]]\n', "utf-8")
     with pytest.raises(InputError, match="needs shot"):

@@ -186,7 +186,8 @@ def shared(rows: Sequence[Sequence[int]]) -> int:
     2
     """
     return next(
-        (place for place, ids in enumerate(zip(*rows, strict=False)) if len(set(ids)) > 1), min(map(len, rows))
+        (place for place, ids in enumerate(zip(*rows, strict=False)) if len(set(ids)) > 1),
+        min(map(len, rows)),
     )
 
 

@@ -37,10 +37,16 @@ def sampling_options(function: Callable) -> Callable:
     """Adds the settings of a generation; the function gets them under the names of `Sampling`."""
     for option in (
         click.option("--seed", default=0, show_default=True, help="Of the draws."),
-        click.option("--min-ends", default=1, show_default=True, help="How many stop strings or end tokens it takes."),
-        click.option("--stop", multiple=True, help="A string that ends the text, such as '\\n'; may be repeated."),
+        click.option(
+            "--min-ends", default=1, show_default=True, help="How many stop strings or end tokens it takes."
+        ),
+        click.option(
+            "--stop", multiple=True, help="A string that ends the text, such as '\\n'; may be repeated."
+        ),
         click.option("--repetition-penalty", default=1.0, show_default=True, help="Above 1: repeat less."),
-        click.option("--top-p", default=1.0, show_default=True, help="Only the most likely of this total probability."),
+        click.option(
+            "--top-p", default=1.0, show_default=True, help="Only the most likely of this total probability."
+        ),
         click.option("--top-k", default=0, show_default=True, help="Only the k most likely; 0 is all."),
         click.option("--temperature", default=1.0, show_default=True, help="0 takes the most likely token."),
         click.option("--min-tokens", default=0, show_default=True, help="No end before so many."),
@@ -53,7 +59,9 @@ def sampling_options(function: Callable) -> Callable:
 @ui.command("convert")
 @click.argument("source")
 @click.argument("output")
-@click.option("--to", default="hf", show_default=True, help="hf, int8, int4, gguf-f16, gguf-q8_0 or gguf-q4_k_m.")
+@click.option(
+    "--to", default="hf", show_default=True, help="hf, int8, int4, gguf-f16, gguf-q8_0 or gguf-q4_k_m."
+)
 @click.option("--vocab", help="CPM's chinese_vocab.model, if it does not lie with the weights.")
 @click.option("--heads", type=int, help="Attention heads, for shards of a size other than CPM-LM's.")
 @click.option("--unpublished", is_flag=True, help="Do not insist on CPM-LM's published SHA-1.")
@@ -71,7 +79,14 @@ def convert(
 
     started = time.perf_counter()
     done = convert(
-        source, output, to=to, vocabulary=vocab, heads=heads, published=not unpublished, overwrite=overwrite, ui=ui
+        source,
+        output,
+        to=to,
+        vocabulary=vocab,
+        heads=heads,
+        published=not unpublished,
+        overwrite=overwrite,
+        ui=ui,
     )
     seconds = time.perf_counter() - started
     ui.result(
@@ -86,9 +101,13 @@ def convert(
 @sampling_options
 @click.option("--samples", default=1, show_default=True, help="Of each prompt.")
 @click.option("--beams", default=0, help="Search with so many beams instead of drawing.")
-@click.option("--length-penalty", default=0.0, show_default=True, help="Of beams; above 0 favours longer texts.")
+@click.option(
+    "--length-penalty", default=0.0, show_default=True, help="Of beams; above 0 favours longer texts."
+)
 @click.option("--logprobs", type=int, help="Report the so many most likely tokens (with --json).")
-@click.option("--truncate", type=click.Choice(["left", "right"]), help="Cut a prompt that is too long on this side.")
+@click.option(
+    "--truncate", type=click.Choice(["left", "right"]), help="Cut a prompt that is too long on this side."
+)
 def generate(
     ui: ui.UI, model: str, backend: str, precision: str, device: str | None, threads: int, prompts: tuple[str, ...],
     samples: int, beams: int, length_penalty: float, logprobs: int | None, truncate: str | None, **settings: Any,
@@ -116,11 +135,17 @@ def generate(
 @ui.command("fewshot")
 @model_options
 @click.argument("shots", required=False)
-@click.option("--template", default="translate", show_default=True, help="A built-in one, FILE.toml or FILE.toml:NAME.")
-@click.option("--test", "tests", metavar="FILE", help="Queries, one a line, with TAB and the answer if it is known.")
+@click.option(
+    "--template", default="translate", show_default=True, help="A built-in one, FILE.toml or FILE.toml:NAME."
+)
+@click.option(
+    "--test", "tests", metavar="FILE", help="Queries, one a line, with TAB and the answer if it is known."
+)
 @click.option("--query", "queries", multiple=True, help="A query; may be repeated.")
 @click.option("--choose", "choosing", is_flag=True, help="Choose among the answers of the shots.")
-@click.option("--score", default="mean", show_default=True, help="likelihood, mean or channel; with --choose.")
+@click.option(
+    "--score", default="mean", show_default=True, help="likelihood, mean or channel; with --choose."
+)
 def fewshot(
     ui: ui.UI, model: str, backend: str, precision: str, device: str | None, threads: int, shots: str | None,
     template: str, tests: str | None, queries: tuple[str, ...], choosing: bool, score: str,
@@ -184,7 +209,9 @@ def choose(
 @click.argument("texts", nargs=-1)
 @click.option("--labelled", metavar="FILE", help="input TAB answer a line: accuracy of the template on it.")
 @click.option("--template", default="sentiment", show_default=True, help="For --labelled.")
-@click.option("--score", default="mean", show_default=True, help="For --labelled: likelihood, mean or channel.")
+@click.option(
+    "--score", default="mean", show_default=True, help="For --labelled: likelihood, mean or channel."
+)
 @click.option("--limit", default=0, help="Only the first so many documents or lines; 0 is all.")
 def evaluate(
     ui: ui.UI, model: str, backend: str, precision: str, device: str | None, threads: int, texts: tuple[str, ...],
@@ -221,10 +248,14 @@ def evaluate(
 @model_options
 @click.option("--host", default="127.0.0.1", show_default=True, help="Another address lets others in.")
 @click.option("--port", default=8000, show_default=True)
-@click.option("--api-key", envvar="SHOESTRING_API_KEY", help="Ask for it in every request.  [SHOESTRING_API_KEY]")
+@click.option(
+    "--api-key", envvar="SHOESTRING_API_KEY", help="Ask for it in every request.  [SHOESTRING_API_KEY]"
+)
 @click.option("--batch", default=8, show_default=True, help="Rows that are continued at once.")
 @click.option("--queue", default=64, show_default=True, help="Requests that may wait; more get 429.")
-@click.option("--prefix-tokens", default=4096, show_default=True, help="Tokens of prompts whose keys are kept.")
+@click.option(
+    "--prefix-tokens", default=4096, show_default=True, help="Tokens of prompts whose keys are kept."
+)
 def serve(
     ui: ui.UI, model: str, backend: str, precision: str, device: str | None, threads: int, host: str, port: int,
     api_key: str | None, batch: int, queue: int, prefix_tokens: int,
@@ -238,13 +269,16 @@ def serve(
     if host not in ("127.0.0.1", "localhost", "::1") and not api_key:
         ui.say(f"--host {host} without --api-key: everyone who reaches this machine can use the model")
     run(
-        lambda: _loaded(ui, model, backend, precision, device, threads), limits, host, port, api_key, say=ui.say
+        lambda: _loaded(ui, model, backend, precision, device, threads),
+        limits,
+        host,
+        port,
+        api_key,
+        say=ui.say,
     )
 
 
-def _loaded(
-    ui: ui.UI, model: str, backend: str, precision: str, device: str | None, threads: int
-) -> Engine:
+def _loaded(ui: ui.UI, model: str, backend: str, precision: str, device: str | None, threads: int) -> Engine:
     require("lm", "torch", "sentencepiece", "jieba", "transformers")
     import torch
 
@@ -314,7 +348,8 @@ def _as_json(engine: Engine, prompt: str, samples: list[Any]) -> dict[str, Any]:
     return {
         "prompt": prompt,
         "samples": [
-            {"text": each.text, "finish": each.finish, "logprob": each.logprob, "tokens": [token(t) for t in each.tokens]}
+            {"text": each.text, "finish": each.finish, "logprob": each.logprob,
+             "tokens": [token(one) for one in each.tokens]}
             for each in samples
         ],
     }  # fmt: skip
@@ -339,13 +374,17 @@ def _say_accuracy(ui: ui.UI, values: dict[str, Any]) -> None:
 
 
 def _accuracy_line(values: dict[str, Any]) -> str:
-    return "accuracy {accuracy:.1%} on {labelled:,}; always the most frequent answer: {majority:.1%}".format(**values)
+    return "accuracy {accuracy:.1%} on {labelled:,}; always the most frequent answer: {majority:.1%}".format(
+        **values
+    )
 
 
 @ui.command("lm")
 def overview(ui: ui.UI) -> None:
     """Chinese language models on small hardware: CPM-LM from its release, any GPT-2 or Llama, few-shot."""
-    raise OptionError("say what to do, such as: shoestring lm generate MODEL PROMPT; see shoestring lm --help")
+    raise OptionError(
+        "say what to do, such as: shoestring lm generate MODEL PROMPT; see shoestring lm --help"
+    )
 
 
 verb = ui.Group(overview, convert, generate, fewshot, choose, evaluate, serve)

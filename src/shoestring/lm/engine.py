@@ -144,7 +144,8 @@ def tokenizer_of(folder: Path, vocabulary: int) -> Any:
     """
     import shoestring.lm.tokenizer  # noqa: F401 - registers CPM's
 
-    tokenizer = hub.load_tokenizer(folder)
+    with hub.silenced():
+        tokenizer = hub.load_tokenizer(folder)
     if len(tokenizer) > vocabulary:
         raise InputError(
             f"{folder}: its tokenizer has {len(tokenizer):,} ids, but the weights have {vocabulary:,}; "
