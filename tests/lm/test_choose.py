@@ -80,6 +80,18 @@ def test_scores_are_what_they_are_called(engine):
         assert score == pytest.approx(sum(own) / len(own), abs=1e-5)
 
 
+def test_calibration_takes_away_what_an_answer_scores_anyway(engine):
+    plain, calibrated = (
+        FewShot(engine, named("sentiment"), candidates=["好", "差"], calibrate=c) for c in (0, 1)
+    )
+    bias = [
+        sum(plain.choose(query).scores[index] for query in FewShot.neutral) / len(FewShot.neutral)
+        for index in (0, 1)
+    ]
+    wanted = [score - b for score, b in zip(plain.choose("房间很大。").scores, bias, strict=True)]
+    assert calibrated.choose("房间很大。").scores == pytest.approx(wanted)
+
+
 def test_predictions_are_generated_or_chosen(engine):
     template = named("translate")
     found = list(predictions(FewShot(engine, template), [("鸟", "bird"), ("鱼", None)]))

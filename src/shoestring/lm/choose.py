@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -146,7 +146,11 @@ class FewShot:
         shots: instead of the template's own.
         candidates: answers to choose among.
         score: one of `SCORES`.
+        calibrate: subtract what each answer scores after `neutral` queries, so that an answer that is likely
+            everywhere is not always chosen (Zhao et al. 2021, Calibrate Before Use).
     """
+
+    neutral = ("无", "……", "未知")
 
     def __init__(
         self,
@@ -155,6 +159,7 @@ class FewShot:
         shots: Sequence[Shot] | None = None,
         candidates: Sequence[str] = (),
         score: str = "mean",
+        calibrate: bool = False,
     ) -> None:
         self.engine, self.template, self.score = engine, template, score
         self.shots = list(template.shots if shots is None else shots)
@@ -166,6 +171,7 @@ class FewShot:
         if candidates and score == "channel":
             self._heads = [template.channel_prompt(each, self.shots) for each in candidates]
             self._channels = [Prefix(engine, head) for head in self._heads]
+        self._bias = self._neutral_scores() if candidates and calibrate else None
 
     def read(self, ids: Sequence[int]) -> Session:
         """Returns a session that has read a prompt, from what is known of the shots."""
@@ -173,6 +179,16 @@ class FewShot:
 
     def choose(self, query: str) -> Choice:
         """Scores the candidates for a query."""
+        found = self._scored(query)
+        if self._bias is None:
+            return found
+        return replace(found, scores=tuple(s - b for s, b in zip(found.scores, self._bias, strict=True)))
+
+    def _neutral_scores(self) -> list[float]:
+        found = [self._scored(query).scores for query in self.neutral]
+        return [sum(column) / len(column) for column in zip(*found, strict=True)]
+
+    def _scored(self, query: str) -> Choice:
         if self._heads:
             return choose_channel(self.engine, self._channels, self._heads, query, self.candidates)
         prompt = self.template.prompt(query, self.shots)

@@ -146,9 +146,10 @@ def generate(
 @click.option(
     "--score", default="mean", show_default=True, help="likelihood, mean or channel; with --choose."
 )
+@click.option("--calibrate", is_flag=True, help="Do not favour answers that are likely everywhere.")
 def fewshot(
     ui: ui.UI, model: str, backend: str, precision: str, device: str | None, threads: int, shots: str | None,
-    template: str, tests: str | None, queries: tuple[str, ...], choosing: bool, score: str,
+    template: str, tests: str | None, queries: tuple[str, ...], choosing: bool, score: str, calibrate: bool,
 ) -> None:  # fmt: skip
     """Answers queries after a few examples. SHOTS.tsv has input TAB output a line; without it the template's own."""
     from shoestring.lm.evaluate import accuracy, pairs, predictions
@@ -166,7 +167,7 @@ def fewshot(
     candidates = sorted({answer for _, answer in examples}) if choosing else []
     from shoestring.lm.choose import FewShot
 
-    few = FewShot(engine, task, examples, candidates, score)
+    few = FewShot(engine, task, examples, candidates, score, calibrate)
     found = list(ui.track(predictions(few, asked), "answering", len(asked), "query"))
     rows = [(each.query, each.answer, each.wanted or "") for each in found]
     if ui.as_json:
@@ -213,9 +214,10 @@ def choose(
     "--score", default="mean", show_default=True, help="For --labelled: likelihood, mean or channel."
 )
 @click.option("--limit", default=0, help="Only the first so many documents or lines; 0 is all.")
+@click.option("--calibrate", is_flag=True, help="Do not favour answers that are likely everywhere.")
 def evaluate(
     ui: ui.UI, model: str, backend: str, precision: str, device: str | None, threads: int, texts: tuple[str, ...],
-    labelled: str | None, template: str, score: str, limit: int,
+    labelled: str | None, template: str, score: str, calibrate: bool, limit: int,
 ) -> None:  # fmt: skip
     """Perplexity of text files, a document a line; or accuracy on a labelled file by choosing among its answers."""
     from itertools import islice
@@ -231,7 +233,9 @@ def evaluate(
         from shoestring.lm.choose import FewShot
 
         asked = pairs(_lines(labelled), labelled)[: limit or None]
-        task = FewShot(engine, named(template), None, sorted({answer for _, answer in asked}), score)
+        task = FewShot(
+            engine, named(template), None, sorted({answer for _, answer in asked}), score, calibrate
+        )
         found = list(ui.track(predictions(task, asked), "choosing", len(asked), "query"))
         ui.result(accuracy(found), _accuracy_line(accuracy(found)))
         return

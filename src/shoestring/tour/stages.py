@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from shoestring import files, plot
-from shoestring.tour import text
+from shoestring.tour import lm, text
 from shoestring.tour.stage import Outcome, Settings, Stage
 
 VOCABULARY = 4096
@@ -201,5 +201,8 @@ STAGES = [
     Stage("fill", "The encoder fills in masked words", fill, needs=("encoder",)),
     Stage("decoder", "Pre-training a decoder", decoder, needs=("text", "tokenizer")),
     Stage("continue", "The decoder continues sentences", go_on, needs=("decoder",)),
+    Stage(
+        "few-shot", "The decoder judges reviews from a few examples", lm.few_shot, needs=("text", "decoder")
+    ),
     Stage("relay", "A month on line without the PC (simulated)", relay),
 ]
