@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shoestring._errors import InputError, OptionError
-from shoestring.lm.choose import FewShot, Prefix, choose, shared
+from shoestring.lm.choosing import FewShot, Prefix, choose, shared
 from shoestring.lm.engine import load
 from shoestring.lm.evaluate import accuracy, pairs, perplexity, predictions, windows
-from shoestring.lm.generate import generate
+from shoestring.lm.generation import generate
 from shoestring.lm.sampling import Sampling
 from shoestring.lm.template import Template, built_in, named
 

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2LMHeadModel, L
 
 from shoestring._errors import InputError, OptionError
 from shoestring.lm import sources
-from shoestring.lm.convert import convert
+from shoestring.lm.conversion import convert
 from shoestring.lm.megatron import entries, merge, shard
 from shoestring.lm.torch_files import open_torch_file
 
@@ -219,7 +219,7 @@ def test_memory_stays_with_one_layer(vocabulary, tmp_path):
     program = f"""
 import re
 from pathlib import Path
-from shoestring.lm.convert import convert
+from shoestring.lm.conversion import convert
 anonymous = lambda: int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 import shoestring.lm.sources as sources
 seen = []

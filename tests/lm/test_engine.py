@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from shoestring._errors import InputError, OptionError
-from shoestring.lm.convert import convert
+from shoestring.lm.conversion import convert
 from shoestring.lm.engine import load
 from shoestring.lm.quantize import GROUP, Linear4, Linear8, to_int4, to_int8
 

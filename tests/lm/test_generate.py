@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 from shoestring._errors import InputError, OptionError
 from shoestring.lm.beam import beam_search
 from shoestring.lm.engine import load
-from shoestring.lm.generate import generate, stream
+from shoestring.lm.generation import generate, stream
 from shoestring.lm.sampling import Sampling, filtered, prepared
 from shoestring.lm.text_stream import TextStream
 from shoestring.lm.tokenizer import CpmTokenizer

@@ -5,10 +5,10 @@ import torch
 
 from shoestring._errors import InputError, OptionError
 from shoestring.lm.beam import beam_search
-from shoestring.lm.choose import choose
-from shoestring.lm.convert import convert
+from shoestring.lm.choosing import choose
+from shoestring.lm.conversion import convert
 from shoestring.lm.engine import load
-from shoestring.lm.generate import generate
+from shoestring.lm.generation import generate
 from shoestring.lm.sampling import Sampling
 
 from .conftest import gpt2

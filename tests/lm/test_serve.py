@@ -16,7 +16,7 @@ import pytest
 import tornado.websocket
 
 from shoestring.lm.engine import load
-from shoestring.lm.generate import generate
+from shoestring.lm.generation import generate
 from shoestring.lm.sampling import Sampling
 from shoestring.lm.serve.protocol import as_dialogue
 from shoestring.lm.serve.scheduler import Full, Limits, Request, Scheduler

@@ -13,7 +13,7 @@ import torch
 
 from shoestring._errors import OptionError
 from shoestring.lm.engine import Engine
-from shoestring.lm.generate import Sample, Token, ends_of, fitting
+from shoestring.lm.generation import Sample, Token, ends_of, fitting
 from shoestring.lm.sampling import Sampling, prepared
 from shoestring.lm.text_stream import TextStream
 

@@ -75,7 +75,7 @@ def convert(
     SOURCE has mp_rank_00_model_states.pt and its like, or config.json and weights. OUTPUT becomes a folder.
     """
     require("lm", "torch", "sentencepiece", "jieba", "transformers")
-    from shoestring.lm.convert import convert
+    from shoestring.lm.conversion import convert
 
     started = time.perf_counter()
     done = convert(
@@ -165,7 +165,7 @@ def fewshot(
     engine = _loaded(ui, model, backend, precision, device, threads)
     examples = task.fitted([query for query, _ in asked], examples, _fits(engine, task.max_tokens))
     candidates = sorted({answer for _, answer in examples}) if choosing else []
-    from shoestring.lm.choose import FewShot
+    from shoestring.lm.choosing import FewShot
 
     few = FewShot(engine, task, examples, candidates, score, calibrate)
     found = list(ui.track(predictions(few, asked), "answering", len(asked), "query"))
@@ -190,7 +190,7 @@ def choose(
     candidates: tuple[str, ...], score: str,
 ) -> None:  # fmt: skip
     """Tells which of some candidates follows a prompt, in one pass."""
-    from shoestring.lm.choose import choose
+    from shoestring.lm.choosing import choose
 
     engine = _loaded(ui, model, backend, precision, device, threads)
     choice = choose(engine, prompt, candidates, score=score)
@@ -230,7 +230,7 @@ def evaluate(
         raise OptionError("give either text files or --labelled FILE")
     engine = _loaded(ui, model, backend, precision, device, threads)
     if labelled:
-        from shoestring.lm.choose import FewShot
+        from shoestring.lm.choosing import FewShot
 
         asked = pairs(_lines(labelled), labelled)[: limit or None]
         task = FewShot(
@@ -313,7 +313,7 @@ def _unescaped(stop: str) -> str:
 def _streamed(
     ui: ui.UI, engine: Engine, texts: list[str], sampling: Sampling, samples: int, truncate: str | None
 ) -> list[list[Any]]:
-    from shoestring.lm.generate import collected, stream
+    from shoestring.lm.generation import collected, stream
 
     alone = len(texts) == samples == 1 and not ui.as_json
     with _prefill(ui) as progress:

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from shoestring._errors import InputError
-from shoestring.lm.choose import FewShot
+from shoestring.lm.choosing import FewShot
 from shoestring.lm.engine import Engine
-from shoestring.lm.generate import Row
+from shoestring.lm.generation import Row
 from shoestring.lm.sampling import Sampling
 from shoestring.lm.template import Shot
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from shoestring.lm.convert import quantized
+from shoestring.lm.conversion import quantized
 from shoestring.lm.quantize import Embedding8, Linear4, Linear8
 from shoestring.lm.skeleton import Layer, config_of, empty, linear_layers, require_fitting
 from shoestring.lm.sources import FolderSource

@@ -29,7 +29,7 @@ _WAYS = {  # name -> (score, calibrated)
 
 def few_shot(settings: Settings, before: dict[str, Outcome]) -> Outcome:
     """Judges held-out reviews after a few shots, by choosing among the labels."""
-    from shoestring.lm.choose import FewShot
+    from shoestring.lm.choosing import FewShot
     from shoestring.lm.engine import load
     from shoestring.lm.evaluate import accuracy, predictions
     from shoestring.lm.template import Template

@@ -12,7 +12,7 @@ from typing import Any
 
 from shoestring._errors import OptionError
 from shoestring.lm.engine import Engine
-from shoestring.lm.generate import Piece, Token, fitting
+from shoestring.lm.generation import Piece, Token, fitting
 from shoestring.lm.sampling import Sampling
 from shoestring.lm.template import named
 

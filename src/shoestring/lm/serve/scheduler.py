@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shoestring._errors import OptionError, ShoestringError
-from shoestring.lm.choose import shared
+from shoestring.lm.choosing import shared
 from shoestring.lm.engine import Engine, Session
-from shoestring.lm.generate import Piece, Row
+from shoestring.lm.generation import Piece, Row
 from shoestring.lm.sampling import Sampling
 
 _LEAST = 8  # tokens in common from which a prompt's keys are worth being reused

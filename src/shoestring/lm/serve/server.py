@@ -25,9 +25,9 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from shoestring._errors import OptionError, OutputError, ShoestringError
-from shoestring.lm.choose import choose
+from shoestring.lm.choosing import choose
 from shoestring.lm.engine import Engine
-from shoestring.lm.generate import Piece
+from shoestring.lm.generation import Piece
 from shoestring.lm.serve import protocol
 from shoestring.lm.serve.scheduler import Full, Limits, Request, Scheduler
 from shoestring.lm.template import built_in
