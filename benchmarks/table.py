@@ -68,6 +68,21 @@ def training(tokenizer: dict[str, Any]) -> Figures:
     return f"{seconds['shoestring unigram']:.1f} s", peers
 
 
+def decoding(lm: dict[str, Any]) -> Figures:
+    """Tokens per second at int8, and the peers'."""
+    rows = lm["speeds"]["engines"]
+    peers = ("llama.cpp q8_0", "transformers bf16")
+    beside = "; ".join(f"{name}: {rows[name]['decode']:.1f}" for name in peers)
+    return f"{rows['int8']['decode']:.1f} tokens/s", beside
+
+
+def choosing(lm: dict[str, Any]) -> Figures:
+    """Seconds for a choice, and the naive loop's."""
+    found = lm["choice"]
+    seconds, naive = (found[name] / found["queries"] for name in ("seconds", "naive_seconds"))
+    return f"{seconds:.2f} s", f"a forward pass for each: {naive:.1f} s (1/{found['times']:.0f})"
+
+
 def startup(times: dict[str, Any]) -> Figures:
     """Start-up in units of a bare Python."""
     ratio = times["ratio_to_bare_python"]
@@ -89,6 +104,14 @@ CLAIMS = (
         "tokenizer", "transformer: CPU time to train a tokenizer of 8,192 ids",
         "transformer：训练 8,192 词表分词器的 CPU 时间", training,
     ),
+    Claim(
+        "lm", "lm: tokens made at CPM's width, 8 layers, int8, 2 cores",
+        "lm：CPM 宽度、8 层、int8、2 核的生成速度", decoding,
+    ),
+    Claim(
+        "lm", "lm: choosing among 10 candidates after 300 tokens of shots",
+        "lm：300 个 token 的示例之后在 10 个候选中选择", choosing,
+    ),
     Claim("startup", "`shoestring --help`, start to end", "`shoestring --help` 全程", startup),
 )  # fmt: skip
 CHINESE = {
@@ -96,6 +119,7 @@ CHINESE = {
     "not exact": "不精确",
     "a direct veth hop": "veth 直连",
     "goal": "目标",
+    "a forward pass for each": "逐个前向",
     " x bare Python": " 倍于裸 Python",
     "` alone: ": "` 本身：",
 }
@@ -168,11 +192,30 @@ def engines() -> str:
     return "\n".join([head, "|---|---|---|---|---|", *rows, "", note])
 
 
+def language_models() -> str:
+    """Returns the table of engines at CPM's width."""
+    measured = result("lm")
+    if measured is None:
+        return ""
+    rows = [
+        f"| {name} | {row['gigabytes']:.2f} | {row['decode']:.1f} | {row['prefill']:.0f} "
+        f"| {row['share_of_read_speed']:.0%} |"
+        for name, row in measured["speeds"]["engines"].items()
+    ]
+    head = "| engine | GB | tokens/s made | tokens/s read | share of the read speed |"
+    note = (
+        f"{measured['layers']} of 32 layers, {measured['processor']}, {measured['cores']} cores, memory read at "
+        f"{measured['speeds']['read_gigabytes_per_second']:.0f} GB/s, load before the run {measured['load']:.1f}."
+    )
+    return "\n".join([head, "|---|---|---|---|---|", *rows, "", note])
+
+
 BLOCKS = {
     "README.md": {"claims": lambda: claims(chinese=False)},
     "README.zh.md": {"claims": lambda: claims(chinese=True)},
     "docs/transformer.md": {"tokenizer": trainers},
     "docs/count.md": {"engines": engines},
+    "docs/lm.md": {"lm": language_models},
 }
 
 
