@@ -18,7 +18,6 @@ from jaxtyping import install_import_hook
 install_import_hook(
     [
         "shoestring.lm.quantize",
-        "shoestring.lm.sampling",
         "shoestring.transformer.attention",
         "shoestring.transformer.modeling",
     ],

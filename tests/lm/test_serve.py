@@ -118,20 +118,17 @@ def test_models_health_metrics_choose(server):
     assert found["best"] in ("北京", "上海")
 
 
-def reused(server):
-    return next(
-        int(line.split()[1])
-        for line in server.get("metrics").splitlines()
-        if line.startswith("shoestring_reused_tokens_total")
-    )
+def counted(server, name):
+    lines = server.get("metrics").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"shoestring_{name}_total"))
 
 
 def test_prompts_that_begin_alike_share_their_keys(server, engine):
     shots = "".join(f"第{number}天是好天气\n" for number in range(6))
     first = complete(server, shots + "今天", max_tokens=4, temperature=0).choices[0].text
-    before = reused(server)
+    before = counted(server, "reused_tokens")
     second = complete(server, shots + "明天", max_tokens=4, temperature=0).choices[0].text
-    assert reused(server) - before > 30
+    assert counted(server, "reused_tokens") - before > 30
     sampling = Sampling(max_tokens=4, temperature=0)
     assert [first, second] == [
         row[0].text for row in generate(engine, [shots + "今天", shots + "明天"], sampling)
@@ -179,7 +176,7 @@ def test_bodies_that_are_too_large_or_no_json(server):
 
 
 def wait_until_idle(server):
-    for _ in range(100):
+    for _ in range(1200):
         if json.loads(server.get("healthz"))["running"] == 0:
             return
         time.sleep(0.05)
@@ -188,9 +185,9 @@ def wait_until_idle(server):
 
 def test_clients_that_go_free_their_rows(server):
     for _ in range(3):
-        for chunk in complete(server, max_tokens=110, stream=True):
-            assert chunk
-            break  # and the connection is closed
+        stream = complete(server, max_tokens=110, stream=True)
+        assert next(iter(stream)).choices
+        stream.close()
     address = server.url.removeprefix("http://").strip("/").split(":")
     body = json.dumps({"prompt": PROMPT, "max_tokens": 110, "stream": True}).encode()
     silent = socket.create_connection((address[0], int(address[1])))
@@ -198,6 +195,7 @@ def test_clients_that_go_free_their_rows(server):
         b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
     )
     wait_until_idle(server)  # although the last one never reads
+    assert counted(server, "cancelled") >= 3
     assert complete(server, max_tokens=2).choices[0].text
     silent.close()
 
