@@ -68,6 +68,21 @@ def training(tokenizer: dict[str, Any]) -> Figures:
     return f"{seconds['shoestring unigram']:.1f} s", peers
 
 
+def decoding(lm: dict[str, Any]) -> Figures:
+    """Tokens per second at int8, and the peers'."""
+    rows = lm["speeds"]["engines"]
+    peers = ("llama.cpp q8_0", "transformers bf16")
+    beside = "; ".join(f"{name}: {rows[name]['decode']:.1f}" for name in peers)
+    return f"{rows['int8']['decode']:.1f} tokens/s", beside
+
+
+def choosing(lm: dict[str, Any]) -> Figures:
+    """Seconds for a choice, and the naive loop's."""
+    found = lm["choice"]
+    seconds, naive = (found[name] / found["queries"] for name in ("seconds", "naive_seconds"))
+    return f"{seconds:.2f} s", f"a forward pass for each: {naive:.1f} s (1/{found['times']:.0f})"
+
+
 def startup(times: dict[str, Any]) -> Figures:
     """Start-up in units of a bare Python."""
     ratio = times["ratio_to_bare_python"]
@@ -136,6 +151,13 @@ CLAIMS = (
     Claim("grow", "grow: change of outputs in fp64, worst rule", "grow：fp64 下输出的改变，最差的规则", lossless),
     Claim("grow", "grow: bytes written per second, bf16, 2x", "grow：每秒写出的字节，bf16，2 倍", growing),
     Claim("grow_memory", "grow: peak memory of the whole command", "grow：整条命令的内存峰值", grown_memory),
+        "lm", "lm: tokens made at CPM's width, 8 layers, int8, 2 cores",
+        "lm：CPM 宽度、8 层、int8、2 核的生成速度", decoding,
+    ),
+    Claim(
+        "lm", "lm: choosing among 10 candidates after 300 tokens of shots",
+        "lm：300 个 token 的示例之后在 10 个候选中选择", choosing,
+    ),
     Claim("startup", "`shoestring --help`, start to end", "`shoestring --help` 全程", startup),
 )  # fmt: skip
 CHINESE = {
@@ -150,6 +172,7 @@ CHINESE = {
     "equal parts": "均分",
     "written": "写出",
     "a chunk": "一块",
+    "a forward pass for each": "逐个前向",
     " x bare Python": " 倍于裸 Python",
     "` alone: ": "` 本身：",
 }
@@ -360,11 +383,31 @@ def growth() -> str:
     return "\n".join(lines)
 
 
+def language_models() -> str:
+    """Returns the table of engines at CPM's width."""
+    measured = result("lm")
+    if measured is None:
+        return ""
+    rows = [
+        f"| {name} | {row['gigabytes']:.2f} | {row['decode']:.1f} | {row['prefill']:.0f} "
+        f"| {row['share_of_read_speed']:.0%} |"
+        for name, row in measured["speeds"]["engines"].items()
+    ]
+    head = "| engine | GB | tokens/s made | tokens/s read | share of the read speed |"
+    note = (
+        f"{measured['layers']} of 32 layers, {measured['processor']}, {measured['cores']} cores, memory read at "
+        f"{measured['speeds']['read_gigabytes_per_second']:.0f} GB/s, load before the run {measured['load']:.1f}."
+    )
+    return "\n".join([head, "|---|---|---|---|---|", *rows, "", note])
+
+
 BLOCKS = {
     "README.md": {"claims": lambda: claims(chinese=False)},
     "README.zh.md": {"claims": lambda: claims(chinese=True)},
     "docs/count.md": {"engines": engines, "goals": goals, "peers": peers},
     "docs/transformer.md": {"tokenizer": trainers, "attention": attention, "head_width": head_width},
+    "docs/grow.md": {"growth": growth},
+    "docs/lm.md": {"lm": language_models},
 }
 
 

@@ -23,7 +23,9 @@ def blocks(page: str, language: str) -> list[str]:
     )
 
 
-@pytest.mark.parametrize("page", ["README.md", "README.zh.md", "docs/count.md", "docs/transformer.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "README.zh.md", "docs/count.md", "docs/lm.md", "docs/transformer.md"]
+)
 def test_tables_come_from_the_results(page):
     spec = importlib.util.spec_from_file_location("table", ROOT / "benchmarks" / "table.py")
     table = importlib.util.module_from_spec(spec)

@@ -31,6 +31,7 @@ VERBS = {
         "shoestring.transformer.rank_command:rank",
         "effective rank of a model's attention, with a figure",
     ),
+    "lm": ("shoestring.lm.command:verb", "CPM and other language models: convert, generate, few-shot, serve"),
     "env": ("shoestring.env:env", "versions, devices, cores and memory, for a bug report"),
 }
 

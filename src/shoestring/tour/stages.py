@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from shoestring import files, plot
-from shoestring.tour import grow, text
+from shoestring.tour import grow, lm, text
 from shoestring.tour.rank import rank
 from shoestring.tour.stage import Outcome, Settings, Stage
 
@@ -204,5 +204,8 @@ STAGES = [
     Stage("decoder", "Pre-training a decoder", decoder, needs=("text", "tokenizer")),
     Stage("continue", "The decoder continues sentences", go_on, needs=("decoder",)),
     Stage("grow", "Growing the decoder", grow.grow, needs=("text", "tokenizer", "decoder")),
+    Stage(
+        "few-shot", "The decoder judges reviews from a few examples", lm.few_shot, needs=("text", "decoder")
+    ),
     Stage("relay", "A month on line without the PC (simulated)", relay),
 ]
