@@ -16,7 +16,8 @@ from jaxtyping import install_import_hook
 
 # Shapes in signatures are checked in tests.
 install_import_hook(
-    ["shoestring.transformer.attention", "shoestring.transformer.modeling"], "beartype.beartype"
+    ["shoestring.match.cosent", "shoestring.transformer.attention", "shoestring.transformer.modeling"],
+    "beartype.beartype",
 )
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -19,6 +19,7 @@ VERBS = {
         "shoestring.transformer.commands:pretrain",
         "pre-train an encoder or a decoder on your text",
     ),
+    "match": ("shoestring.match.command:verb", "are two texts the same? with a threshold you can trust"),
     "env": ("shoestring.env:env", "versions, devices, cores and memory, for a bug report"),
 }
 

@@ -130,20 +130,59 @@ def speedup(
         axes.set_xlim(right=max((value for _, value, _ in bars), default=1) * 2.5)
 
 
+def score_distributions(
+    sets: Mapping[str, tuple[Sequence[float], Sequence[int], float]],
+    path: str | os.PathLike[str],
+    *,
+    title: str = "Scores",
+) -> None:
+    """Draws how the scores of matching and of other pairs lie, and where the threshold cuts; a row per set.
+
+    Args:
+        sets: name -> (scores, labels of 0 and 1, threshold).
+        path: the PNG.
+        title: above the figure.
+
+    >>> score_distributions({"bi": ([0.9, 0.8, 0.2], [1, 1, 0], 0.5)}, "scores.png")  # doctest: +SKIP
+    """
+    with _figures(path, title, len(sets)) as rows:
+        for axes, (name, (scores, labels, threshold)) in zip(rows, sets.items(), strict=True):
+            parts = [[s for s, y in zip(scores, labels, strict=True) if y == kind] for kind in (0, 1)]
+            low, high = min(scores), max(scores)
+            span = (low, high) if high > low else (low - 0.5, high + 0.5)
+            for part, colour, label in zip(
+                parts, (COLOURS[1], COLOURS[0]), ("other", "matching"), strict=True
+            ):
+                axes.hist(
+                    part, bins=60, range=span, color=colour, alpha=0.55, label=f"{label} ({len(part):,})"
+                )
+            axes.axvline(threshold, color=COLOURS[6], linewidth=1.5, label=f"threshold {threshold:.4g}")
+            axes.set(xlabel="score", ylabel="pairs")
+            axes.legend(frameon=False, title=name, alignment="left")
+
+
 @contextmanager
 def _figure(path: str | os.PathLike[str], title: str) -> Iterator[Axes]:
     """Gives the axes of a new figure and writes it to `path` at the end."""
+    with _figures(path, title, 1) as (axes,):
+        yield axes
+
+
+@contextmanager
+def _figures(path: str | os.PathLike[str], title: str, rows: int) -> Iterator[Sequence[Axes]]:
+    """Gives axes one above the other and writes them to `path` at the end."""
     require("plot", "matplotlib")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.2, 4.2), dpi=120, layout="constrained")
+    figure = Figure(figsize=(7.2, 1.2 + 3 * rows), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.set_title(title, loc="left", fontweight="bold")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
-    yield axes
+    every = list(figure.subplots(rows, squeeze=False)[:, 0])
+    every[0].set_title(title, loc="left", fontweight="bold")
+    for axes in every:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+    yield every
     with atomic(os.fspath(path), "wb") as file:
         figure.savefig(file, format="png")
 
