@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from datetime import timedelta
 
@@ -164,6 +165,8 @@ def rank(number, meeting, vectors, labels, weights, chunk, out):
     value.backward()
     if number == 0:
         torch.save({"loss": value.detach(), "gradient": model.layer.weight.grad}, out)
+    del value, loss, wrapped, model  # the wrapper must not outlive its process group
+    gc.collect()
     distributed.destroy_process_group()
 
 

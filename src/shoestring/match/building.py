@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from sentence_transformers import CrossEncoder, SentenceTransformer
+from sentence_transformers.base.modules import Dense
 from sentence_transformers.cross_encoder.losses import CrossEntropyLoss
 from sentence_transformers.sentence_transformer.losses import ContrastiveLoss, SoftmaxLoss
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer, WeightedLayerPooling
 from torch import nn
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from shoestring._errors import InputError, OptionError
 from shoestring.match.losses import CoSENTLoss
@@ -90,9 +92,17 @@ def _modules(base: str | Path, pooling: str) -> list[nn.Module]:
 
 def _cross(base: str | Path, settings: Training, levels: int, device: str | None) -> CrossEncoder:
     heads = 1 if settings.loss == "cosent" else levels
-    model = CrossEncoder(str(base), num_labels=heads, device=device, activation_fn=nn.Identity()).float()
-    most = _longest(model.model)
-    model.max_length = min(2 * settings.max_length, most)
+    common: Any = {"device": device, "activation_fn": nn.Identity()}
+    if type(AutoConfig.from_pretrained(base)) in AutoModelForSequenceClassification._model_mapping:
+        model = CrossEncoder(str(base), num_labels=heads, **common).float()
+    else:  # a family without a classifier of its own gets a linear one
+        transformer = Transformer(str(base))
+        width = transformer.get_embedding_dimension()
+        dense = Dense(width, heads, activation_function=nn.Identity(), module_output_name="scores")
+        model = CrossEncoder(
+            modules=[transformer, Pooling(width, pooling_mode="mean"), dense], **common
+        ).float()
+    model.max_length = min(2 * settings.max_length, _longest(model.transformers_model))
     return model
 
 

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -198,12 +199,14 @@ def hushed() -> Iterator[None]:
 
 
 def require_known(folder: str | Path) -> None:
-    """Refuses what is neither a model's folder nor a name on the hub.
+    """Refuses what is neither a model's folder nor a name on the hub; makes our own family known.
 
     Raises:
         InputError: it is not.
     """
     path = Path(folder)
+    if (path / "config.json").is_file() and '"shoestring' in (path / "config.json").read_text("utf-8"):
+        import_module("shoestring.transformer.modeling")  # registers our own family
     if path.is_dir() and not any((path / name).is_file() for name in ("config.json", "modules.json")):
         raise InputError(f"{folder}: not a model folder, config.json is missing")
     if not path.exists() and (

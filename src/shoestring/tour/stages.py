@@ -8,6 +8,7 @@ from typing import Any
 
 from shoestring import files, plot
 from shoestring.tour import text
+from shoestring.tour.match import match
 from shoestring.tour.stage import Outcome, Settings, Stage
 
 VOCABULARY = 4096
@@ -201,5 +202,6 @@ STAGES = [
     Stage("fill", "The encoder fills in masked words", fill, needs=("encoder",)),
     Stage("decoder", "Pre-training a decoder", decoder, needs=("text", "tokenizer")),
     Stage("continue", "The decoder continues sentences", go_on, needs=("decoder",)),
+    Stage("match", "Two sentences of one paragraph, or of two", match, needs=("text", "encoder")),
     Stage("relay", "A month on line without the PC (simulated)", relay),
 ]
