@@ -102,7 +102,7 @@ def _cross(base: str | Path, settings: Training, levels: int, device: str | None
         model = CrossEncoder(
             modules=[transformer, Pooling(width, pooling_mode="mean"), dense], **common
         ).float()
-    model.max_length = min(2 * settings.max_length, _longest(model.transformers_model))
+    model.max_seq_length = min(2 * settings.max_length, _longest(model.transformers_model))
     return model
 
 

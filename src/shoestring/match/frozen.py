@@ -46,7 +46,7 @@ def frozen(model: Any, layers: int, cached: bool = True) -> Iterator[None]:
     if memory is not None:
         base.embeddings, base.encoder.layer = memory, stack[layers:]
     else:
-        handles = [part.register_forward_pre_hook(lambda part, _: part.eval()) for part in lower]
+        handles = [part.register_forward_pre_hook(_at_rest) for part in lower]
     try:
         yield
     finally:
@@ -58,6 +58,10 @@ def frozen(model: Any, layers: int, cached: bool = True) -> Iterator[None]:
                 handle.remove()
         for parameter in (each for part in lower for each in part.parameters()):
             parameter.requires_grad_(True)
+
+
+def _at_rest(part: nn.Module, _: Any) -> None:
+    part.eval()
 
 
 def _structure(model: Any, layers: int) -> tuple[Any, nn.ModuleList]:

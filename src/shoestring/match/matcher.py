@@ -130,9 +130,9 @@ class Matcher:
 
     def too_long(self, texts: Sequence[str]) -> int:
         """Returns how many texts are cut because they have more tokens than the model reads."""
-        limit = self.model.max_length // 2 if self.crossed else self.model.max_seq_length
+        limit = self.model.max_seq_length // (2 if self.crossed else 1)
         texts = list(dict.fromkeys(texts))
-        if not limit or not texts:
+        if not texts:
             return 0
         ids = self.model.tokenizer(texts, truncation=False, verbose=False)["input_ids"]
         return sum(len(each) > limit for each in ids)

@@ -2,7 +2,7 @@
 
 - Start one: `docker run -p 6333:6333 qdrant/qdrant`, then `shoestring match index TEXTS -o qdrant:http://HOST:6333/NAME`.
 - The collection's name ends with the model's fingerprint, so another model cannot search it by mistake.
-- Rows are numbered as in `Index`; text and metadata are the points' payload.
+- Rows are numbered upwards; the number of a deleted last row is given again. Text and metadata are the points' payload.
 """
 
 from __future__ import annotations

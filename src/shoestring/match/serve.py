@@ -106,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
         return cast(_Server, self.server)
 
     def do_GET(self) -> None:
-        if self.path in ("/", "/index.html"):
+        if self.path.partition("?")[0] in ("/", "/index.html"):
             self._send(200, self._ours.page().encode(), "text/html; charset=utf-8")
         else:
             self._json(404, {"error": f"{self.path}: there are /, /match and /search"})
