@@ -99,7 +99,8 @@ CLAIMS = (
     ),
     Claim("count", "count: the same in CPU seconds, 1 worker", "count：同一任务的 CPU 时间，1 个进程", cpu),
     Claim(
-        "match", "match: accuracy, F1 and MCC thresholds of 200,000 scores, exact", "match：20 万个分数的精确阈值", thresholds,
+        "match", "match: accuracy, F1 and MCC thresholds of 200,000 scores, exact",
+        "match：20 万个分数的精确阈值", thresholds,
     ),
     Claim("match", "match: CoSENT with 16,384 pairs in one batch", "match：一个批次 16,384 对的 CoSENT", cached),
     Claim("relay", "relay: delay added to a frame, median (99 %)", "relay：每帧增加的延迟，中位数（99 %）", latency),
