@@ -128,12 +128,32 @@ def grown_memory(memory: dict[str, Any]) -> Figures:
     )
 
 
+def thresholds(match: dict[str, Any]) -> Figures:
+    """CPU milliseconds of exact thresholds."""
+    ours, theirs = match["thresholds"]["cpu_seconds"].values()
+    return f"{ours * 1e3:.0f} ms", f"sentence-transformers, accuracy and F1 only: {theirs * 1e3:.0f} ms"
+
+
+def cached(match: dict[str, Any]) -> Figures:
+    """Memory of a batch of 16,384 pairs."""
+    small, large = match["cached"]["batch of 64"], match["cached"]["one batch, chunk 64"]
+    return (
+        f"{large['peak_mb']:.0f} MB, {large['cpu_ms_per_pair']:.2f} ms a pair",
+        f"batches of 64: {small['peak_mb']:.0f} MB, {small['cpu_ms_per_pair']:.2f} ms",
+    )
+
+
 CLAIMS = (
     Claim(
         "count", "count: jieba's word frequencies, whole command, 2 workers",
         "count：jieba 的词频，整条命令，2 个进程", throughput,
     ),
     Claim("count", "count: the same in CPU seconds, 1 worker", "count：同一任务的 CPU 时间，1 个进程", cpu),
+    Claim(
+        "match", "match: accuracy, F1 and MCC thresholds of 200,000 scores, exact",
+        "match：20 万个分数的精确阈值", thresholds,
+    ),
+    Claim("match", "match: CoSENT with 16,384 pairs in one batch", "match：一个批次 16,384 对的 CoSENT", cached),
     Claim("relay", "relay: delay added to a frame, median (99 %)", "relay：每帧增加的延迟，中位数（99 %）", latency),
     Claim("relay", "relay: memory on the system's Python", "relay：系统 Python 下的内存", memory),
     Claim(
@@ -151,6 +171,7 @@ CLAIMS = (
     Claim("grow", "grow: change of outputs in fp64, worst rule", "grow：fp64 下输出的改变，最差的规则", lossless),
     Claim("grow", "grow: bytes written per second, bf16, 2x", "grow：每秒写出的字节，bf16，2 倍", growing),
     Claim("grow_memory", "grow: peak memory of the whole command", "grow：整条命令的内存峰值", grown_memory),
+    Claim(
         "lm", "lm: tokens made at CPM's width, 8 layers, int8, 2 cores",
         "lm：CPM 宽度、8 层、int8、2 核的生成速度", decoding,
     ),
@@ -162,6 +183,9 @@ CLAIMS = (
 )  # fmt: skip
 CHINESE = {
     "naive jieba loop": "朴素 jieba 循环",
+    "sentence-transformers, accuracy and F1 only": "sentence-transformers，仅 accuracy 与 F1",
+    " a pair": " 每对",
+    "batches of 64": "每批 64 对",
     "not exact": "不精确",
     "written out": "直接写出",
     "a direct veth hop": "veth 直连",
@@ -401,6 +425,37 @@ def language_models() -> str:
     return "\n".join([head, "|---|---|---|---|---|", *rows, "", note])
 
 
+def matching() -> str:
+    """Returns the tables of bi against cross and of searching, as far as they were measured."""
+    measured = result("match")
+    if measured is None:
+        return ""
+    found = measured["search"]
+    rows = [
+        f"| {name} | {found[name]['queries_per_second']:.0f} | {found[name]['recall']:.3f} |"
+        for name in ("exact", "faiss HNSW", "hnswlib")
+    ]
+    lines = ["| 100,000 x 384, one core | queries/s | recall@10 |", "|---|---|---|", *rows]
+    if quality := measured["quality"]:
+        lines = [*_bi_against_cross(quality["lcqmc"]), "", *lines]
+    return "\n".join([*lines, "", f"Load of the machine before the run: {measured['load']:.1f}."])
+
+
+def _bi_against_cross(lcqmc: dict[str, Any]) -> list[str]:
+    bi, cross, ahead = lcqmc["bi"], lcqmc["cross"], lcqmc["cross_ahead"]
+    rows = [
+        f"| {name} | {bi[name]:.4f} | {cross[name]:.4f} | {{:+.4f}} ({{:+.4f}} to {{:+.4f}}) |".format(
+            *ahead[name]
+        )
+        for name in ("spearman", "accuracy", "f1")
+    ]
+    return [
+        "| {2:,} LCQMC pairs | bi | cross | cross ahead by |".format(*lcqmc["pairs"]),
+        "|---|---|---|---|",
+        *rows,
+    ]
+
+
 BLOCKS = {
     "README.md": {"claims": lambda: claims(chinese=False)},
     "README.zh.md": {"claims": lambda: claims(chinese=True)},
@@ -408,6 +463,7 @@ BLOCKS = {
     "docs/transformer.md": {"tokenizer": trainers, "attention": attention, "head_width": head_width},
     "docs/grow.md": {"growth": growth},
     "docs/lm.md": {"lm": language_models},
+    "docs/match.md": {"match": matching},
 }
 
 

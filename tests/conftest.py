@@ -28,6 +28,7 @@ install_import_hook(
         *(f"shoestring.transformer.{name}" for name in CHECKED),
         *(f"shoestring.transformer.talking_heads.{name}" for name in MIXING),
         "shoestring.lm.quantize",
+        "shoestring.match.cosent",
     ],
     "beartype.beartype",
 )

@@ -32,6 +32,7 @@ VERBS = {
         "effective rank of a model's attention, with a figure",
     ),
     "lm": ("shoestring.lm.command:verb", "CPM and other language models: convert, generate, few-shot, serve"),
+    "match": ("shoestring.match.command:verb", "are two texts the same? with a threshold you can trust"),
     "env": ("shoestring.env:env", "versions, devices, cores and memory, for a bug report"),
 }
 

@@ -150,7 +150,7 @@ def attention_ranks(
 
     >>> attention_ranks([8, 16], [[4, 5], [7, 8]], [[6, 6], [9, 11]], [[7, 8]], "r.png", key_size=8)  # doctest: +SKIP
     """
-    with _figure(path, title, columns=2) as (left, right):
+    with _figures(path, title, columns=2) as (left, right):
         left.plot(lengths, lengths, color=COLOURS[6], linestyle=":", linewidth=1, label="length: full rank")
         left.axhline(key_size, color=COLOURS[6], linestyle="--", linewidth=1, label=f"key size {key_size}")
         for colour, name, rows in ((COLOURS[0], "logits", logits), (COLOURS[1], "weights", weights)):
@@ -207,21 +207,62 @@ def differences(
         axes.set(xlabel="difference in loss (nats per target)")
 
 
+def score_distributions(
+    sets: Mapping[str, tuple[Sequence[float], Sequence[int], float]],
+    path: str | os.PathLike[str],
+    *,
+    title: str = "Scores",
+) -> None:
+    """Draws how the scores of matching and of other pairs lie, and where the threshold cuts; a row per set.
+
+    Args:
+        sets: name -> (scores, labels of 0 and 1, threshold).
+        path: the PNG.
+        title: above the figure.
+
+    >>> score_distributions({"bi": ([0.9, 0.8, 0.2], [1, 1, 0], 0.5)}, "scores.png")  # doctest: +SKIP
+    """
+    with _figures(path, title, rows=len(sets)) as every:
+        for axes, (name, (scores, labels, threshold)) in zip(every, sets.items(), strict=True):
+            parts = [[s for s, y in zip(scores, labels, strict=True) if y == kind] for kind in (0, 1)]
+            low, high = min(scores), max(scores)
+            span = (low, high) if high > low else (low - 0.5, high + 0.5)
+            for part, colour, label in zip(
+                parts, (COLOURS[1], COLOURS[0]), ("other", "matching"), strict=True
+            ):
+                axes.hist(
+                    part, bins=60, range=span, color=colour, alpha=0.55, label=f"{label} ({len(part):,})"
+                )
+            axes.axvline(threshold, color=COLOURS[6], linewidth=1.5, label=f"threshold {threshold:.4g}")
+            axes.set(xlabel="score", ylabel="pairs")
+            axes.legend(frameon=False, title=name, alignment="left")
+
+
 @contextmanager
-def _figure(path: str | os.PathLike[str], title: str, columns: int = 1) -> Iterator[Any]:
-    """Gives the axes of a new figure, a list if it has several columns, and writes it to `path` at the end."""
+def _figure(path: str | os.PathLike[str], title: str) -> Iterator[Any]:
+    """Gives the axes of a new figure and writes it to `path` at the end."""
+    with _figures(path, title) as (axes,):
+        yield axes
+
+
+@contextmanager
+def _figures(
+    path: str | os.PathLike[str], title: str, rows: int = 1, columns: int = 1
+) -> Iterator[Sequence[Any]]:
+    """Gives several axes in one figure and writes it to `path` at the end."""
     require("plot", "matplotlib")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.2 + 2.4 * (columns - 1), 4.2), dpi=120, layout="constrained")
+    size = (7.2 + 2.4 * (columns - 1), 4.2 if rows == 1 else 1.2 + 3 * rows)
+    figure = Figure(figsize=size, dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = [figure.add_subplot(1, columns, index + 1) for index in range(columns)]
-    axes[0].set_title(title, loc="left", fontweight="bold")
-    for each in axes:
-        each.spines[["top", "right"]].set_visible(False)
-        each.grid(alpha=0.25)
-    yield axes[0] if columns == 1 else axes
+    every = list(figure.subplots(rows, columns, squeeze=False).flat)
+    every[0].set_title(title, loc="left", fontweight="bold")
+    for axes in every:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+    yield every
     with atomic(os.fspath(path), "wb") as file:
         figure.savefig(file, format="png")
 

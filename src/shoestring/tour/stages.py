@@ -8,6 +8,7 @@ from typing import Any
 
 from shoestring import files, plot
 from shoestring.tour import grow, lm, text
+from shoestring.tour.match import match
 from shoestring.tour.rank import rank
 from shoestring.tour.stage import Outcome, Settings, Stage
 
@@ -207,5 +208,6 @@ STAGES = [
     Stage(
         "few-shot", "The decoder judges reviews from a few examples", lm.few_shot, needs=("text", "decoder")
     ),
+    Stage("match", "Two sentences of one paragraph, or of two", match, needs=("text", "encoder")),
     Stage("relay", "A month on line without the PC (simulated)", relay),
 ]
