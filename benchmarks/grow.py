@@ -219,7 +219,8 @@ def exactness(folder: Path) -> dict[str, Any]:
 PEER = """
 import json, sys, time
 from unittest.mock import MagicMock
-sys.modules.update({"hf_olmo": MagicMock(), "hf_olmo.modeling_olmo": MagicMock()})  # one of its families wants it
+stubs = ("hf_olmo", "hf_olmo.configuration_olmo", "hf_olmo.modeling_olmo")  # one of its families wants them
+sys.modules.update({name: MagicMock() for name in stubs})
 sys.path.insert(0, sys.argv[1])
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
