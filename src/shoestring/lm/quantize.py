@@ -12,7 +12,7 @@ from __future__ import annotations
 import warnings
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 GROUP = 64  # inputs that share a scale in int4
@@ -103,7 +103,7 @@ class Linear4(nn.Module):
 
     def __init__(
         self,
-        packed: Int[Tensor, "outputs half"],
+        packed: UInt8[Tensor, "outputs half"],
         scale: Float[Tensor, "outputs groups"],
         zero: Float[Tensor, "outputs groups"],
         bias: Float[Tensor, " outputs"] | None,
