@@ -65,4 +65,5 @@ clean:           ## remove what make created
 
 .venv/benched: .venv/installed
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps timm  # torchvision, which it asks for, wants CUDA
 	@touch $@

@@ -14,11 +14,21 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-# Shapes in signatures are checked in tests.
+# Without a GPU, Triton's kernels are interpreted; Triton asks when it is first imported, whoever does that.
+if shutil.which("nvidia-smi") is None:
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
+# Shapes in signatures are checked in tests; Triton reads the kernels itself.
+CHECKED = ("attention", "blocks", "heads", "modeling", "positions", "rank")
+MIXING = (
+    "cache", "chunked", "core", "dropout", "eager", "function", "fused", "interface", "masks", "mix", "module",
+)  # fmt: skip
 install_import_hook(
     [
-        "shoestring.transformer.attention",
-        "shoestring.transformer.modeling",
+        *(f"shoestring.transformer.{name}" for name in CHECKED),
+        *(f"shoestring.transformer.talking_heads.{name}" for name in MIXING),
+        "shoestring.lm.quantize",
+        "shoestring.match.cosent",
         *(
             f"shoestring.nvae.{name}"
             for name in ("cells", "flows", "layers", "likelihoods", "modeling", "normal")

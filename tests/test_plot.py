@@ -50,6 +50,17 @@ def test_loss_curves_are_drawn_in_their_colours(log_x, tmp_path):
         assert close.sum() > 100
 
 
+def test_ranks_are_drawn_under_their_bound(tmp_path):
+    logits, weights = [[3.0, 4.0], [6.0, 7.5], [7.0, 7.9]], [[2.0, 5.0], [4.0, 12.0], [8.0, 30.0]]
+    plot.attention_ranks([8, 16, 32], logits, weights, [[7.0, 7.9]], tmp_path / "rank.png", key_size=8)
+    image = pixels(tmp_path / "rank.png")
+    assert image.shape[:2] == (504, 1152)
+    for colour in plot.COLOURS[:2]:
+        red, green, blue = (int(colour[index : index + 2], 16) / 255 for index in (1, 3, 5))
+        close = abs(image[..., 0] - red) + abs(image[..., 1] - green) + abs(image[..., 2] - blue) < 0.05
+        assert close.sum() > 100
+
+
 def test_no_points_are_an_empty_figure(tmp_path):
     plot.loss_curves({}, tmp_path / "none.png")
     plot.loss_curves({"training": []}, tmp_path / "empty.png")
@@ -60,3 +71,12 @@ def test_a_figure_that_cannot_be_written_leaves_nothing(tmp_path):
     with pytest.raises(OutputError):
         plot.loss_curves({"training": [(1, 2.0)]}, tmp_path / "missing" / "loss.png")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_differences_stand_on_their_side_of_the_line(tmp_path):
+    path = tmp_path / "differences.png"
+    plot.differences({"equal steps": {"worse": (0.03, 0.01), "better": (-0.02, 0.01)}}, path, title="")
+    inked = (abs(pixels(path)[:, :, :3] - [0, 114 / 255, 178 / 255]) < 0.02).all(axis=-1)  # the first colour
+    rows = inked.any(axis=1).nonzero()[0]
+    upper, lower = inked[: rows.mean().astype(int)], inked[rows.mean().astype(int) :]
+    assert upper.any(axis=0).nonzero()[0].mean() > lower.any(axis=0).nonzero()[0].mean()

@@ -19,6 +19,20 @@ VERBS = {
         "shoestring.transformer.commands:pretrain",
         "pre-train an encoder or a decoder on your text",
     ),
+    "grow": (
+        "shoestring.grow.command:verb",
+        "enlarge a trained Transformer without changing what it computes",
+    ),
+    "convert": (
+        "shoestring.transformer.checkpoints.command:convert",
+        "a BERT, RoBERTa, RoFormer, NEZHA, GPT-2 or Llama as one of our family",
+    ),
+    "rank": (
+        "shoestring.transformer.rank_command:rank",
+        "effective rank of a model's attention, with a figure",
+    ),
+    "lm": ("shoestring.lm.command:verb", "CPM and other language models: convert, generate, few-shot, serve"),
+    "match": ("shoestring.match.command:verb", "are two texts the same? with a threshold you can trust"),
     "nvae": ("shoestring.nvae.command:verb", "sharp images from a deep hierarchical VAE"),
     "env": ("shoestring.env:env", "versions, devices, cores and memory, for a bug report"),
 }

@@ -11,13 +11,10 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import Any
 
 from shoestring._extras import require
 from shoestring.files import atomic
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe & Ito 2008
 
@@ -162,20 +159,142 @@ def speedup(
         axes.set_xlim(right=max((value for _, value, _ in bars), default=1) * 2.5)
 
 
+def attention_ranks(
+    lengths: Sequence[int],
+    logits: Sequence[Sequence[float]],
+    weights: Sequence[Sequence[float]],
+    grid: Sequence[Sequence[float]],
+    path: str | os.PathLike[str],
+    *,
+    key_size: int,
+    title: str = "Effective rank of attention",
+) -> None:
+    """Draws how the effective rank of attention grows with the text, and which head has how much of it.
+
+    Args:
+        lengths: tokens of the pieces measured.
+        logits: effective ranks of all heads' logits, a row for each length.
+        weights: the same of the attention weights.
+        grid: of the logits at the longest length, a row for each layer and a column for each head.
+        path: the PNG.
+        key_size: drawn as a line, which logits cannot pass unless talking heads mix them.
+        title: above the figure.
+
+    >>> attention_ranks([8, 16], [[4, 5], [7, 8]], [[6, 6], [9, 11]], [[7, 8]], "r.png", key_size=8)  # doctest: +SKIP
+    """
+    with _figures(path, title, columns=2) as (left, right):
+        left.plot(lengths, lengths, color=COLOURS[6], linestyle=":", linewidth=1, label="length: full rank")
+        left.axhline(key_size, color=COLOURS[6], linestyle="--", linewidth=1, label=f"key size {key_size}")
+        for colour, name, rows in ((COLOURS[0], "logits", logits), (COLOURS[1], "weights", weights)):
+            means = [sum(row) / len(row) for row in rows]
+            left.fill_between(
+                lengths, [min(row) for row in rows], [max(row) for row in rows], color=colour, alpha=0.15
+            )
+            left.plot(
+                lengths, means, color=colour, marker="o", markersize=4, label=f"{name} (band: all heads)"
+            )
+        left.set(xlabel="tokens", ylabel="effective rank", xscale="log", yscale="log")
+        left.set_xticks(lengths, [str(length) for length in lengths], minor=False)
+        left.minorticks_off()
+        left.legend(frameon=False, fontsize=8)
+        image = right.imshow(grid, aspect="auto", cmap="viridis", vmin=1)
+        right.set(xlabel="head", ylabel="layer", title=f"logits, {lengths[-1]} tokens")
+        right.grid(visible=False)
+        right.xaxis.get_major_locator().set_params(integer=True)
+        right.yaxis.get_major_locator().set_params(integer=True)
+        right.figure.colorbar(image, ax=right, shrink=0.9)
+
+
+def differences(
+    groups: Mapping[str, Mapping[str, tuple[float, float]]],
+    path: str | os.PathLike[str],
+    *,
+    title: str = "Differences",
+) -> None:
+    """Draws differences to a baseline with their intervals; left of the line is better.
+
+    Args:
+        groups: group -> name -> (difference, half of its interval), losses in nats per target.
+        path: the PNG.
+        title: above the figure.
+
+    >>> differences({"equal steps": {"wide keys": (0.01, 0.02)}}, "differences.png")  # doctest: +SKIP
+    """
+    with _figure(path, title) as axes:
+        labels = [(group, name) for group, rows in groups.items() for name in rows]
+        for place, (group, name) in zip(range(len(labels), 0, -1), labels, strict=True):
+            difference, half = groups[group][name]
+            colour = COLOURS[list(groups).index(group) % len(COLOURS)]
+            axes.errorbar(difference, place, xerr=half, fmt="o", color=colour, capsize=4)
+            axes.annotate(
+                f"{difference:+.3f} ± {half:.3f}",
+                (difference, place),
+                (0, 8),
+                textcoords="offset points",
+                ha="center",
+            )
+        axes.axvline(0, color=COLOURS[6], linewidth=1)
+        axes.set_yticks(range(len(labels), 0, -1), [f"{name}, {group}" for group, name in labels])
+        axes.set_ylim(0.4, len(labels) + 0.7)
+        axes.set(xlabel="difference in loss (nats per target)")
+
+
+def score_distributions(
+    sets: Mapping[str, tuple[Sequence[float], Sequence[int], float]],
+    path: str | os.PathLike[str],
+    *,
+    title: str = "Scores",
+) -> None:
+    """Draws how the scores of matching and of other pairs lie, and where the threshold cuts; a row per set.
+
+    Args:
+        sets: name -> (scores, labels of 0 and 1, threshold).
+        path: the PNG.
+        title: above the figure.
+
+    >>> score_distributions({"bi": ([0.9, 0.8, 0.2], [1, 1, 0], 0.5)}, "scores.png")  # doctest: +SKIP
+    """
+    with _figures(path, title, rows=len(sets)) as every:
+        for axes, (name, (scores, labels, threshold)) in zip(every, sets.items(), strict=True):
+            parts = [[s for s, y in zip(scores, labels, strict=True) if y == kind] for kind in (0, 1)]
+            low, high = min(scores), max(scores)
+            span = (low, high) if high > low else (low - 0.5, high + 0.5)
+            for part, colour, label in zip(
+                parts, (COLOURS[1], COLOURS[0]), ("other", "matching"), strict=True
+            ):
+                axes.hist(
+                    part, bins=60, range=span, color=colour, alpha=0.55, label=f"{label} ({len(part):,})"
+                )
+            axes.axvline(threshold, color=COLOURS[6], linewidth=1.5, label=f"threshold {threshold:.4g}")
+            axes.set(xlabel="score", ylabel="pairs")
+            axes.legend(frameon=False, title=name, alignment="left")
+
+
 @contextmanager
-def _figure(path: str | os.PathLike[str], title: str) -> Iterator[Axes]:
+def _figure(path: str | os.PathLike[str], title: str) -> Iterator[Any]:
     """Gives the axes of a new figure and writes it to `path` at the end."""
+    with _figures(path, title) as (axes,):
+        yield axes
+
+
+@contextmanager
+def _figures(
+    path: str | os.PathLike[str], title: str, rows: int = 1, columns: int = 1
+) -> Iterator[Sequence[Any]]:
+    """Gives several axes in one figure and writes it to `path` at the end."""
     require("plot", "matplotlib")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.2, 4.2), dpi=120, layout="constrained")
+    size = (7.2 + 2.4 * (columns - 1), 4.2 if rows == 1 else 1.2 + 3 * rows)
+    figure = Figure(figsize=size, dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.set_title(title, loc="left", fontweight="bold")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
-    yield axes
+    every = list(figure.subplots(rows, columns, squeeze=False).flat)
+    every[0].set_title(title, loc="left", fontweight="bold")
+    for axes in every:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+    yield every
     with atomic(os.fspath(path), "wb") as file:
         figure.savefig(file, format="png")
 

@@ -37,6 +37,9 @@ class HiddenBar:
         """Counts on."""
         self.n += n
 
+    def close(self) -> None:
+        """Has nothing to take away."""
+
     def refresh(self) -> None:
         """Shows nothing."""
 

@@ -9,12 +9,26 @@ from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM
 
 from shoestring._errors import OptionError
-from shoestring.transformer.attention import eager_attention
 from shoestring.transformer.configuration import PRESETS, ShoestringConfig, preset
-from shoestring.transformer.modeling import ShoestringForCausalLM, ShoestringForMaskedLM
+from shoestring.transformer.heads import ShoestringForCausalLM, ShoestringForMaskedLM
+from shoestring.transformer.talking_heads.interface import written_out
+
+TALKING = (
+    {},
+    {"talking_heads": "pre"},
+    {"talking_heads": "both", "num_key_value_heads": 1},
+    {"talking_heads": "both", "num_key_heads": 2, "num_value_heads": 4},
+    {"talking_heads": "both", "dynamic_talking_heads": True},
+)
+
+
+def config_of(talking, **sizes):
+    return ShoestringConfig(**sizes, **talking)
+
 
 configs = st.builds(
-    ShoestringConfig,
+    config_of,
+    talking=st.sampled_from(TALKING),
     vocab_size=st.just(40),
     hidden_size=st.just(24),
     num_layers=st.just(2),
@@ -77,7 +91,7 @@ def test_eager_is_the_formula():
         torch.randn(1, 1, 3, 4).double(),
         torch.randn(1, 1, 3, 5).double(),
     )
-    output, weights = eager_attention(torch.nn.Identity(), q, k, v, None, scaling=4**-0.5)
+    output, weights = written_out(torch.nn.Identity(), q, k, v, None, scaling=4**-0.5, is_causal=False)
     for i in range(2):
         scores = [math.exp(sum(q[0, 0, i, d] * k[0, 0, j, d] for d in range(4)) / 2) for j in range(3)]
         for j in range(3):

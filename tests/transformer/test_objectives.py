@@ -7,7 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shoestring._errors import InputError, OptionError
-from shoestring.transformer.objectives import IGNORED, Examples, Masking, held_out, mask_words
+from shoestring.transformer.objectives import (
+    IGNORED,
+    Examples,
+    Masking,
+    held_out,
+    mask_words,
+    split_documents,
+)
 from shoestring.transformer.packing import Blocks, pack
 from shoestring.transformer.tokenizer import FIXED, count_words, train_tokenizer
 
@@ -122,6 +129,32 @@ def test_next_token_objective_asks_no_document_for_the_next_one():
     example = Examples(blocks, np.arange(1), 1, seed=0)[0]
     assert example["labels"].tolist() == [IGNORED, 6, 7, 2, IGNORED, 8, 9, 2]
     assert example["document_ids"].tolist() == [1, 1, 1, 1, 2, 2, 2, 2]
+
+
+@laws
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(0, 2**31))
+def test_every_document_is_split_into_source_and_target(lengths, seed):
+    documents = np.repeat(np.arange(len(lengths)), lengths)
+    types = split_documents(documents, np.random.default_rng(seed))
+    for index, length in enumerate(lengths):
+        mine = types[documents == index]
+        assert mine[0] == 0
+        assert (np.diff(mine) >= 0).all()
+        assert mine[-1] == (length > 1)
+
+
+def test_all_splits_are_equally_likely():
+    random, documents = np.random.default_rng(0), np.repeat([0, 1], [5, 3])
+    sources = [5 - split_documents(documents, random)[:5].sum() for _ in range(4000)]
+    assert np.bincount(sources)[1:] / 4000 == pytest.approx([0.25] * 4, abs=0.03)
+
+
+def test_unilm_objective_asks_for_the_target_alone():
+    example = Examples(blocks_of([1, 6, 7, 2, 1, 8, 9, 2]), np.arange(1), 1, seed=0, split=True)[0]
+    types, labels = example["token_type_ids"], example["labels"]
+    assert ((labels != IGNORED) == (types == 1)).all()
+    assert (labels == example["input_ids"])[types == 1].all()
+    assert types[0] == types[4] == 0
 
 
 @laws

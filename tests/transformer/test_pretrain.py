@@ -45,7 +45,8 @@ def small(**changes):
 
 
 @pytest.mark.parametrize(
-    ("objective", "auto"), [("mlm", AutoModelForMaskedLM), ("clm", AutoModelForCausalLM)]
+    ("objective", "auto"),
+    [("mlm", AutoModelForMaskedLM), ("clm", AutoModelForCausalLM), ("unilm", AutoModelForCausalLM)],
 )
 def test_it_learns_and_leaves_a_model(objective, auto, tokenizer, tmp_path):
     settings = TrainSettings(steps=60, batch_size=16, learning_rate=3e-3)
@@ -79,6 +80,31 @@ def test_it_learns_and_leaves_a_model(objective, auto, tokenizer, tmp_path):
     assert "corpus" not in names
     ends = AutoTokenizer.from_pretrained(done.folder)("我们")["input_ids"][-1] == 2
     assert ends == (objective == "mlm")  # a decoder's prompt stays open
+
+
+def test_a_unilm_model_continues_a_source_as_it_was_trained_to(tokenizer, tmp_path):
+    settings = TrainSettings(steps=150, batch_size=16, learning_rate=3e-3)
+    done = pretrain(
+        TEXT,
+        tokenizer,
+        tmp_path / "m",
+        objective="unilm",
+        config=small(),
+        settings=settings,
+        length=24,
+        ui=QUIET,
+    )
+    model, reader = (
+        AutoModelForCausalLM.from_pretrained(done.folder),
+        AutoTokenizer.from_pretrained(done.folder),
+    )
+    assert model.config.prefix_lm
+    pair = reader("我们喜欢", "自然语言")
+    assert pair["token_type_ids"] == sorted(pair["token_type_ids"])
+    assert 0 < sum(pair["token_type_ids"]) < len(pair["token_type_ids"])
+    prompt = reader("第7天我们在北京大学", return_tensors="pt")
+    out = model.generate(**prompt, max_new_tokens=12, do_sample=False)
+    assert "自然语言处理" in reader.decode(out[0], skip_special_tokens=True)
 
 
 def test_the_command_resumes_after_a_kill_to_the_same_weights(shoestring, corpus):

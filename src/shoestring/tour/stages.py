@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from shoestring import files, plot
-from shoestring.tour import text
+from shoestring.tour import grow, lm, text
+from shoestring.tour.match import match
 from shoestring.tour.nvae import nvae
+from shoestring.tour.rank import rank
 from shoestring.tour.stage import Outcome, Settings, Stage
 
 VOCABULARY = 4096
@@ -187,7 +189,7 @@ def _pretrained(settings: Settings, before: dict[str, Outcome], name: str, objec
 
 def _loaded(outcome: Outcome) -> tuple[Any, Any]:
     from shoestring import hub
-    from shoestring.transformer.modeling import ShoestringForCausalLM, ShoestringForMaskedLM
+    from shoestring.transformer.heads import ShoestringForCausalLM, ShoestringForMaskedLM
 
     folder = Path(outcome.facts["folder"])
     family = ShoestringForMaskedLM if folder.name == "encoder" else ShoestringForCausalLM
@@ -200,8 +202,14 @@ STAGES = [
     Stage("tokenizer", "A tokenizer from that text", tokenizer, needs=("text",)),
     Stage("encoder", "Pre-training an encoder", encoder, needs=("text", "tokenizer")),
     Stage("fill", "The encoder fills in masked words", fill, needs=("encoder",)),
+    Stage("rank", "How many dimensions its attention has", rank, needs=("text", "encoder")),
     Stage("decoder", "Pre-training a decoder", decoder, needs=("text", "tokenizer")),
     Stage("continue", "The decoder continues sentences", go_on, needs=("decoder",)),
+    Stage("grow", "Growing the decoder", grow.grow, needs=("text", "tokenizer", "decoder")),
+    Stage(
+        "few-shot", "The decoder judges reviews from a few examples", lm.few_shot, needs=("text", "decoder")
+    ),
+    Stage("match", "Two sentences of one paragraph, or of two", match, needs=("text", "encoder")),
     Stage("nvae", "Digits that a VAE draws", nvae),
     Stage("relay", "A month on line without the PC (simulated)", relay),
 ]

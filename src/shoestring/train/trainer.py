@@ -164,8 +164,18 @@ class WeighedTrainer(Trainer):
     # -- the optimiser ---------------------------------------------------------------------------------------
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
-        """Names what decays: matrices and embeddings, whatever norms and biases are called."""
-        return [name for name, parameter in model.named_parameters() if parameter.ndim > 1]
+        """Names what decays: matrices and embeddings, whatever norms and biases are called.
+
+        A layer's `undecayed` names matrices of its own for which 0 is no neutral value.
+        """
+        spared = {
+            id(getattr(layer, name)) for layer in model.modules() for name in getattr(layer, "undecayed", ())
+        }
+        return [
+            name
+            for name, parameter in model.named_parameters()
+            if parameter.ndim > 1 and id(parameter) not in spared
+        ]
 
     def create_scheduler(self, num_training_steps: int, optimizer=None):
         """Makes the schedule of the settings."""

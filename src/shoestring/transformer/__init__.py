@@ -12,19 +12,37 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from shoestring.transformer.checkpoints.convert import convert, from_checkpoint
     from shoestring.transformer.configuration import PRESETS, ShoestringConfig, preset
-    from shoestring.transformer.modeling import ShoestringForCausalLM, ShoestringForMaskedLM, ShoestringModel
+    from shoestring.transformer.heads import (
+        ShoestringForCausalLM,
+        ShoestringForMaskedLM,
+        ShoestringForSequenceClassification,
+        ShoestringForTokenClassification,
+    )
+    from shoestring.transformer.modeling import ShoestringModel
     from shoestring.transformer.pretraining import pretrain
+    from shoestring.transformer.rank import effective_rank, measure_ranks
+    from shoestring.transformer.talking_heads.function import talking_heads_attention
+    from shoestring.transformer.talking_heads.module import TalkingHeadsAttention
     from shoestring.transformer.tokenizer import train_tokenizer
 
 _HOME = {
     "PRESETS": "configuration",
-    "ShoestringConfig": "modeling",
+    "ShoestringConfig": "heads",
+    "ShoestringForCausalLM": "heads",
+    "ShoestringForMaskedLM": "heads",
+    "ShoestringForSequenceClassification": "heads",
+    "ShoestringForTokenClassification": "heads",
+    "ShoestringModel": "heads",
+    "TalkingHeadsAttention": "talking_heads.module",
+    "convert": "checkpoints.convert",
+    "effective_rank": "rank",
+    "from_checkpoint": "checkpoints.convert",
+    "measure_ranks": "rank",
     "preset": "configuration",
-    "ShoestringForCausalLM": "modeling",
-    "ShoestringForMaskedLM": "modeling",
-    "ShoestringModel": "modeling",
     "pretrain": "pretraining",
+    "talking_heads_attention": "talking_heads.function",
     "train_tokenizer": "tokenizer",
 }
 
@@ -33,9 +51,17 @@ __all__ = [
     "ShoestringConfig",
     "ShoestringForCausalLM",
     "ShoestringForMaskedLM",
+    "ShoestringForSequenceClassification",
+    "ShoestringForTokenClassification",
     "ShoestringModel",
+    "TalkingHeadsAttention",
+    "convert",
+    "effective_rank",
+    "from_checkpoint",
+    "measure_ranks",
     "preset",
     "pretrain",
+    "talking_heads_attention",
     "train_tokenizer",
 ]
 

@@ -3,19 +3,27 @@
 - softmax(Q K^T / sqrt(key_size) + mask) V, with Q, K: (heads, key_size) and V: (heads, value_size).
 - Fused kernels want equal widths and silently fall back to the n^2 form otherwise, so the narrower of the two is
   padded with zeros: padded keys add 0 to every logit, padded values are cut off again. Exact, and still fused.
+- With talking heads: softmax(P (Q K^T) / sqrt(key_size) + mask) W V, P and W over the heads; see `talking_heads`.
 - Which kernel runs is transformers' `attn_implementation`; `Attention.attend` is the place to change how heads mix.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import initialization
 from transformers.cache_utils import Cache
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from shoestring.transformer.configuration import ShoestringConfig
+from shoestring.transformer.positions import relative_attention
+from shoestring.transformer.talking_heads import cache
+from shoestring.transformer.talking_heads.interface import mixing, written_out
+from shoestring.transformer.talking_heads.module import DynamicMix, HeadMixes
 
 
 class Rope(nn.Module):
@@ -41,40 +49,27 @@ def rotate(
     return x * cosines + torch.cat((-second, first), dim=-1) * sines
 
 
-def eager_attention(
-    module: nn.Module,
-    query: Float[Tensor, "batch heads query key_size"],
-    key: Float[Tensor, "batch heads key key_size"],
-    value: Float[Tensor, "batch heads key value_size"],
-    attention_mask: Tensor | None,
-    scaling: float,
-    dropout: float = 0.0,
-    **_: object,
-) -> tuple[Float[Tensor, "batch query heads value_size"], Float[Tensor, "batch heads query key"]]:
-    """Attention written out: the reference for every fused kernel, and the one that returns its weights."""
-    logits = query @ key.transpose(-1, -2) * scaling
-    if attention_mask is not None:
-        logits = logits + attention_mask
-    weights = logits.softmax(dim=-1, dtype=torch.promote_types(torch.float32, logits.dtype)).to(query.dtype)
-    weights = functional.dropout(weights, dropout, module.training)
-    return (weights @ value).transpose(1, 2).contiguous(), weights
-
-
-class Attention(nn.Module):
+class Attention(HeadMixes):
     """Self-attention of one block.
 
     Override `attend` to change what happens between the projections.
     """
 
     def __init__(self, config: ShoestringConfig, layer_idx: int) -> None:
-        super().__init__()
+        heads = (config.num_key_heads, config.num_heads, config.num_value_heads)
+        super().__init__(config.hidden_size, heads, config.talking_heads, config.dynamic_talking_heads)
         self.config, self.layer_idx = config, layer_idx
         self.is_causal = config.is_decoder
-        hidden, heads = config.hidden_size, config.num_heads
-        self.q_proj = nn.Linear(hidden, heads * config.key_size, bias=False)
-        self.k_proj = nn.Linear(hidden, heads * config.key_size, bias=False)
-        self.v_proj = nn.Linear(hidden, heads * config.value_size, bias=False)
-        self.o_proj = nn.Linear(heads * config.value_size, hidden, bias=False)
+        key_heads, _, value_heads = heads
+        hidden = config.hidden_size
+        shared_keys = config.num_key_value_heads or key_heads
+        shared_values = config.num_key_value_heads or value_heads
+        self.num_key_value_groups = key_heads // shared_keys  # read by transformers' own kernels
+        bias = config.attention_bias
+        self.q_proj = nn.Linear(hidden, key_heads * config.key_size, bias=bias)
+        self.k_proj = nn.Linear(hidden, shared_keys * config.key_size, bias=bias)
+        self.v_proj = nn.Linear(hidden, shared_values * config.value_size, bias=bias)
+        self.o_proj = nn.Linear(value_heads * config.value_size, hidden, bias=bias)
 
     def forward(
         self,
@@ -86,33 +81,64 @@ class Attention(nn.Module):
     ) -> tuple[Float[Tensor, "batch length hidden"], Tensor | None]:
         """Returns the output and, from the eager kernel only, the weights (batch, heads, query, key)."""
         query, key, value = (
-            projection(hidden_states).unflatten(-1, (self.config.num_heads, -1)).transpose(1, 2)
-            for projection in (self.q_proj, self.k_proj, self.v_proj)
+            projection(hidden_states).unflatten(-1, (-1, width)).transpose(1, 2)
+            for projection, width in (
+                (self.q_proj, self.config.key_size),
+                (self.k_proj, self.config.key_size),
+                (self.v_proj, self.config.value_size),
+            )
         )  # (b, h, n, key_size or value_size)
         if rotation is not None:
             query, key = rotate(query, *rotation), rotate(key, *rotation)
+        if self.config.position == "relative":
+            seen = 0 if past_key_values is None else past_key_values.get_seq_length(self.layer_idx)
+            kwargs["start"] = seen
+        mixes = self.mixes(hidden_states, hidden_states)
         if past_key_values is not None:
-            key, value = past_key_values.update(key, value, self.layer_idx)
-        output, weights = self.attend(query, key, value, attention_mask, **kwargs)
+            key, value, mixes = cache.update(past_key_values, self.layer_idx, key, value, mixes)
+        output, weights = self.attend(query, key, value, attention_mask, **mixes, **kwargs)
         return self.o_proj(output.flatten(-2)), weights
 
     def attend(
         self,
-        query: Float[Tensor, "batch heads query key_size"],
-        key: Float[Tensor, "batch heads key key_size"],
-        value: Float[Tensor, "batch heads key value_size"],
+        query: Float[Tensor, "batch key_heads query key_size"],
+        key: Float[Tensor, "batch _shared_keys key key_size"],
+        value: Float[Tensor, "batch _shared_values key value_size"],
         attention_mask: Tensor | None,
         **kwargs: object,
-    ) -> tuple[Float[Tensor, "batch query heads value_size"], Tensor | None]:
-        """Runs the kernel that `attn_implementation` names, all widths padded to the larger."""
-        kernel = ALL_ATTENTION_FUNCTIONS.get_interface(str(self.config._attn_implementation), eager_attention)
-        width = max(query.shape[-1], value.shape[-1])
-        output, weights = kernel(
-            self,
-            *(functional.pad(x, (0, width - x.shape[-1])) for x in (query, key, value)),
-            attention_mask,
-            scaling=self.config.key_size**-0.5,
-            dropout=self.config.dropout if self.training else 0.0,
+    ) -> tuple[Float[Tensor, "batch query value_heads value_size"], Tensor | None]:
+        """Runs the kernel that `attn_implementation` names; one that would ignore the mixes is an error.
+
+        Relative positions have a form of their own, whatever `attn_implementation` says.
+        """
+        if self.config.position == "relative":
+            return self._attend_by_distance(query, key, value, attention_mask, kwargs["start"])
+        name = str(self.config._attn_implementation)
+        settings = {
+            "scaling": self.config.key_size**-0.5,
+            "dropout": self.config.dropout if self.training else 0.0,
             **kwargs,
-        )
+        }
+        if self.config.talking_heads != "none":
+            return mixing(name)(self, query, key, value, attention_mask, **settings)
+        kernel = ALL_ATTENTION_FUNCTIONS.get_interface(name, written_out)
+        width = max(query.shape[-1], value.shape[-1])
+        padded = (functional.pad(x, (0, width - x.shape[-1])) for x in (query, key, value))
+        output, weights = kernel(self, *padded, attention_mask, **settings)
         return output[..., : value.shape[-1]], weights
+
+    def _attend_by_distance(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, start: Any):
+        return relative_attention(
+            query, key, value, mask, start=start, causal=self.is_causal,
+            scaling=self.config.key_size**-0.5, dropout=self.config.dropout if self.training else 0.0,
+        )  # fmt: skip
+
+
+def init_mixes(module: nn.Module) -> bool:
+    """Makes new mixes the identity and tells whether there were any: a plain checkpoint keeps its function."""
+    if isinstance(module, DynamicMix):
+        initialization.zeros_(module.weight)
+    elif isinstance(module, HeadMixes):
+        for mix, value in module.initial_mixes():
+            initialization.copy_(mix, value)
+    return isinstance(module, (DynamicMix, HeadMixes))

@@ -69,10 +69,18 @@ def tokenizer(
 @corpus
 @click.option("--tokenizer", "tokenizer_folder", required=True, help="Folder from `shoestring tokenizer`.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the model.")
-@click.option("--objective", default="mlm", show_default=True, help="mlm (encoder) or clm (decoder).")
+@click.option(
+    "--objective",
+    default="mlm",
+    show_default=True,
+    help="mlm (encoder), clm (decoder) or unilm (both ways, then on).",
+)
 @click.option("--size", default="nano", show_default=True, help="nano, tiny, small or base.")
 @click.option("--key-size", type=int, help="Width of a head's queries and keys, free of hidden / heads.")
 @click.option("--value-size", type=int, help="Width of a head's values.")
+@click.option(
+    "--talking-heads", help="Mix the heads: none, pre (before the softmax), post (after it) or both."
+)
 @click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Any other setting of the model.")
 @click.option("--epochs", type=float, help="Passes over the corpus. [default: 1]")
 @click.option("--steps", type=int, help="Train for so many optimiser steps instead.")
@@ -95,7 +103,7 @@ def pretrain(
     reading: files.Reading,
     **options: Any,
 ) -> None:
-    """Pre-train an encoder (mlm) or a decoder (clm) on text; interrupted, the same command goes on.
+    """Pre-train an encoder (mlm) or a decoder (clm, unilm) on text; interrupted, the same command goes on.
 
     CORPUS: files (.txt, .jsonl, .csv, .parquet; also compressed or in archives), folders, patterns, or -.
     """
@@ -107,7 +115,8 @@ def pretrain(
     sizes = {
         "key_size": options.pop("key_size"),
         "value_size": options.pop("value_size"),
-        **_changed(changes),
+        "talking_heads": options.pop("talking_heads") or "none",
+        **changed(changes),
     }
     require("transformer", "torch", "transformers", "tokenizers", "rjieba")
     from shoestring import hub
@@ -150,7 +159,7 @@ def say(ui: ui.UI, report: files.Report) -> None:
         ui.say(line)
 
 
-def _changed(changes: Sequence[str]) -> dict[str, Any]:
+def changed(changes: Sequence[str]) -> dict[str, Any]:
     """Turns `NAME=VALUE` into settings; numbers and true/false are understood."""
     settings = {}
     for change in changes:

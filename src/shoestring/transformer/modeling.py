@@ -1,7 +1,6 @@
-"""The model family: one Transformer, as masked and as causal language model, for every Hugging Face tool.
+"""The model family without a head: token ids to hidden states, for every Hugging Face tool.
 
-Importing this module registers the family with `AutoConfig`, `AutoModel`, `AutoModelForMaskedLM` and
-`AutoModelForCausalLM`.
+The heads, and the registration with the Auto classes, are in `shoestring.transformer.heads`.
 """
 
 from __future__ import annotations
@@ -11,68 +10,23 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn import functional
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForCausalLM,
-    AutoModelForMaskedLM,
-    GenerationMixin,
-    PreTrainedModel,
-)
+from transformers import PreTrainedModel
+from transformers import initialization as init
 from transformers.cache_utils import Cache, DynamicCache
-from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
-from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast, MaskedLMOutput
+from transformers.modeling_outputs import (
+    BaseModelOutputWithPast,
+    BaseModelOutputWithPoolingAndCrossAttentions,
+)
 from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
 from shoestring._errors import OptionError
-from shoestring.transformer.attention import Attention, Rope
+from shoestring.transformer.attention import Attention, Rope, init_mixes
+from shoestring.transformer.blocks import Block, ConditionalNorm, conditions, new_norm
 from shoestring.transformer.configuration import ShoestringConfig
-
-
-def new_norm(config: ShoestringConfig) -> nn.Module:
-    """Returns the norm that the config names."""
-    kind = nn.RMSNorm if config.norm == "rms" else nn.LayerNorm
-    return kind(config.hidden_size, eps=config.norm_eps)
-
-
-class FeedForward(nn.Module):
-    """SwiGLU (Shazeer 2020): down(silu(gate(x)) * up(x))."""
-
-    def __init__(self, config: ShoestringConfig) -> None:
-        super().__init__()
-        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
-
-    def forward(self, x: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch hidden"]:
-        """Applies the layer to every position alone."""
-        return self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x))
-
-
-class Block(GradientCheckpointingLayer):
-    """Attention and feed-forward, each with residual and norm: x + f(norm(x)) or norm(x + f(x))."""
-
-    def __init__(self, config: ShoestringConfig, layer_idx: int) -> None:
-        super().__init__()
-        self.pre = config.norm_position == "pre"
-        self.attention = Attention(config, layer_idx)
-        self.feed_forward = FeedForward(config)
-        self.attention_norm, self.feed_forward_norm = new_norm(config), new_norm(config)
-        self.dropout = nn.Dropout(config.dropout)
-
-    def forward(
-        self, hidden_states: Float[Tensor, "batch length hidden"], **kwargs: object
-    ) -> Float[Tensor, "batch length hidden"]:
-        """Returns the residual stream after this block."""
-        x = hidden_states
-        if self.pre:
-            x = x + self.dropout(self.attention(self.attention_norm(x), **kwargs)[0])
-            return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
-        x = self.attention_norm(x + self.dropout(self.attention(x, **kwargs)[0]))
-        return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
+from shoestring.transformer.masks import build_mask
+from shoestring.transformer.positions import sinusoids
+from shoestring.transformer.talking_heads.interface import mixing
 
 
 class ShoestringPreTrainedModel(PreTrainedModel):
@@ -91,21 +45,40 @@ class ShoestringPreTrainedModel(PreTrainedModel):
     _can_compile_fullgraph = True
     _can_record_outputs = {"hidden_states": Block, "attentions": Attention}
 
+    def get_correct_attn_implementation(
+        self, requested_attention: str | None, is_init_check: bool = False
+    ) -> str:
+        """Refuses at once what would ignore the mixes of the heads."""
+        if self.config.talking_heads != "none":
+            mixing(requested_attention or "sdpa")
+        return super().get_correct_attn_implementation(requested_attention, is_init_check)
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """As transformers does; mixes begin as the identity, and a condition shifts nothing."""
+        if not init_mixes(module):
+            super()._init_weights(module)
+        if isinstance(module, ConditionalNorm):
+            init.zeros_(module.cond_scale.weight)
+            init.zeros_(module.cond_shift.weight)
+
 
 class ShoestringModel(ShoestringPreTrainedModel):
     """Embeddings and blocks: token ids to hidden states."""
 
     def __init__(self, config: ShoestringConfig) -> None:
         super().__init__(config)
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, config.pad_token_id)
-        learned = config.position == "learned"
-        self.embed_positions = (
-            nn.Embedding(config.max_position_embeddings, config.hidden_size) if learned else None
-        )
-        self.rope = None if learned else Rope(config.key_size, config.rope_theta)
+        width, learned = config.embedding_size, config.position == "learned"
+        self.embed_tokens = nn.Embedding(config.vocab_size, width, config.pad_token_id)
+        self.embed_positions = nn.Embedding(config.max_position_embeddings, width) if learned else None
+        self.embed_types = nn.Embedding(config.type_vocab_size, width) if config.type_vocab_size else None
+        self.embed_projection = nn.Linear(width, config.hidden_size) if width != config.hidden_size else None
+        self.rope = Rope(config.key_size, config.rope_theta) if config.position == "rope" else None
         self.layers = nn.ModuleList(Block(config, index) for index in range(config.num_layers))
         # pre-norm: after the last block; post-norm: on the embeddings, as in BERT.
-        self.norm = new_norm(config)
+        self.pre = config.norm_position == "pre"
+        self.norm = new_norm(config, config.hidden_size if self.pre else width)
+        self.pooler = nn.Linear(config.hidden_size, config.hidden_size) if config.pooler else None
         self.dropout = nn.Dropout(config.dropout)
         self.gradient_checkpointing = False
         self.post_init()
@@ -116,58 +89,78 @@ class ShoestringModel(ShoestringPreTrainedModel):
         self,
         input_ids: Int[Tensor, "batch length"] | None = None,
         attention_mask: Tensor | None = None,
+        token_type_ids: Int[Tensor, "batch length"] | None = None,
         position_ids: Int[Tensor, "batch length"] | None = None,
         document_ids: Int[Tensor, "batch length"] | None = None,
+        layer_norm_cond: Float[Tensor, "batch cond"] | None = None,
         past_key_values: Cache | None = None,
-        inputs_embeds: Float[Tensor, "batch length hidden"] | None = None,
+        inputs_embeds: Float[Tensor, "batch length embedding"] | None = None,
         use_cache: bool | None = None,
         **kwargs: object,
-    ) -> BaseModelOutputWithPast:
-        """Returns the hidden states, (batch, length, hidden_size).
+    ) -> BaseModelOutputWithPast | BaseModelOutputWithPoolingAndCrossAttentions:
+        """Returns the hidden states, (batch, length, hidden_size), and, with a pooler, `pooler_output`.
 
         Args:
             input_ids: token ids; or give `inputs_embeds`.
             attention_mask: (batch, key) 1 for tokens and 0 for padding, on either side; or a ready 4-d mask.
+            token_type_ids: 0 by default; under `prefix_lm` 0 marks the source, which sees itself whole.
             position_ids: by default counted from the first real token, or of each document.
             document_ids: a number for each token: several documents packed into one row do not see each other.
+            layer_norm_cond: shifts every norm, if the config has a `layer_norm_cond_size`.
             past_key_values: cache of the tokens before these.
             inputs_embeds: embeddings in place of `input_ids`.
             use_cache: return the cache; by default in a decoder that is not training.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise OptionError("forward takes either input_ids or inputs_embeds")
+        self._check_condition(layer_norm_cond)
         x = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
         use_cache = self.config.use_cache and not self.training if use_cache is None else use_cache
         if use_cache and self.config.is_decoder and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
         if position_ids is None:
             position_ids = _positions(x, attention_mask, document_ids, past_key_values)
-        kwargs["attention_mask"] = self._mask(x, attention_mask, document_ids, past_key_values)
+        kwargs["attention_mask"] = build_mask(
+            self.config, x, attention_mask, past_key_values, document_ids, token_type_ids
+        )
         if self.rope is not None:
             kwargs["rotation"] = self.rope(position_ids, x.dtype)
         if self.embed_positions is not None:
             self._check_length(
                 x.shape[1] + (past_key_values.get_seq_length() if past_key_values is not None else 0)
             )
-            x = x + self.embed_positions(position_ids)
-        x = self.dropout(x if self.config.norm_position == "pre" else self.norm(x))
+        x = self._embedded(x, token_type_ids, position_ids, layer_norm_cond)
         for layer in self.layers:
-            x = layer(x, past_key_values=past_key_values, **kwargs)
-        x = self.norm(x) if self.config.norm_position == "pre" else x
-        return BaseModelOutputWithPast(last_hidden_state=x, past_key_values=past_key_values)
+            x = layer(x, layer_norm_cond=layer_norm_cond, past_key_values=past_key_values, **kwargs)
+        x = self.norm(x, *conditions(layer_norm_cond)) if self.pre else x
+        if self.pooler is None:
+            return BaseModelOutputWithPast(last_hidden_state=x, past_key_values=past_key_values)
+        return BaseModelOutputWithPoolingAndCrossAttentions(
+            last_hidden_state=x,
+            pooler_output=self.pooler(first_token(x, attention_mask)).tanh(),
+            past_key_values=past_key_values,
+        )
 
-    def _mask(
-        self, x: Tensor, attention_mask: Tensor | None, document_ids: Tensor | None, cache: Cache | None
-    ):
-        same_document = None
-        if document_ids is not None:
+    def _embedded(
+        self, x: Tensor, token_type_ids: Tensor | None, position_ids: Tensor, cond: Tensor | None
+    ) -> Tensor:
+        """Adds to the tokens' embeddings those of types and positions."""
+        if self.embed_types is not None:
+            types = position_ids.new_zeros(x.shape[:2]) if token_type_ids is None else token_type_ids
+            x = x + self.embed_types(types)
+        if self.embed_positions is not None:
+            x = x + self.embed_positions(position_ids)
+        if self.config.position == "sinusoidal":
+            x = x + sinusoids(position_ids, x.shape[-1]).to(x.dtype)
+        x = self.dropout(x if self.pre else self.norm(x, *conditions(cond)))
+        return x if self.embed_projection is None else self.embed_projection(x)
 
-            def same_document(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-                return document_ids[batch, query] == document_ids[batch, key]
-
-        # Positions are not passed on: transformers would guess packed documents from them.
-        build = create_causal_mask if self.config.is_decoder else create_bidirectional_mask
-        return build(self.config, x, attention_mask, past_key_values=cache, and_mask_function=same_document)
+    def _check_condition(self, cond: Tensor | None) -> None:
+        size = self.config.layer_norm_cond_size
+        if cond is not None and cond.shape[-1] != size:
+            raise OptionError(
+                f"layer_norm_cond is {cond.shape[-1]} wide, but this model's layer_norm_cond_size is {size}"
+            )
 
     def _check_length(self, length: int) -> None:
         limit = self.config.max_position_embeddings
@@ -192,84 +185,8 @@ def _positions(x: Tensor, mask: Tensor | None, document_ids: Tensor | None, cach
     return torch.arange(seen, seen + length, device=x.device)[None]
 
 
-class ShoestringForMaskedLM(ShoestringPreTrainedModel):
-    """The encoder with a tied output layer: predicts masked tokens.
-
-    With labels in training, logits are computed at the labelled positions only (the others add nothing to the loss).
-    """
-
-    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
-
-    def __init__(self, config: ShoestringConfig) -> None:
-        super().__init__(config)
-        if config.is_decoder:
-            raise OptionError("a masked language model sees both sides: set is_decoder=False")
-        self.model = ShoestringModel(config)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        self.post_init()
-
-    @can_return_tuple
-    def forward(
-        self,
-        input_ids: Int[Tensor, "batch length"] | None = None,
-        labels: Int[Tensor, "batch length"] | None = None,
-        **kwargs: object,
-    ) -> MaskedLMOutput:
-        """Returns logits (batch, length, vocab) and, with labels (-100 where nothing is asked), the mean loss."""
-        items = {name: kwargs.pop(name) for name in ("num_items_in_batch",) if name in kwargs}
-        outputs = self.model(input_ids, **kwargs)
-        hidden_states = outputs.last_hidden_state
-        if labels is not None and self.training:
-            asked = labels != -100
-            hidden_states, labels = hidden_states[asked], labels[asked]
-        logits = self.lm_head(hidden_states)
-        loss = None
-        if labels is not None:
-            loss = self.loss_function(logits, labels, vocab_size=self.config.vocab_size, **items)
-        return MaskedLMOutput(loss, logits, outputs.hidden_states, outputs.attentions)
-
-
-class ShoestringForCausalLM(ShoestringPreTrainedModel, GenerationMixin):
-    """The decoder with a tied output layer: predicts the next token, generates."""
-
-    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
-
-    def __init__(self, config: ShoestringConfig) -> None:
-        super().__init__(config)
-        if not config.is_decoder:
-            raise OptionError("a causal language model sees only the left side: set is_decoder=True")
-        self.model = ShoestringModel(config)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        self.post_init()
-
-    @can_return_tuple
-    def forward(
-        self,
-        input_ids: Int[Tensor, "batch length"] | None = None,
-        labels: Int[Tensor, "batch length"] | None = None,
-        logits_to_keep: int = 0,
-        **kwargs: object,
-    ) -> CausalLMOutputWithPast:
-        """Returns logits (batch, kept, vocab) and, with labels (the input ids; -100 is left out), the mean loss.
-
-        Args:
-            input_ids: token ids.
-            labels: token ids; position i is predicted from those before it.
-            logits_to_keep: compute only this many logits, from the end; 0 keeps all.
-            kwargs: as in `ShoestringModel.forward`.
-        """
-        items = {name: kwargs.pop(name) for name in ("num_items_in_batch",) if name in kwargs}
-        outputs = self.model(input_ids, **kwargs)
-        logits = self.lm_head(outputs.last_hidden_state[:, -logits_to_keep:])
-        loss = None
-        if labels is not None:
-            loss = self.loss_function(logits, labels, vocab_size=self.config.vocab_size, **items)
-        return CausalLMOutputWithPast(
-            loss, logits, outputs.past_key_values, outputs.hidden_states, outputs.attentions
-        )
-
-
-AutoConfig.register(ShoestringConfig.model_type, ShoestringConfig)
-AutoModel.register(ShoestringConfig, ShoestringModel)
-AutoModelForMaskedLM.register(ShoestringConfig, ShoestringForMaskedLM)
-AutoModelForCausalLM.register(ShoestringConfig, ShoestringForCausalLM)
+def first_token(x: Tensor, attention_mask: Tensor | None) -> Tensor:
+    """Returns the state of the first real token of each row, (batch, hidden); with a cache, of those at hand."""
+    if attention_mask is None or attention_mask.shape != x.shape[:2]:
+        return x[:, 0]
+    return x[torch.arange(len(x), device=x.device), attention_mask.long().argmax(dim=1)]

@@ -1,4 +1,5 @@
-"""What a model learns from a packed corpus: masked words (`mlm`) or the next token (`clm`).
+"""What a model learns from a packed corpus: masked words (`mlm`), the next token (`clm`), or the next token after a
+source that sees itself whole (`unilm`, Dong et al. 2019: each document is split at random into source and target).
 
 A training run reads examples 0, 1, 2 ...; each is a pure function of (seed, position), masks included. So a resumed
 run and a run on several processes see exactly what one uninterrupted process sees.
@@ -18,7 +19,7 @@ from shoestring._errors import OptionError
 from shoestring.transformer.packing import Blocks
 
 IGNORED = -100  # label of a token that the loss leaves out
-OBJECTIVES = ("mlm", "clm")
+OBJECTIVES = ("mlm", "clm", "unilm")
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,22 @@ def mask_words(
     return inputs, labels
 
 
+def split_documents(document_ids: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Returns token types, int64 (length,): 0 for the source, which each document begins with, 1 for the target.
+
+    The split is uniform over all that leave both sides a token; a document of one token is source.
+
+    Args:
+        document_ids: a number for each token, the same within one document, (length,).
+        random: the source of chance.
+    """
+    starts = np.flatnonzero(np.diff(document_ids, prepend=document_ids[0] - 1))
+    lengths = np.diff(starts, append=len(document_ids))
+    sources = random.integers(1, np.maximum(lengths, 2))
+    place = np.arange(len(document_ids)) - np.repeat(starts, lengths)
+    return (place >= np.repeat(sources, lengths)).astype(np.int64)
+
+
 class Examples(Sequence[dict[str, torch.Tensor]]):
     """The examples of a run, by position.
 
@@ -74,30 +91,41 @@ class Examples(Sequence[dict[str, torch.Tensor]]):
         chosen: numbers of the blocks to use, (n,).
         count: how many examples the run takes; each epoch is a new permutation of the chosen blocks.
         seed: decides order and masks.
-        masking: masks words; None for the next-token objective.
+        masking: masks words; None for the next-token objectives.
+        split: splits documents into source and target.
     """
 
     def __init__(
-        self, blocks: Blocks, chosen: np.ndarray, count: int, seed: int, masking: Masking | None = None
+        self,
+        blocks: Blocks,
+        chosen: np.ndarray,
+        count: int,
+        seed: int,
+        masking: Masking | None = None,
+        split: bool = False,
     ) -> None:
         self.blocks, self.chosen, self.total, self.seed, self.masking = blocks, chosen, count, seed, masking
+        self.split = split
         self._order = lru_cache(maxsize=2)(self._permutation)
 
     def __len__(self) -> int:
         return self.total
 
     def __getitem__(self, index: Any) -> Any:
-        """Returns `input_ids`, `document_ids` and `labels`, each int64 (length,)."""
+        """Returns `input_ids`, `document_ids`, `labels` and, if split, `token_type_ids`, each int64 (length,)."""
         epoch, step = divmod(index, len(self.chosen))
         block = self.chosen[self._order(epoch)[step]]
         inputs = labels = self.blocks.tokens_of(block)
+        random = np.random.default_rng((self.seed, 1, index))
         if self.masking is not None:
-            random = np.random.default_rng((self.seed, 1, index))
             inputs, labels = mask_words(inputs, self.blocks.words_of(block), self.masking, random)
         document_ids = self.blocks.documents_of(block)
         if self.masking is None:  # no document is asked for the first token of the next
             labels = np.where(inputs == self.blocks.start_id, IGNORED, labels)
         arrays = {"input_ids": inputs, "document_ids": document_ids, "labels": labels}
+        if self.split:
+            types = split_documents(document_ids, random)
+            arrays |= {"token_type_ids": types, "labels": np.where(types == 0, IGNORED, labels)}
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
     def _permutation(self, epoch: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Pre-training: a corpus and a tokenizer in, a Hugging Face model out.
 
-- `mlm` trains an encoder to fill in whole masked words, `clm` a decoder to continue.
+- `mlm` trains an encoder to fill in whole masked words, `clm` a decoder to continue, `unilm` a decoder to continue a
+  source that it reads both ways.
 - Documents are packed into blocks without padding; 2 % of the blocks are held out and measured.
 - Interrupted, the same command goes on from the last checkpoint to the same weights.
 """
@@ -24,7 +25,7 @@ from shoestring import hub
 from shoestring._errors import OptionError, OutputError
 from shoestring.train import History, TrainSettings, checkpoint, fit, record
 from shoestring.transformer.configuration import ShoestringConfig
-from shoestring.transformer.modeling import ShoestringForCausalLM, ShoestringForMaskedLM
+from shoestring.transformer.heads import ShoestringForCausalLM, ShoestringForMaskedLM
 from shoestring.transformer.objectives import OBJECTIVES, Examples, Masking, held_out
 from shoestring.transformer.packing import Blocks, opened, pack
 from shoestring.transformer.tokenizer import FIXED, SPECIAL, framed
@@ -33,8 +34,8 @@ from shoestring.ui import UI
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-MODELS = {"mlm": ShoestringForMaskedLM, "clm": ShoestringForCausalLM}
-FRAMES = {"mlm": "<s> $A </s>", "clm": "<s> $A"}
+MODELS = {"mlm": ShoestringForMaskedLM, "clm": ShoestringForCausalLM, "unilm": ShoestringForCausalLM}
+FRAMES = {"mlm": "<s> $A </s>", "clm": "<s> $A", "unilm": "<s> $A"}
 WARM, TIMED = 2, 6  # steps of the calibration
 EVALUATIONS = 4  # over a run
 
@@ -82,7 +83,7 @@ def pretrain(
         documents: texts.
         tokenizer: from `train_tokenizer`.
         output: folder for the model, its log, its loss curve and its checkpoints.
-        objective: `mlm` or `clm`.
+        objective: `mlm`, `clm` or `unilm`.
         config: the model; vocab_size and is_decoder follow from tokenizer and objective.
         settings: the run; its `steps` follow from `minutes` or `epochs` if given; one epoch if nothing is.
         epochs: passes over the corpus.
@@ -109,7 +110,8 @@ def pretrain(
     model = _fresh(config or ShoestringConfig(), tokenizer, objective, length, settings.seed)
     chosen, out = held_out(len(blocks))
     masking = _masking(tokenizer) if objective == "mlm" else None
-    examples = Examples(blocks, chosen, sys.maxsize, settings.seed, masking)
+    how: dict[str, Any] = {"seed": settings.seed, "masking": masking, "split": objective == "unilm"}
+    examples = Examples(blocks, chosen, sys.maxsize, **how)
     if minutes is not None:
         settings = replace(settings, steps=_steps_within(minutes, model, examples, settings, output, ui))
     elif epochs is not None:
@@ -119,7 +121,7 @@ def pretrain(
         examples,
         settings,
         output,
-        eval_examples=Examples(blocks, out, len(out), settings.seed, masking),
+        eval_examples=Examples(blocks, out, len(out), **how),
         eval_every=max(1, settings.steps // EVALUATIONS),
         about={"objective": objective, "corpus": _fingerprint(blocks), "model": _shape(model.config)},
         resume=not overwrite,
@@ -135,7 +137,7 @@ def pretrain(
         loss=history.eval_losses[-1][1],
         untrained_loss=math.log(len(tokenizer)),
     )
-    hub.save(output, model, framed(deepcopy(tokenizer), FRAMES[objective]), _card(done, objective))
+    hub.save(output, model, _framed(tokenizer, objective), _card(done, objective))
     if hub.is_main_process():
         shutil.rmtree(output / "corpus", ignore_errors=True)
     return done
@@ -162,7 +164,8 @@ def _fresh(
     config: ShoestringConfig, tokenizer: PreTrainedTokenizerFast, objective: str, length: int, seed: int
 ) -> ShoestringForMaskedLM | ShoestringForCausalLM:
     config = deepcopy(config)
-    config.vocab_size, config.is_decoder = len(tokenizer), objective == "clm"
+    config.vocab_size, config.is_decoder = len(tokenizer), objective != "mlm"
+    config.prefix_lm = objective == "unilm"
     for role in ("pad", "bos", "eos"):
         setattr(config, f"{role}_token_id", getattr(tokenizer, f"{role}_token_id"))
     if config.position == "learned" and length > config.max_position_embeddings:
@@ -172,6 +175,14 @@ def _fresh(
         )
     torch.manual_seed(seed)
     return MODELS[objective](config)
+
+
+def _framed(tokenizer: PreTrainedTokenizerFast, objective: str) -> PreTrainedTokenizerFast:
+    """Returns the tokenizer as the model wants its text; a pair is source and target, told by their types."""
+    tokenizer = framed(deepcopy(tokenizer), FRAMES[objective])
+    if objective == "unilm":
+        tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+    return tokenizer
 
 
 def _masking(tokenizer: PreTrainedTokenizerFast) -> Masking:
@@ -200,13 +211,18 @@ def _fingerprint(blocks: Blocks) -> str:
 
 
 def _shape(config: ShoestringConfig) -> dict[str, Any]:
-    names = ("hidden_size", "num_layers", "num_heads", "key_size", "value_size", "intermediate_size")
-    return {name: getattr(config, name) for name in (*names, "position", "norm", "norm_position", "dropout")}
+    """Returns the settings that make the model what it is."""
+    said = config.to_dict()
+    return {name: said[name] for name in ShoestringConfig.__annotations__ if name in said}
 
 
 def _card(done: Pretrained, objective: str) -> str:
-    kind = {"mlm": "encoder, to fill in masked words", "clm": "decoder, to continue text"}[objective]
-    head = {"mlm": "MaskedLM", "clm": "CausalLM"}[objective]
+    kind = {
+        "mlm": "encoder, to fill in masked words",
+        "clm": "decoder, to continue text",
+        "unilm": "prefix decoder, to continue a source that it reads both ways",
+    }[objective]
+    head = "MaskedLM" if objective == "mlm" else "CausalLM"
     return hub.model_card(
         done.folder.name,
         f"A shoestring Transformer ({kind}), pre-trained from random weights.",
@@ -219,7 +235,7 @@ def _card(done: Pretrained, objective: str) -> str:
             "the same by uniform guessing": f"{done.untrained_loss:.3f}",
         },
         example=f"""
-import shoestring.transformer.modeling  # registers the family with the Auto classes
+import shoestring.transformer.heads  # registers the family with the Auto classes
 from transformers import AutoModelFor{head}, AutoTokenizer
 
 model = AutoModelFor{head}.from_pretrained("{done.folder.name}")

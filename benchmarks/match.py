@@ -1,0 +1,269 @@
+"""Claims of `shoestring match`, measured again: `python benchmarks/match.py [--quick|--quality]` -> results/match.json.
+
+- thresholds: accuracy + F1 + MCC by ours, accuracy + F1 by sentence-transformers, alternately, CPU seconds.
+- loss: CoSENT forward and backward by ours and by sentence-transformers, alternately, on scores.
+- cached: CPU seconds and peak memory of 16,384 pairs in one batch, beside batches of 64, each in its own process.
+- search: exact products beside the memory bandwidth; faiss HNSW and hnswlib beside exact, on clustered vectors.
+- quality (--quality, about an hour on one core; else the recorded figures stay): a real encoder on real pairs,
+  from the folder of data beside the checkout. One thread, CPU seconds of the whole training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shoestring.match.pairs import read_pairs
+
+RESULT = Path(__file__).parent / "results" / "match.json"
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def alternately(ways: dict[str, Any], rounds: int, clock: Any = time.process_time) -> dict[str, float]:
+    """The least seconds of each way over so many rounds, taken in turn."""
+    least = dict.fromkeys(ways, float("inf"))
+    for _ in range(rounds):
+        for name, way in ways.items():
+            start = clock()
+            way()
+            least[name] = min(least[name], clock() - start)
+    return least
+
+
+def thresholds(quick: bool) -> dict[str, Any]:
+    from sentence_transformers.sentence_transformer.evaluation import BinaryClassificationEvaluator as Theirs
+
+    from shoestring.match.threshold import Curve
+
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 20_000 if quick else 200_000)
+    scores = (rng.normal(size=len(labels)) + labels).astype(np.float32)
+
+    def ours() -> None:
+        curve = Curve.of(scores, labels)
+        for metric in ("accuracy", "f1", "mcc"):
+            curve.best(metric)
+
+    def theirs() -> None:
+        Theirs.find_best_acc_and_threshold(scores, labels, True)
+        Theirs.find_best_f1_and_threshold(scores, labels, True)
+
+    ways = {"ours: accuracy, F1, MCC": ours, "sentence-transformers: accuracy, F1": theirs}
+    return {"n": len(labels), "cpu_seconds": alternately(ways, 7)}
+
+
+def loss(quick: bool) -> dict[str, Any]:
+    import torch
+    from sentence_transformers.sentence_transformer.losses import CoSENTLoss
+
+    from shoestring.match.cosent import cosent
+
+    torch.set_num_threads(1)
+    theirs = CoSENTLoss(torch.nn.Identity(), similarity_fct=lambda one, two: one)
+    out = {}
+    for size in (64, 1024) if quick else (64, 256, 1024, 4096, 16384, 65536):
+        scores, labels = torch.rand(size) * 2 - 1, torch.randint(0, 6, (size,)).float()
+        repeat = max(1, 20_000 // size)
+
+        def ours(scores: Any = scores, labels: Any = labels, repeat: int = repeat) -> None:
+            for _ in range(repeat):
+                cosent(scores.clone().requires_grad_(), labels).backward()
+
+        def peers(scores: Any = scores, labels: Any = labels, repeat: int = repeat) -> None:
+            for _ in range(repeat):
+                values = scores.clone().requires_grad_()
+                theirs.compute_loss_from_embeddings([values, values], labels).backward()
+
+        found = alternately({"ours": ours, "sentence-transformers": peers}, 15)
+        out[str(size)] = {name: seconds / repeat * 1e3 for name, seconds in found.items()}
+    return {"milliseconds": out}
+
+
+CACHED = """
+import resource, sys, time
+import numpy as np, torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+from shoestring.match.losses import CoSENTLoss
+torch.set_num_threads(1)
+batch, chunk, pairs, base = int(sys.argv[1]), int(sys.argv[2]) or None, int(sys.argv[3]), sys.argv[4]
+transformer = Transformer(base)
+model = SentenceTransformer(modules=[transformer, Pooling(transformer.get_embedding_dimension())], device="cpu")
+model.train()
+rng = np.random.default_rng(0)
+words = ["银行", "还款", "怎么", "花呗", "额度", "为什么", "提前", "手机", "账单", "可以"]
+texts = ["".join(rng.choice(words, rng.integers(3, 20))) for _ in range(2 * pairs)]
+labels = torch.randint(0, 2, (pairs,)).float()
+loss = CoSENTLoss(model, chunk=chunk)
+start = time.process_time()
+for at in range(0, pairs, batch):
+    features = [model.preprocess(texts[side * pairs + at : side * pairs + at + batch]) for side in (0, 1)]
+    loss(features, labels[at : at + batch]).backward()
+    model.zero_grad()
+spent = time.process_time() - start
+print(spent / pairs * 1e3, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def cached(quick: bool) -> dict[str, Any]:
+    """A small random BERT; 16,384 pairs at once beside as many steps of 64 as take the same time to measure."""
+    with tempfile.TemporaryDirectory() as folder:
+        small_bert(Path(folder))
+        large = 1024 if quick else 16384
+        out = {}
+        for name, sizes in (
+            ("batch of 64", (64, 0, 1024 if quick else 4096)),
+            ("one batch, chunk 64", (large, 64, large)),
+        ):
+            command = [sys.executable, "-c", CACHED, *map(str, sizes), folder]
+            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+            done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+            milliseconds, megabytes = map(float, done.stdout.split()[-2:])
+            out[name] = {"pairs": sizes[0], "cpu_ms_per_pair": milliseconds, "peak_mb": megabytes}
+    times = [each["cpu_ms_per_pair"] for each in out.values()]
+    return {**out, "time_ratio": times[1] / times[0]}
+
+
+def small_bert(folder: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    letters = ["[PAD]", "[UNK]", *sorted(set("银行还款怎么花呗额度为什么提前手机账单可以"))]
+    core = Tokenizer(models.WordLevel({letter: at for at, letter in enumerate(letters)}, unk_token="[UNK]"))
+    core.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    tokens = {"pad_token": "[PAD]", "unk_token": "[UNK]"}
+    PreTrainedTokenizerFast(tokenizer_object=core, **tokens).save_pretrained(folder)
+    config = BertConfig(
+        vocab_size=len(letters), hidden_size=128, num_hidden_layers=2, num_attention_heads=4, intermediate_size=512,
+        max_position_embeddings=64, pad_token_id=0,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(folder)
+
+
+def search(quick: bool) -> dict[str, Any]:
+    """One query at a time on one thread, as a service gets them; vectors in 500 clusters, queries near them."""
+    import faiss
+    import hnswlib
+
+    from shoestring.match.index import BUILD_WIDTH, LINKS, SEARCH_WIDTH, exact
+
+    faiss.omp_set_num_threads(1)
+    rng, rows, width, k = np.random.default_rng(0), 10_000 if quick else 100_000, 384, 10
+    centres = rng.normal(size=(500, width))
+    vectors = centres[rng.integers(0, 500, rows)] + 0.6 * rng.normal(size=(rows, width))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    queries = vectors[rng.integers(0, rows, 200)] + 0.02 * rng.normal(size=(200, width)).astype(np.float32)
+    queries = np.ascontiguousarray(queries / np.linalg.norm(queries, axis=1, keepdims=True), np.float32)
+    graph = faiss.IndexHNSWFlat(width, LINKS, faiss.METRIC_INNER_PRODUCT)
+    graph.hnsw.efConstruction = BUILD_WIDTH
+    graph.add(vectors)
+    graph.hnsw.efSearch = SEARCH_WIDTH
+    peer = hnswlib.Index("ip", width)
+    peer.init_index(rows, ef_construction=BUILD_WIDTH, M=LINKS)
+    peer.add_items(vectors, num_threads=1)
+    peer.set_ef(SEARCH_WIDTH)
+    truth = [set(exact(vectors, query[None], k)[0][0].tolist()) for query in queries]
+    ways = {
+        "exact": lambda query: exact(vectors, query[None], k)[0][0],
+        "faiss HNSW": lambda query: graph.search(query[None], k)[1][0],
+        "hnswlib": lambda query: peer.knn_query(query[None], k, num_threads=1)[0][0],
+    }
+    out: dict[str, Any] = {}
+    seconds = alternately(
+        {name: lambda way=way: [way(query) for query in queries] for name, way in ways.items()}, 3
+    )
+    for name, way in ways.items():
+        right = [len(each & set(map(int, way(query)))) for each, query in zip(truth, queries, strict=True)]
+        out[name] = {"queries_per_second": len(queries) / seconds[name], "recall": float(np.mean(right)) / k}
+    read = alternately({"read": lambda: np.add.reduce(vectors.view(np.uint64).ravel())}, 15)["read"]
+    out["memory_gb_per_second"] = vectors.nbytes / read / 1e9
+    out["exact_gb_per_second"] = vectors.nbytes * out["exact"]["queries_per_second"] / 1e9
+    return out
+
+
+def quality() -> dict[str, Any]:
+    """STS-B fine-tuned; bi against cross on LCQMC's validation pairs, cut in three parts without shared texts."""
+    from shoestring.match.training import Training
+
+    settings = Training(freeze=8, batch_size=32, learning_rate=5e-5, epochs=2, prompt="query: ", device="cpu")
+    return {"stsb": stsb(settings), "lcqmc": lcqmc(settings)}
+
+
+def stsb(settings: Any) -> dict[str, Any]:
+    from shoestring.match.matcher import Matcher
+    from shoestring.match.training import spearman, train
+    from shoestring.ui import UI
+
+    base, folder = DATA / "models" / "me5-small-zh", DATA / "pairs" / "STS-B"
+    pairs, dev, test = (read_pairs(folder / f"STS-B.{name}.data") for name in ("train", "valid", "test"))
+    with tempfile.TemporaryDirectory() as work:
+        start = time.process_time()
+        done = train(base, pairs, dev, Path(work, "model"), settings, ui=UI())
+        minutes = (time.process_time() - start) / 60
+        zero = train(base, pairs, dev, Path(work, "zero"), _untrained(settings), ui=UI())
+        score = {name: spearman(Matcher(each.folder).scores(list(test)), test.labels)
+                 for name, each in (("zero_shot", zero), ("tuned", done))}  # fmt: skip
+    result = {**score, "cpu_minutes": minutes, "epochs": settings.epochs, "dev": dict(done.spearman)}
+    print("STS-B", result, flush=True)
+    return result
+
+
+def lcqmc(settings: Any) -> dict[str, Any]:
+    from shoestring.match.compare import compare
+    from shoestring.ui import UI
+
+    base = DATA / "models" / "me5-small-zh"
+    every = read_pairs(DATA / "pairs" / "LCQMC" / "LCQMC.valid.data")
+    rest, test = every.split(0.25, seed=0)
+    pairs, dev = rest.split(0.15, seed=0)
+    with tempfile.TemporaryDirectory() as work:
+        start = time.process_time()
+        found = compare(base, pairs, dev, test, work, settings, ui=UI())
+        minutes = (time.process_time() - start) / 60
+    sides = {
+        side.mode: {name: getattr(side, name) for name in ("spearman", "accuracy", "f1", "pairs_per_second")}
+        for side in (found.bi, found.cross)
+    }
+    result = {
+        **sides,
+        "cross_ahead": found.ahead,
+        "pairs": [len(pairs), len(dev), len(test)],
+        "cpu_minutes": minutes,
+    }
+    print("LCQMC", result, flush=True)
+    return result
+
+
+def _untrained(settings: Any) -> Any:
+    from dataclasses import replace
+
+    return replace(settings, epochs=0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--quick", action="store_true", help="smaller sizes, nothing written")
+    parser.add_argument("--quality", action="store_true", help="train on the real pairs, too")
+    options = parser.parse_args()
+    before = json.loads(RESULT.read_text("utf-8")) if RESULT.exists() else {}
+    result: dict[str, Any] = {"load": os.getloadavg()[0], "quality": before.get("quality")}
+    for measure in (thresholds, loss, cached, search):
+        result[measure.__name__] = measure(options.quick)
+        print(measure.__name__, json.dumps(result[measure.__name__], indent=1), flush=True)
+    if options.quality:
+        result["quality"] = quality()
+    if not options.quick:
+        RESULT.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()

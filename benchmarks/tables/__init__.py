@@ -1,0 +1,1 @@
+"""Tables of measured figures: from benchmarks/results/*.json to Markdown."""

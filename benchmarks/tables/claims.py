@@ -1,0 +1,245 @@
+"""The README's table: one row for a claim, in two languages; a claim whose result is not there is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tables.results import result
+
+Figures = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One row: from which result, what is measured, and how its numbers read."""
+
+    result: str
+    english: str
+    chinese: str
+    figures: Callable[[dict[str, Any]], Figures]
+
+
+def throughput(count: dict[str, Any]) -> Figures:
+    """Counting: ours, the naive loop's and their ratio."""
+    words = count["words"]
+    ours, naive = (
+        words["bytes"] / 1e6 / words[name]["seconds"] for name in ("kernel, 2 workers", "naive jieba loop")
+    )
+    return f"{ours:.0f} MB/s", f"naive jieba loop: {naive:.1f} MB/s (1/{ours / naive:.0f})"
+
+
+def cpu(count: dict[str, Any]) -> Figures:
+    """Counting: CPU seconds."""
+    words = count["words"]
+    ours, naive, rjieba = (
+        words[name]["cpu"] for name in ("kernel, 1 worker", "naive jieba loop", "rjieba loop (not exact)")
+    )
+    return f"{ours:.1f} s", f"naive jieba loop: {naive:.0f} s; rjieba (not exact): {rjieba:.0f} s"
+
+
+def latency(relay: dict[str, Any]) -> Figures:
+    """The relay's delay beside none."""
+    return (
+        f"{relay['added_p50_ms']:.2f} ms ({relay['added_p99_ms']:.2f} ms)",
+        f"a direct veth hop: {relay['direct_p50_ms']:.2f} ms ({relay['direct_p99_ms']:.2f} ms)",
+    )
+
+
+def memory(relay: dict[str, Any]) -> Figures:
+    """The relay's resident memory."""
+    return f"{relay['rss_mb']:.1f} MB", "goal: 12 MB"
+
+
+def training(tokenizer: dict[str, Any]) -> Figures:
+    """CPU seconds of the tokenizer trainers."""
+    seconds = {name: row["cpu_seconds"] for name, row in tokenizer["trainers"].items()}
+    peers = "; ".join(f"{name}: {seconds[name]:.0f} s" for name in tokenizer["times_faster_than"])
+    return f"{seconds['shoestring unigram']:.1f} s", peers
+
+
+def decoding(lm: dict[str, Any]) -> Figures:
+    """Tokens per second at int8, and the peers'."""
+    rows = lm["speeds"]["engines"]
+    peers = ("llama.cpp q8_0", "transformers bf16")
+    beside = "; ".join(f"{name}: {rows[name]['decode']:.1f}" for name in peers)
+    return f"{rows['int8']['decode']:.1f} tokens/s", beside
+
+
+def choosing(lm: dict[str, Any]) -> Figures:
+    """Seconds for a choice, and the naive loop's."""
+    found = lm["choice"]
+    seconds, naive = (found[name] / found["queries"] for name in ("seconds", "naive_seconds"))
+    return f"{seconds:.2f} s", f"a forward pass for each: {naive:.1f} s (1/{found['times']:.0f})"
+
+
+def images(nvae: dict[str, Any]) -> Figures:
+    """A training step of an NVAE: CPU seconds, ours and written plainly."""
+    step = nvae["step"]
+    ours, naive = (step[name]["cpu_seconds"] for name in ("ours", "naive"))
+    return f"{ours:.2f} s", f"the same written plainly: {naive:.2f} s ({step['times_faster']:.1f} x)"
+
+
+def kept(nvae: dict[str, Any]) -> Figures:
+    """What a step keeps for its backward pass."""
+    kept_mb, ratio = nvae["step"]["kept_mb"], nvae["step"]["memory_ratio"]
+    return (
+        f"{kept_mb['ours']:.0f} MB",
+        f"the same written plainly: {kept_mb['naive']:.0f} MB (x {ratio:.2f} is ours)",
+    )
+
+
+def weighted(nvae: dict[str, Any]) -> Figures:
+    """Importance weighting."""
+    found = nvae["importance"]
+    return (
+        f"{found['ours_seconds']:.1f} s",
+        f"encoder again for each sample: {found['one_by_one_seconds']:.1f} s",
+    )
+
+
+def startup(times: dict[str, Any]) -> Figures:
+    """Start-up in units of a bare Python."""
+    ratio = times["ratio_to_bare_python"]
+    return (
+        f"{ratio['shoestring --help']:.2f} x bare Python",
+        f"`import click` alone: {ratio['import click']:.2f} x",
+    )
+
+
+def talking_time(attention: dict[str, Any]) -> Figures:
+    """Talking heads: seconds at 4096 tokens."""
+    row = attention["seconds"]["4096"]
+    return (
+        f"{row['ours']:.1f} s",
+        f"x-transformers: {row['x-transformers']:.1f} s; written out: {row['written out']:.1f} s",
+    )
+
+
+def talking_memory(attention: dict[str, Any]) -> Figures:
+    """Talking heads: memory at 4096 tokens."""
+    ours, peer, plain = (attention["MiB"][name]["4096"] for name in ("ours", "x-transformers", "written out"))
+    return f"{ours:.0f} MiB", f"x-transformers: {peer:.0f} MiB; written out: {plain:.0f} MiB"
+
+
+def growing(grow: dict[str, Any]) -> Figures:
+    """Growth beside `cp`."""
+    ratio = grow["throughput"]["times cp"]
+    return f"{ratio['grid']:.2f} x `cp`", f"equal parts: {ratio['equal']:.2f} x; goals: 0.8 x, 1.0 x"
+
+
+def lossless(grow: dict[str, Any]) -> Figures:
+    """The worst family in fp64."""
+    worst = max(row["fp64"] for row in grow["exactness"].values())
+    families = len({name.split()[0] for name in grow["exactness"]})
+    return f"{worst:.0e} of the largest output", f"{families} families; goal: 1e-12"
+
+
+def grown_memory(memory: dict[str, Any]) -> Figures:
+    """Peak memory of a large growth."""
+    return (
+        f"{memory['peak MiB']} MiB",
+        f"{memory['written bytes'] / 1e9:.0f} GB written; goal: 1 GiB + a chunk",
+    )
+
+
+def thresholds(match: dict[str, Any]) -> Figures:
+    """CPU milliseconds of exact thresholds."""
+    ours, theirs = match["thresholds"]["cpu_seconds"].values()
+    return f"{ours * 1e3:.0f} ms", f"sentence-transformers, accuracy and F1 only: {theirs * 1e3:.0f} ms"
+
+
+def cached(match: dict[str, Any]) -> Figures:
+    """Memory of a batch of 16,384 pairs."""
+    small, large = match["cached"]["batch of 64"], match["cached"]["one batch, chunk 64"]
+    return (
+        f"{large['peak_mb']:.0f} MB, {large['cpu_ms_per_pair']:.2f} ms a pair",
+        f"batches of 64: {small['peak_mb']:.0f} MB, {small['cpu_ms_per_pair']:.2f} ms",
+    )
+
+
+CLAIMS = (
+    Claim(
+        "count", "count: jieba's word frequencies, whole command, 2 workers",
+        "count：jieba 的词频，整条命令，2 个进程", throughput,
+    ),
+    Claim("count", "count: the same in CPU seconds, 1 worker", "count：同一任务的 CPU 时间，1 个进程", cpu),
+    Claim(
+        "match", "match: accuracy, F1 and MCC thresholds of 200,000 scores, exact",
+        "match：20 万个分数的精确阈值", thresholds,
+    ),
+    Claim("match", "match: CoSENT with 16,384 pairs in one batch", "match：一个批次 16,384 对的 CoSENT", cached),
+    Claim("relay", "relay: delay added to a frame, median (99 %)", "relay：每帧增加的延迟，中位数（99 %）", latency),
+    Claim("relay", "relay: memory on the system's Python", "relay：系统 Python 下的内存", memory),
+    Claim(
+        "tokenizer", "transformer: CPU time to train a tokenizer of 8,192 ids",
+        "transformer：训练 8,192 词表分词器的 CPU 时间", training,
+    ),
+    Claim(
+        "attention", "transformer: talking heads, 12 x 64, 4,096 tokens, causal, forward and backward, CPU time",
+        "transformer：talking heads，12 × 64，4,096 个词元，因果，前向加反向，CPU 用时", talking_time,
+    ),
+    Claim(
+        "attention", "transformer: the same, peak memory beyond the inputs",
+        "transformer：同上，输入之外的峰值内存", talking_memory,
+    ),
+    Claim("grow", "grow: change of outputs in fp64, worst rule", "grow：fp64 下输出的改变，最差的规则", lossless),
+    Claim("grow", "grow: bytes written per second, bf16, 2x", "grow：每秒写出的字节，bf16，2 倍", growing),
+    Claim("grow_memory", "grow: peak memory of the whole command", "grow：整条命令的内存峰值", grown_memory),
+    Claim(
+        "lm", "lm: tokens made at CPM's width, 8 layers, int8, 2 cores",
+        "lm：CPM 宽度、8 层、int8、2 核的生成速度", decoding,
+    ),
+    Claim(
+        "lm", "lm: choosing among 10 candidates after 300 tokens of shots",
+        "lm：300 个 token 的示例之后在 10 个候选中选择", choosing,
+    ),
+    Claim("nvae", "nvae: a training step, 2.2 M weights, CPU time", "nvae：训练一步（223 万参数）的 CPU 时间", images),
+    Claim("nvae", "nvae: what it keeps for the backward pass", "nvae：为反向传播保留的内存", kept),
+    Claim("nvae", "nvae: importance-weighted bound by 1,000 samples", "nvae：1000 个样本的重要性加权界", weighted),
+    Claim("startup", "`shoestring --help`, start to end", "`shoestring --help` 全程", startup),
+)  # fmt: skip
+CHINESE = {
+    "naive jieba loop": "朴素 jieba 循环",
+    "sentence-transformers, accuracy and F1 only": "sentence-transformers，仅 accuracy 与 F1",
+    " a pair": " 每对",
+    "batches of 64": "每批 64 对",
+    "not exact": "不精确",
+    "the same written plainly": "同样的数学，朴素写法",
+    "encoder again for each sample": "每个样本重跑编码器",
+    " is ours": " 为我们",
+    "written out": "直接写出",
+    "a direct veth hop": "veth 直连",
+    "goals": "目标",
+    "goal": "目标",
+    " of the largest output": "（相对最大输出）",
+    "families": "个系列",
+    "equal parts": "均分",
+    "written": "写出",
+    "a chunk": "一块",
+    "a forward pass for each": "逐个前向",
+    " x bare Python": " 倍于裸 Python",
+    "` alone: ": "` 本身：",
+}
+
+
+def claims(chinese: bool) -> str:
+    """Returns the table of claims in one of two languages."""
+    head = "| 测了什么 | 我们 | 对照 |" if chinese else "| what is measured | ours | beside |"
+    rows = []
+    for claim in CLAIMS:
+        if (measured := result(claim.result)) is not None:
+            figures = " | ".join(claim.figures(measured))
+            rows.append(
+                f"| {claim.chinese} | {_in_chinese(figures)} |"
+                if chinese
+                else f"| {claim.english} | {figures} |"
+            )
+    return "\n".join([head, "|---|---|---|", *rows])
+
+
+def _in_chinese(figures: str) -> str:
+    for english, chinese in CHINESE.items():
+        figures = figures.replace(english, chinese)
+    return figures

@@ -1,0 +1,264 @@
+"""The tables of the guides, each empty while its result is not there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tables.results import result
+
+
+def trainers() -> str:
+    """Returns the table of tokenizer trainers."""
+    measured = result("tokenizer")
+    if measured is None:
+        return ""
+    rows = [
+        f"| {name} | {row['cpu_seconds']:.1f} | {row['characters_per_token']:.2f} | {row['frequent_words_whole']:.0%} |"
+        for name, row in measured["trainers"].items()
+    ]
+    return "\n".join(
+        ["| trainer | CPU s | characters per token | frequent words whole |", "|---|---|---|---|", *rows]
+    )
+
+
+ENGINES = {
+    "naive jieba loop": "naive jieba loop",
+    "libraries only (rjieba repaired), 2 workers": "libraries only: rjieba and jieba's HMM, exact, two workers",
+    "rjieba loop (not exact)": "rjieba loop (not exact)",
+    "kernel, 1 worker": "**the kernel, one worker**",
+    "kernel, 2 workers": "**the kernel, two workers**",
+}
+
+
+def engines() -> str:
+    """Returns the table of whole counting jobs."""
+    measured = result("count")
+    if measured is None:
+        return ""
+    words = measured["words"]
+    naive = words["naive jieba loop"]
+    rows = [
+        f"| {label} | {words[name]['cpu']:.1f} | {words[name]['seconds']:.1f} "
+        f"| {naive['seconds'] / words[name]['seconds']:.1f} | {words[name]['peak_mb']} |"
+        for name, label in ENGINES.items()
+    ]
+    head = "| {:.0f} MB of text | CPU s | seconds | times naive | peak MB |".format(words["bytes"] / 1e6)
+    note = f"Load of the machine before the run: {measured['load']:.1f}."
+    return "\n".join([head, "|---|---|---|---|---|", *rows, "", note])
+
+
+def goals() -> str:
+    """Returns what was aimed at in counting, and what was reached."""
+    measured = result("count")
+    if measured is None:
+        return ""
+    ratios, memory = measured["words"]["ratios"], measured["memory"]
+    words, grams = (memory[f"{name}, --memory 512MB"] for name in ("words", "4-grams"))
+    size = memory["bytes"] / 1e6
+    rows = [
+        ("times the naive loop, two workers", "100", ratios["kernel on 2 workers over naive"]),
+        ("the same per process, one worker", "50", ratios["kernel on 1 worker over naive"]),
+        ("times rjieba, CPU seconds", "4", ratios["CPU seconds, rjieba over kernel"]),
+        ("times the naive loop with libraries only", "20", ratios["libraries only, 2 workers, over naive"]),
+        ("one worker over two", "1.7", ratios["scaling 1 to 2"]),
+        ("what counting adds to cutting", "25 %", f"{measured['overhead of counting']['overhead']:.0%}"),
+        (f"{size:.0f} MB, words, `--memory 512MB`: peak", "662 MB", f"{words['peak_mb']} MB, {words['seconds']:.1f} s"),
+        (
+            f"the same, 4-grams ({grams['distinct'] / 1e6:.1f} million distinct)", "1000 MB",
+            f"{grams['peak_mb']} MB, {grams['seconds']:.0f} s",
+        ),
+        ("2.2 GB by the naive loop", "", f"{ratios['2.2 GB naive, minutes']:.0f} minutes"),
+        ("2.2 GB by the kernel, at the rate of the large text", "", f"{2200 / size * words['seconds']:.0f} s"),
+    ]  # fmt: skip
+    return "\n".join(
+        ["| | goal | measured |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows)]
+    )
+
+
+def peers() -> str:
+    """Returns the table of other counters, their wall clock over ours."""
+    measured = result("count")
+    if measured is None:
+        return ""
+    rows = []
+    for kind in ("already segmented", "4-grams"):
+        found = {
+            name: row for name, row in measured[kind].items() if isinstance(row, dict) and "times_ours" in row
+        }
+        said = [
+            f"{name} {row['times_ours']} ({row['peak_mb']} MB)"
+            for name, row in sorted(found.items(), key=lambda item: item[1]["times_ours"])
+        ]
+        ours = measured[kind]["shoestring, 2 workers"]
+        rows.append(
+            f"| {kind}, {measured[kind]['bytes'] / 1e6:.0f} MB | {ours['seconds']:.1f} s ({ours['peak_mb']} MB) "
+            f"| {', '.join(said)} |"
+        )
+    return "\n".join(["| text | ours | others, times ours |", "|---|---|---|", *rows])
+
+
+WAYS = {
+    "ours": "**shoestring**",
+    "x-transformers": "x-transformers",
+    "written out": "the formula written out",
+    "plain attention": "plain attention, fused (no talking heads)",
+}
+
+
+def attention() -> str:
+    """Returns the table of talking heads in time and memory."""
+    measured = result("attention")
+    if measured is None:
+        return ""
+    lengths = list(measured["seconds"])
+    head = ["", *(f"ms, n={length}" for length in lengths), *(f"MiB, n={length}" for length in lengths[1:])]
+    rows = []
+    for way, label in WAYS.items():
+        times = [f"{1e3 * measured['seconds'][length][way]:.0f}" for length in lengths]
+        sizes = [f"{measured['MiB'].get(way, {}).get(length, 0):.0f}" for length in lengths[1:]]
+        rows.append([label, *times, *(size if size != "0" else "" for size in sizes)])
+    decode, width = measured["decode ms"], measured["widths seconds"]
+    note = (
+        f"One query against 4,096 cached keys: {decode['ours']:.2f} ms, plain attention "
+        f"{decode['plain attention']:.2f} ms. "
+        f"Plain attention, 2,048 tokens, keys of 128: {1e3 * width['equal']:.0f} ms with values of 128, "
+        f"{1e3 * width['value narrower']:.0f} ms with values of 64; torch alone "
+        f"{1e3 * width['value narrower, torch alone']:.0f} ms. torch {measured['torch']}, threads: "
+        f"{measured['threads']}, load of the machine before the run {measured['load']:.1f}."
+    )
+    table = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+    return "\n".join([*table, "", note])
+
+
+def head_width() -> str:
+    """Returns the study of wider keys and talking heads at equal parameters."""
+    measured = result("head_width")
+    if measured is None:
+        return ""
+    rows = [
+        f"| {form} | {kind} | {row['loss']:.3f} | {row['difference']:+.3f} ± {row['half']:.3f} |"
+        for kind in ("equal steps", "equal time")
+        for form, row in measured[kind].items()
+    ]
+    cost = measured["cpu seconds"]
+    base = next(iter(cost.values()))
+    times = ", ".join(f"{form} {seconds / base:.2f}" for form, seconds in cost.items())
+    return "\n".join(
+        [
+            "![differences with their intervals](head_width.png)", "",
+            "| form | compared for | held-out loss | difference to the first, 95 % |", "|---|---|---|---|", *rows, "",
+            f"{measured['seeds']} seeds of {measured['steps']} steps. CPU time of a run, relative: {times}.",
+        ]
+    )  # fmt: skip
+
+
+def growth() -> str:
+    """Returns the tables of growth: exactness, and the peer if it was run."""
+    measured = result("grow")
+    if measured is None:
+        return ""
+    rows = [
+        f"| {name} | {row['fp64']:.0e} | {row['fp32 over noise']:.1f} | {row['stored, in fp64']:.0e} |"
+        for name, row in measured["exactness"].items()
+    ]
+    head = "| tiny random model | fp64 | fp32, times its own rounding | as stored, run in fp64 |"
+    lines = [head, "|---|---|---|---|", *rows]
+    ratio, size = measured["throughput"]["times cp"], measured["throughput"]["bytes"] / 1e9
+    lines += [
+        "",
+        f"Writing {size:.1f} GB, times `cp` of them: "
+        + ", ".join(f"{name} {value:.2f}" for name, value in ratio.items() if name != "cp")
+        + f". Planning a model of {measured['plan']['bytes'] / 1e9:.0f} GB: {measured['plan']['seconds']:.1f} s.",
+    ]
+    if peer := measured.get("peer"):
+        lines += [
+            "",
+            "| Llama, hidden and feed-forward 2x, fp32 | max difference | seconds | peak MiB |",
+            "|---|---|---|---|",
+        ]
+        lines += [
+            f"| {name} | {row['max difference']:.1e} | {row['seconds']:.1f} | {row['peak MiB']} |"
+            if "seconds" in row
+            else f"| {name} | fails: {row['failed']} | | |"
+            for name, row in peer.items()
+        ]
+    return "\n".join(lines)
+
+
+def language_models() -> str:
+    """Returns the table of engines at CPM's width."""
+    measured = result("lm")
+    if measured is None:
+        return ""
+    rows = [
+        f"| {name} | {row['gigabytes']:.2f} | {row['decode']:.1f} | {row['prefill']:.0f} "
+        f"| {row['share_of_read_speed']:.0%} |"
+        for name, row in measured["speeds"]["engines"].items()
+    ]
+    head = "| engine | GB | tokens/s made | tokens/s read | share of the read speed |"
+    note = (
+        f"{measured['layers']} of 32 layers, {measured['processor']}, {measured['cores']} cores, memory read at "
+        f"{measured['speeds']['read_gigabytes_per_second']:.0f} GB/s, load before the run {measured['load']:.1f}."
+    )
+    return "\n".join([head, "|---|---|---|---|---|", *rows, "", note])
+
+
+def matching() -> str:
+    """Returns the tables of bi against cross and of searching, as far as they were measured."""
+    measured = result("match")
+    if measured is None:
+        return ""
+    found = measured["search"]
+    rows = [
+        f"| {name} | {found[name]['queries_per_second']:.0f} | {found[name]['recall']:.3f} |"
+        for name in ("exact", "faiss HNSW", "hnswlib")
+    ]
+    lines = ["| 100,000 x 384, one core | queries/s | recall@10 |", "|---|---|---|", *rows]
+    if quality := measured["quality"]:
+        lines = [*_bi_against_cross(quality["lcqmc"]), "", *lines]
+    return "\n".join([*lines, "", f"Load of the machine before the run: {measured['load']:.1f}."])
+
+
+def _bi_against_cross(lcqmc: dict[str, Any]) -> list[str]:
+    bi, cross, ahead = lcqmc["bi"], lcqmc["cross"], lcqmc["cross_ahead"]
+    rows = [
+        f"| {name} | {bi[name]:.4f} | {cross[name]:.4f} | {{:+.4f}} ({{:+.4f}} to {{:+.4f}}) |".format(
+            *ahead[name]
+        )
+        for name in ("spearman", "accuracy", "f1")
+    ]
+    return [
+        "| {2:,} LCQMC pairs | bi | cross | cross ahead by |".format(*lcqmc["pairs"]),
+        "|---|---|---|---|",
+        *rows,
+    ]
+
+
+def images() -> str:
+    """Returns what was aimed at in images, and what was reached."""
+    measured = result("nvae")
+    if measured is None:
+        return ""
+    step, weighting = measured["step"], measured["importance"]
+    rows = [
+        ("training step on one core, times the plain one", "1.7", f"{step['times_faster']:.2f}"),
+        ("kept for the backward pass, of the plain one", "0.7", f"{step['memory_ratio']:.2f}"),
+        (f"importance weighting, K = {weighting['samples']:,}, times faster", "2", f"{weighting['times_faster']:.1f}"),
+        (
+            "the same, where the encoder's passes are batched too", "",
+            f"{weighting['times_faster_than_batched']:.1f}",
+        ),
+    ]  # fmt: skip
+    for row in measured["learning_rates"]:
+        said = (
+            f"{row['negative_elbo']:.0f} nats, finite; {row['skipped']} skipped, {row['rollbacks']} rollbacks"
+        )
+        rows.append((f"digits at {row['times']} times the learning rate", "no NaN", said))
+    if "mnist" in measured:
+        mnist = measured["mnist"]
+        name = f"MNIST, `mnist-cpu`, {mnist['minutes']:g} minutes, test nats"
+        rows.append((name, "100", f"{mnist['negative_elbo']:.2f}"))
+        rows.append(("a plain VAE in that time", "", f"{mnist['plain_vae_test_curve'][-1][2]:.2f}"))
+    return "\n".join(
+        ["| | goal | measured |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows)]
+    )

@@ -1,0 +1,169 @@
+"""A Hugging Face folder as numbers on disk: where each tensor lies, and refusals in one line.
+
+Nothing is loaded: the headers of safetensors files say name, dtype, shape and place of every tensor.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shoestring import hub
+from shoestring._errors import InputError
+from shoestring.grow.dtypes import STORAGE, TORCH, WHOLE, Array, size
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One tensor on disk.
+
+    Args:
+        path: the file.
+        dtype: as safetensors calls it.
+        shape: as stored.
+        offset: of its first byte in the file.
+    """
+
+    path: Path
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+
+    @property
+    def rows(self) -> int:
+        """The number of rows, of the matrix that it is taken as."""
+        return prod(self.shape[:-1])
+
+    @property
+    def columns(self) -> int:
+        """The number of columns."""
+        return self.shape[-1] if self.shape else 1
+
+    @property
+    def bytes(self) -> int:
+        """Its size on disk."""
+        return self.rows * self.columns * size(self.dtype)
+
+    def read(self, handle: int, start: int, stop: int) -> Array:
+        """Returns rows `start` to `stop`, as stored.
+
+        Args:
+            handle: the file, open for reading.
+            start: first row.
+            stop: the one after the last.
+
+        Raises:
+            InputError: the file ends early.
+        """
+        kind = np.dtype({**STORAGE, **WHOLE}[self.dtype])
+        out = np.empty((stop - start, self.columns), kind)
+        view, at = out.data.cast("B") if out.size else memoryview(b""), 0
+        while at < len(view):
+            got = os.preadv(handle, [view[at:]], self.offset + start * self.columns * kind.itemsize + at)
+            if not got:
+                raise InputError(f"{self.path}: ends early; copy or save it again")
+            at += got
+        return out
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model folder whose tensors have been found.
+
+    Args:
+        folder: where it is.
+        config: what config.json says.
+        tensors: by name, in the order of the files.
+        sharded: its weights are in several files.
+    """
+
+    folder: Path
+    config: Mapping[str, Any]
+    tensors: Mapping[str, Stored]
+    sharded: bool
+
+    @property
+    def bytes(self) -> int:
+        """The size of all tensors."""
+        return sum(each.bytes for each in self.tensors.values())
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the floating-point tensors have."""
+        return sum(prod(each.shape) for each in self.tensors.values() if each.dtype in STORAGE)
+
+
+def opened(path: str | os.PathLike[str]) -> Checkpoint:
+    """Finds the tensors of a model folder.
+
+    Raises:
+        InputError: it is none, lacks a shard, is a pickle, quantised, or damaged.
+    """
+    folder = hub.require_model_folder(path)
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    _refuse_quantised(folder, config)
+    files = _files(folder)
+    tensors: dict[str, Stored] = {}
+    for file in files:
+        tensors |= _header(file)
+    for name, tensor in tensors.items():
+        if tensor.dtype not in STORAGE and tensor.dtype not in WHOLE:
+            raise InputError(
+                f"{tensor.path}: {name} is stored as {tensor.dtype}; grow the model before it was quantised"
+            )
+    if not any(tensor.dtype in STORAGE for tensor in tensors.values()):
+        raise InputError(f"{path}: has no floating-point weights")
+    return Checkpoint(folder, config, tensors, len(files) > 1)
+
+
+def main_dtype(checkpoint: Checkpoint) -> str:
+    """Returns the dtype that most numbers of a checkpoint are stored in."""
+    sizes: dict[str, int] = {}
+    for stored in checkpoint.tensors.values():
+        if stored.dtype in STORAGE:
+            sizes[stored.dtype] = sizes.get(stored.dtype, 0) + stored.bytes
+    return TORCH[max(sizes, key=lambda name: sizes[name])]
+
+
+def _files(folder: Path) -> list[Path]:
+    if (folder / INDEX).is_file():
+        shards = sorted(set(json.loads((folder / INDEX).read_text("utf-8"))["weight_map"].values()))
+        missing = [name for name in shards if not (folder / name).is_file()]
+        if missing:
+            more = f" and {len(missing) - 1} more" if missing[1:] else ""
+            raise InputError(f"{folder}: lacks {missing[0]}{more}, which {INDEX} names; get it and try again")
+        return [folder / name for name in shards]
+    if (folder / SINGLE).is_file():
+        return [folder / SINGLE]
+    raise InputError(
+        f"{folder}: its weights are a pickle (pytorch_model.bin), which may run code; save it as safetensors first: "
+        "load it with transformers, from_pretrained(folder, weights_only=True), and save_pretrained elsewhere"
+    )
+
+
+def _header(path: Path) -> dict[str, Stored]:
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+    return {
+        name: Stored(path, each["dtype"], tuple(each["shape"]), 8 + length + each["data_offsets"][0])
+        for name, each in header.items()
+        if name != "__metadata__"
+    }
+
+
+def _refuse_quantised(folder: Path, config: Mapping[str, Any]) -> None:
+    if (quantised := config.get("quantization_config")) is not None:
+        how = quantised.get("quant_method", "unknown method") if isinstance(quantised, dict) else quantised
+        raise InputError(f"{folder}: is quantised ({how}); grow the model before it was quantised")

@@ -1,0 +1,158 @@
+"""A growth from folder to folder: plan, proof on a small copy, tensors, everything else of the folder, report."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+
+from shoestring._errors import InputError, OptionError, OutputError
+from shoestring.grow import writing
+from shoestring.grow.checkpoint import Checkpoint, opened
+from shoestring.grow.planning import Plan, plan, refuse_lossy, write_config
+from shoestring.grow.report import JSON, TEXT, Report, save
+from shoestring.grow.request import Request
+from shoestring.grow.rules import FAMILIES
+from shoestring.ui import UI
+
+VERIFY = ("algebra", "logits", "full")
+WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf", ".tflite")
+LEFT = ("config.json", "README.md", "model.safetensors.index.json", "pytorch_model.bin.index.json", JSON, TEXT,
+        "log.jsonl", "loss.png", "trainer_state.json", "run.json")  # fmt: skip
+
+
+def planned(source: str | os.PathLike[str], request: Request) -> Plan:
+    """Plans a growth; reads headers only, unless the architecture has no rule and one must be inferred.
+
+    Raises:
+        InputError: no model folder, damaged, quantised, a pickle, or of an architecture that cannot be grown.
+        OptionError: sizes that do not fit.
+    """
+    checkpoint = opened(source)
+    if checkpoint.config["model_type"] in FAMILIES:
+        return plan(checkpoint, request)
+    from shoestring.grow.inference import infer
+
+    return infer(checkpoint, request)
+
+
+def grow(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    request: Request,
+    *,
+    verify: str = "logits",
+    overwrite: bool = False,
+    optimizer: str | os.PathLike[str] | None = None,
+    ui: UI | None = None,
+) -> Report:
+    """Enlarges a model without changing what it computes.
+
+    Interrupted, the same call goes on where it was.
+
+    Args:
+        source: a Hugging Face folder with safetensors.
+        target: the folder to write; on a disk with room for it.
+        request: the new sizes.
+        verify: `algebra` projects every tensor back; `logits` also runs small copies before anything is written;
+            `full` also loads and runs both whole models.
+        overwrite: replace a folder that is there.
+        optimizer: the state of Adam that belongs to the model, to be grown too.
+        ui: shows progress.
+
+    Returns:
+        What was done, with the proof; it is also in the folder.
+
+    Raises:
+        InputError: the source is not a whole model, or a proof failed.
+        OptionError: sizes that do not fit, or a growth that is not exact and not allowed.
+        OutputError: the target is there, is inside the source, or its disk is too small.
+
+    >>> report = grow("small", "big", Request(hidden="2x"))  # doctest: +SKIP
+    """
+    ui, target = ui or UI(quiet=True), Path(os.path.realpath(target))
+    if verify not in VERIFY:
+        raise OptionError(f"--verify {verify}: unknown; choose one of {', '.join(VERIFY)}")
+    chosen = planned(source, request)
+    refuse_lossy(chosen)
+    _check_target(chosen.checkpoint, target, overwrite)
+    proof = None
+    if verify != "algebra":
+        from shoestring.grow.proof import prove
+
+        ui.say("growing a small copy first, and comparing what it computes")
+        proof = prove(chosen)
+    draft = target.with_name(f".{target.name}.growing")
+    start = time.perf_counter()
+    written = writing.write(chosen, draft, ui)
+    seconds = time.perf_counter() - start
+    if written.resumed:
+        ui.say(f"{written.resumed} of {written.tensors} tensors had been written before")
+    carry_over(chosen, draft)
+    if optimizer is not None:
+        from shoestring.grow.optimizer import grow_optimizer
+
+        ui.say(f"optimizer: {grow_optimizer(chosen, optimizer, draft)} parameters have moments")
+    whole = None
+    if verify == "full":
+        from shoestring.grow.proof import compare_whole
+
+        ui.say("loading both whole models and comparing what they compute")
+        whole = compare_whole(chosen, draft)
+    report = Report(chosen, written, proof, whole, seconds)
+    save(report, draft)
+    writing.flush(draft)
+    if target.exists():
+        shutil.rmtree(target)
+    draft.rename(target)
+    return report
+
+
+def carry_over(chosen: Plan, draft: Path) -> None:
+    """Writes the new config and copies what is neither weights nor the record of a training run."""
+    write_config(draft, chosen.config)
+    folder = chosen.checkpoint.folder
+    for entry in sorted(folder.iterdir()):
+        if (
+            entry.is_file()
+            and entry.suffix not in WEIGHTS
+            and entry.name not in LEFT
+            and not entry.name.startswith(".")
+        ):
+            shutil.copy2(entry, draft / entry.name)
+        elif entry.is_dir() and entry.name[:1].isdigit() and "_" in entry.name:
+            _copy_module(entry, draft / entry.name, chosen)
+
+
+def _copy_module(module: Path, copy: Path, chosen: Plan) -> None:
+    """Copies a module of sentence-transformers, such as the pooling, which knows the width."""
+    if any(module.glob("*.safetensors")) or any(module.glob("*.bin")):
+        raise InputError(
+            f"{module}: has weights of its own that read the hidden states; grow the model without it"
+        )
+    shutil.copytree(module, copy, dirs_exist_ok=True)
+    path = copy / "config.json"
+    if path.is_file():
+        config = json.loads(path.read_text("utf-8"))
+        for key in ("word_embedding_dimension", "embedding_dimension"):
+            if config.get(key) == chosen.old.hidden:
+                config[key] = chosen.new.hidden
+        path.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+
+
+def _check_target(checkpoint: Checkpoint, target: Path, overwrite: bool) -> None:
+    source = checkpoint.folder.resolve()
+    if target == source or source in target.parents:
+        raise OutputError(
+            f"{target}: is in the model that is grown; choose a folder outside {checkpoint.folder}"
+        )
+    if target in source.parents:
+        raise OutputError(f"{target}: the model that is grown lies in it; choose another folder")
+    if not target.parent.is_dir():
+        raise OutputError(f"{target}: the folder around it does not exist; create it first")
+    if target.exists() and not target.is_dir():
+        raise OutputError(f"{target}: is a file; choose another name")
+    if target.is_dir() and any(target.iterdir()) and not overwrite:
+        raise OutputError(f"{target}: exists and is not empty; choose another name or pass --overwrite")

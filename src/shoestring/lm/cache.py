@@ -1,0 +1,113 @@
+"""Keys and values of the tokens so far: grown in place, cut, forked, joined.
+
+transformers' own cache copies everything for each token; this one has room ahead. Layout of a layer:
+(rows, heads, tokens, head size).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, DynamicLayer
+
+_ROOM = 64  # tokens that are allocated ahead
+
+
+class GrowingLayer(DynamicLayer):
+    """One layer's keys and values; `keys` and `values` are views of buffers with room."""
+
+    keys: Any
+    values: Any
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._buffers: list[Tensor] = []
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Appends and returns all keys and values."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            self.hold(key_states[:, :, :0], value_states[:, :, :0])
+        seen, end = self.keys.shape[2], self.keys.shape[2] + key_states.shape[2]
+        if not self._buffers or self._buffers[0].shape[2] < end:
+            self._buffers = [_with_room(held, end) for held in (self.keys, self.values)]
+        for buffer, new in zip(self._buffers, (key_states, value_states), strict=True):
+            buffer[:, :, seen:end] = new
+        self.keys, self.values = (buffer[:, :, :end] for buffer in self._buffers)
+        return self.keys, self.values
+
+    def hold(self, keys: Tensor, values: Tensor) -> None:
+        """Takes tensors as they are; they are copied before anything is appended."""
+        if not self.is_initialized:
+            self.lazy_initialization(keys, values)
+        self.keys, self.values, self._buffers = keys, values, []
+
+    def cut(self, length: int) -> None:
+        """Forgets all but the first tokens."""
+        self.keys, self.values = self.keys[:, :, :length], self.values[:, :, :length]
+
+
+def new_cache() -> Cache:
+    """Returns an empty cache."""
+    return Cache(layer_class_to_replicate=GrowingLayer)
+
+
+def fork(cache: Cache, length: int) -> Cache:
+    """Returns a cache of the first tokens; what is appended to it does not touch the old one."""
+    return _mapped(cache, lambda held: held[:, :, :length])
+
+
+def select(cache: Cache, rows: Sequence[int]) -> Cache:
+    """Returns a cache of the given rows, in that order; a row may occur more than once."""
+    index = torch.tensor(rows)
+    return _mapped(cache, lambda held: held.index_select(0, index.to(held.device)))
+
+
+def join(caches: Sequence[Cache]) -> Cache:
+    """Returns one cache of all rows; shorter ones are padded on the left."""
+    if not caches[0].layers:
+        return caches[0]
+    length = max(cache.get_seq_length() for cache in caches)
+    joined = new_cache()
+    for layers in zip(*(cache.layers for cache in caches), strict=True):
+        layer = GrowingLayer()
+        layer.hold(
+            *(torch.cat([_padded(each[part], length) for each in map(_held, layers)]) for part in (0, 1))
+        )
+        joined.layers.append(layer)
+    return joined
+
+
+def cut(cache: Any, length: int) -> None:
+    """Forgets all but the first tokens."""
+    for layer in cache.layers:
+        layer.cut(length)
+
+
+def _mapped(cache: Cache, function: Any) -> Cache:
+    new = new_cache()
+    for old in cache.layers:
+        layer = GrowingLayer()
+        layer.hold(*map(function, _held(old)))
+        new.layers.append(layer)
+    return new
+
+
+def _held(layer: Any) -> tuple[Tensor, Tensor]:
+    return layer.keys, layer.values
+
+
+def _with_room(held: Tensor, length: int) -> Tensor:
+    rows, heads, seen, size = held.shape
+    buffer = held.new_empty(rows, heads, (length // _ROOM + 2) * _ROOM, size)
+    buffer[:, :, :seen] = held
+    return buffer
+
+
+def _padded(held: Tensor, length: int) -> Tensor:
+    return torch.nn.functional.pad(held, (0, 0, length - held.shape[2], 0))

@@ -1,0 +1,104 @@
+"""How CPM's Megatron weights map to Hugging Face's GPT-2: names, ranks, transposition. Pure functions.
+
+| Megatron, per rank | ranks are joined | GPT-2 |
+|---|---|---|
+| word_embeddings.weight | rows | transformer.wte.weight |
+| position_embeddings.weight | same on all | transformer.wpe.weight |
+| ...attention.query_key_value | rows, thirds apart: each rank holds [q; k; v] of its heads | attn.c_attn |
+| ...attention.dense, ...mlp.dense_4h_to_h | columns; the bias same on all | attn.c_proj, mlp.c_proj |
+| ...mlp.dense_h_to_4h | rows | mlp.c_fc |
+| layer norms | same on all | ln_1, ln_2, ln_f |
+
+GPT-2 stores its linear weights transposed. merge(shard(model)) == model, bit for bit, for any number of ranks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from shoestring._errors import InputError
+
+Rule = Literal["same", "rows", "columns", "thirds"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One weight: its two names, how ranks are joined, whether GPT-2 has it transposed."""
+
+    megatron: str
+    hugging_face: str
+    rule: Rule
+    transposed: bool = False
+
+
+_LAYER = (
+    ("input_layernorm", "ln_1", "same", "same"),
+    ("attention.query_key_value", "attn.c_attn", "thirds", "thirds"),
+    ("attention.dense", "attn.c_proj", "columns", "same"),
+    ("post_attention_layernorm", "ln_2", "same", "same"),
+    ("mlp.dense_h_to_4h", "mlp.c_fc", "rows", "rows"),
+    ("mlp.dense_4h_to_h", "mlp.c_proj", "columns", "same"),
+)
+
+
+def entries(layers: int) -> list[Entry]:
+    """Returns every weight of a model, in the order of the network."""
+    found = [
+        Entry("word_embeddings.weight", "transformer.wte.weight", "rows"),
+        Entry("position_embeddings.weight", "transformer.wpe.weight", "same"),
+    ]
+    for index in range(layers):
+        for theirs, ours, weight, bias in _LAYER:
+            names = f"transformer.layers.{index}.{theirs}", f"transformer.h.{index}.{ours}"
+            linear = "layernorm" not in theirs
+            found.append(Entry(f"{names[0]}.weight", f"{names[1]}.weight", weight, linear))
+            found.append(Entry(f"{names[0]}.bias", f"{names[1]}.bias", bias))
+    return found + [
+        Entry(f"transformer.final_layernorm.{part}", f"transformer.ln_f.{part}", "same")
+        for part in ("weight", "bias")
+    ]
+
+
+def merge(rule: Rule, pieces: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Joins what the ranks hold of one weight, in Megatron's layout.
+
+    Raises:
+        InputError: the ranks differ in a weight that all hold.
+    """
+    first = pieces[0]
+    if rule == "same":
+        if any(not torch.equal(first, piece) for piece in pieces[1:]):
+            raise InputError("the ranks hold different values where all should hold the same")
+        return first
+    if rule == "columns":
+        return torch.cat(list(pieces), dim=1)
+    if rule == "rows":
+        return torch.cat(list(pieces), dim=0)
+    thirds = [piece.chunk(3, dim=0) for piece in pieces]
+    return torch.cat([third[part] for part in range(3) for third in thirds], dim=0)
+
+
+def shard(rule: Rule, whole: torch.Tensor, ranks: int) -> list[torch.Tensor]:
+    """Cuts one weight in Megatron's layout into what each rank holds: the inverse of `merge`."""
+    if rule == "same":
+        return [whole] * ranks
+    if rule == "columns":
+        return list(whole.chunk(ranks, dim=1))
+    if rule == "rows":
+        return list(whole.chunk(ranks, dim=0))
+    parts = [third.chunk(ranks, dim=0) for third in whole.chunk(3, dim=0)]
+    return [torch.cat([part[rank] for part in parts], dim=0) for rank in range(ranks)]
+
+
+def merged_shape(entry: Entry, shape: Sequence[int], ranks: int) -> tuple[int, ...]:
+    """Returns the shape of the GPT-2 weight, from that of one rank's piece."""
+    whole = list(shape)
+    if entry.rule in ("rows", "thirds"):
+        whole[0] *= ranks
+    elif entry.rule == "columns":
+        whole[1] *= ranks
+    return tuple(reversed(whole)) if entry.transposed else tuple(whole)

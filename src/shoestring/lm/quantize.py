@@ -1,0 +1,154 @@
+"""Linear layers of 8 and 4 bits over torch's own CPU kernels, and how weights become such.
+
+- int8: one scale for each output; activations are rounded row by row, so that a row's result does not depend on
+  what else is in the batch, which `torch.ao.quantization`'s dynamic layers do not give.
+- int4: a scale and a zero for every `GROUP` inputs; activations in bfloat16.
+- Processors without VNNI add pairs of products in 16 bits, which overflow at 8-bit activations; there the
+  activations get 7 bits.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+
+GROUP = 64  # inputs that share a scale in int4
+_INT4_OUTPUTS = 64  # the int4 kernel takes outputs in blocks of so many on every processor
+LEVELS = 127 if torch.cpu._is_vnni_supported() else 63  # of an activation on either side of zero
+
+
+def to_int8(weight: Float[Tensor, "outputs inputs"]) -> tuple[Tensor, Tensor]:
+    """Returns (int8 weight, float32 scale of each output): weight = int8 * scale."""
+    scale = weight.float().abs().amax(dim=1).clamp(min=1e-12) / 127
+    return (weight.float() / scale[:, None]).round_().clamp_(-127, 127).to(torch.int8), scale
+
+
+def to_int4(weight: Float[Tensor, "outputs inputs"]) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns (two weights a byte, scale, zero): weight = (int4 - 8) * scale + zero in groups of `GROUP`.
+
+    Among a few ranges around a group's own the one with the least squared error is taken.
+    """
+    outputs, inputs = weight.shape
+    groups = weight.float().view(outputs, inputs // GROUP, GROUP)
+    low, high = groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True)
+    best, chosen = None, None
+    for shrink in (1.0, 0.95, 0.9, 0.85, 0.8):
+        scale, zero = _grid(low * shrink, high * shrink)
+        levels = ((groups - zero) / scale + 8).round_().clamp_(0, 15)
+        error = ((levels - 8) * scale + zero - groups).square_().sum(-1, keepdim=True)
+        if best is None or chosen is None:
+            best, chosen = error, (levels, scale, zero)
+            continue
+        better = error < best
+        best = torch.where(better, error, best)
+        chosen = tuple(
+            torch.where(better, new, old)
+            for new, old in zip((levels, scale, zero), chosen, strict=True)
+        )  # fmt: skip
+    assert chosen is not None
+    levels, scale, zero = chosen
+    flat = levels.view(outputs, inputs).to(torch.uint8)
+    packed = flat[:, ::2] | (flat[:, 1::2] << 4)
+    return packed, scale.squeeze(-1).bfloat16(), zero.squeeze(-1).bfloat16()
+
+
+def takes_int4(outputs: int, inputs: int) -> bool:
+    """Tells whether a layer of this shape can have 4 bits; others get 8."""
+    return outputs % _INT4_OUTPUTS == 0 and inputs % GROUP == 0
+
+
+class Linear8(nn.Module):
+    """y = W x + b with an int8 W.
+
+    Args:
+        weight: int8.
+        scale: of each output.
+        bias: or None.
+    """
+
+    def __init__(
+        self,
+        weight: Int[Tensor, "outputs inputs"],
+        scale: Float[Tensor, " outputs"],
+        bias: Float[Tensor, " outputs"] | None,
+    ) -> None:
+        super().__init__()
+        self.outputs, self.inputs = weight.shape
+        self.packed = _packed8(weight, scale)
+        self.bias = None if bias is None else bias.float()
+
+    def forward(self, x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
+        """Returns (..., outputs) in float32."""
+        flat = x.reshape(-1, self.inputs).float()
+        size = flat.abs().amax(dim=1, keepdim=True).clamp_(min=1e-9)
+        y = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
+            flat / size, 1.0 / LEVELS, LEVELS + 1, self.packed
+        )
+        y = y.mul_(size) if self.bias is None else torch.addcmul(self.bias, y, size)
+        return y.view(*x.shape[:-1], self.outputs)
+
+
+class Linear4(nn.Module):
+    """y = W x + b with a 4-bit W.
+
+    Args:
+        packed: two weights a byte, as `to_int4` returns them.
+        scale: of each group.
+        zero: of each group.
+        bias: or None.
+    """
+
+    def __init__(
+        self,
+        packed: UInt8[Tensor, "outputs half"],
+        scale: Float[Tensor, "outputs groups"],
+        zero: Float[Tensor, "outputs groups"],
+        bias: Float[Tensor, " outputs"] | None,
+    ) -> None:
+        super().__init__()
+        self.outputs, self.inputs = packed.shape[0], packed.shape[1] * 2
+        levels = torch.stack((packed & 15, packed >> 4), dim=-1).view(self.outputs, self.inputs)
+        self.packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(levels.to(torch.int32), 1)
+        self.grid = torch.stack((scale, zero), dim=-1).transpose(0, 1).contiguous()
+        self.bias = None if bias is None else bias.float()
+
+    def forward(self, x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
+        """Returns (..., outputs) in float32."""
+        flat = x.reshape(-1, self.inputs).bfloat16()
+        y = torch.ops.aten._weight_int4pack_mm_for_cpu(flat, self.packed, GROUP, self.grid).float()
+        y = y if self.bias is None else y.add_(self.bias)
+        return y.view(*x.shape[:-1], self.outputs)
+
+
+class Embedding8(nn.Module):
+    """An embedding whose rows are int8 with a scale each."""
+
+    def __init__(self, weight: Int[Tensor, "tokens hidden"], scale: Float[Tensor, " tokens"]) -> None:
+        super().__init__()
+        self.weight, self.scale = weight, scale
+
+    def forward(self, ids: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows hidden"]:
+        """Returns the rows in float32."""
+        return self.weight[ids].float() * self.scale[ids][..., None]
+
+
+def _grid(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns scale and zero of 16 levels from low to high, as bfloat16 keeps them."""
+    scale = ((high - low) / 15).clamp(min=1e-8).bfloat16().float()
+    return scale, (low + 8 * scale).bfloat16().float()
+
+
+def _packed8(weight: Tensor, scale: Tensor) -> object:
+    engine = torch.backends.quantized.engine
+    torch.backends.quantized.engine = "fbgemm"  # several times faster at one row than torch's default
+    try:
+        zeros = torch.zeros(len(scale), dtype=torch.long)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the tensor type is deprecated, the kernels that take it are not
+            quantized = torch._make_per_channel_quantized_tensor(weight, scale.double(), zeros, 0)
+            return torch.ops.quantized.linear_prepack(quantized, None)
+    finally:
+        torch.backends.quantized.engine = engine

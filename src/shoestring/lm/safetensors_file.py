@@ -1,0 +1,120 @@
+"""safetensors files read and written one tensor at a time, so that memory holds one tensor and not the file.
+
+The library maps a file, and what was touched of it counts as the process's memory until the file is closed;
+here a tensor is read into memory of its own. Format: 8 bytes n, n bytes of JSON, the tensors' bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from shoestring._errors import InputError
+
+DTYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8,
+    "BOOL": torch.bool,
+}  # fmt: skip
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What is known of a tensor before it is read."""
+
+    dtype: torch.dtype
+    sizes: tuple[int, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Its length in a file."""
+        return math.prod(self.sizes) * self.dtype.itemsize
+
+
+class Reader:
+    """One file: `shapes` by name, and `read`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length))
+        self._start = 8 + length
+        self._offsets = {name: entry["data_offsets"] for name, entry in header.items() if "dtype" in entry}
+        self.shapes = {name: self._shape(name, header[name]) for name in self._offsets}
+
+    def read(self, name: str) -> torch.Tensor:
+        """Returns one tensor in memory of its own."""
+        shape, (begin, end) = self.shapes[name], self._offsets[name]
+        if begin == end:
+            return torch.empty(shape.sizes, dtype=shape.dtype)
+        data = bytearray(end - begin)
+        with self.path.open("rb", buffering=0) as file:
+            file.seek(self._start + begin)
+            view, filled = memoryview(data), 0
+            while filled < len(data):
+                count = file.readinto(view[filled:])
+                if not count:
+                    raise InputError(f"{self.path}: ends within {name}; copy or save it again")
+                filled += count
+        return torch.frombuffer(data, dtype=shape.dtype).view(shape.sizes)
+
+    def _shape(self, name: str, entry: dict[str, Any]) -> Shape:
+        if entry["dtype"] not in DTYPES:
+            raise InputError(
+                f"{self.path}: {name} is of type {entry['dtype']}; readable are {', '.join(DTYPES)}"
+            )
+        return Shape(DTYPES[entry["dtype"]], tuple(entry["shape"]))
+
+
+class Writer:
+    """Writes a file whose tensors are announced first and then given in that order.
+
+    Args:
+        file: open for writing bytes.
+        shapes: name -> what will come.
+    """
+
+    def __init__(self, file: IO[bytes], shapes: Mapping[str, Shape]) -> None:
+        self._file, self._pending = file, list(shapes.items())
+        header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+        position = 0
+        for name, shape in shapes.items():
+            end = position + shape.bytes
+            header[name] = {
+                "dtype": _NAMES[shape.dtype],
+                "shape": list(shape.sizes),
+                "data_offsets": [position, end],
+            }
+            position = end
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight
+        file.write(len(text).to_bytes(8, "little") + text)
+
+    def write(self, name: str, tensor: torch.Tensor) -> int:
+        """Writes the next tensor and returns its length in bytes."""
+        expected, shape = self._pending.pop(0)
+        if name != expected or Shape(tensor.dtype, tuple(tensor.shape)) != shape:
+            raise ValueError(f"{name} {tensor.dtype} {tuple(tensor.shape)} where {expected} {shape} is due")
+        if tensor.numel():
+            data: Any = tensor.contiguous().view(-1).view(torch.uint8).numpy()
+            self._file.write(data)
+        return shape.bytes
+
+
+def readers(folder: str | os.PathLike[str]) -> dict[str, Reader]:
+    """Returns the reader of each tensor in a folder of one or more files."""
+    return {
+        name: reader
+        for path in sorted(Path(folder).glob("*.safetensors"))
+        for reader in [Reader(path)]
+        for name in reader.shapes
+    }

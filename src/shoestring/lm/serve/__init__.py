@@ -1,0 +1,1 @@
+"""A model behind OpenAI's API: scheduler (one thread, one batch), protocol (JSON), server (HTTP), page."""

@@ -1,0 +1,131 @@
+"""Frozen lower layers, computed once for each text: what lets a CPU fine-tune the upper ones.
+
+- While the block lasts, the model's embeddings and lower layers are replaced by a memory: token ids in, hidden
+  states out. A text that is seen again, in the next epoch or another pair, is read instead of computed.
+- The states lie in a temporary file, as they were computed: training with and without the memory is the same.
+- For models with `embeddings` and `encoder.layer`: BERT, RoBERTa, XLM-R, ERNIE, MacBERT, ELECTRA.
+"""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from shoestring._errors import OptionError
+
+
+@contextmanager
+def frozen(model: Any, layers: int, cached: bool = True) -> Iterator[None]:
+    """Keeps the embeddings and the lower `layers` of a model as they are while the block lasts.
+
+    Args:
+        model: a SentenceTransformer or CrossEncoder.
+        layers: how many; 0 freezes nothing.
+        cached: compute them once for each text; False computes them every time, to the same result.
+
+    Raises:
+        OptionError: the model has fewer layers, or another structure.
+    """
+    if not layers:
+        yield
+        return
+    base, stack = _structure(model, layers)
+    lower = [base.embeddings, *stack[:layers]]
+    for parameter in (each for part in lower for each in part.parameters()):
+        parameter.requires_grad_(False)
+    memory = _Memory(base, layers) if cached else None
+    handles = []
+    embeddings = base.embeddings
+    if memory is not None:
+        base.embeddings, base.encoder.layer = memory, stack[layers:]
+    else:
+        handles = [part.register_forward_pre_hook(_at_rest) for part in lower]
+    try:
+        yield
+    finally:
+        if memory is not None:
+            base.embeddings, base.encoder.layer = embeddings, stack
+            memory.close()
+        else:
+            for handle in handles:
+                handle.remove()
+        for parameter in (each for part in lower for each in part.parameters()):
+            parameter.requires_grad_(True)
+
+
+def _at_rest(part: nn.Module, _: Any) -> None:
+    part.eval()
+
+
+def _structure(model: Any, layers: int) -> tuple[Any, nn.ModuleList]:
+    base = model.transformers_model.base_model
+    stack = getattr(getattr(base, "encoder", None), "layer", None)
+    if not isinstance(stack, nn.ModuleList) or not hasattr(base, "embeddings"):
+        raise OptionError(
+            f"freeze {layers}: {type(base).__name__} is not built like BERT; train all its layers with 0"
+        )
+    if layers >= len(stack):
+        raise OptionError(f"freeze {layers}: the model has {len(stack)} layers; at least one must be trained")
+    return base, stack
+
+
+class _Memory(nn.Module):
+    """Stands where the embeddings were and returns what the lowest layers make of them."""
+
+    def __init__(self, base: Any, layers: int) -> None:
+        super().__init__()
+        lower = copy.copy(base)  # shares the weights, but has the lower layers only
+        lower._modules = dict(base._modules)
+        lower.encoder = copy.copy(base.encoder)
+        lower.encoder._modules = dict(base.encoder._modules)
+        lower.encoder.layer = base.encoder.layer[:layers]
+        if "pooler" in lower._modules:
+            lower.pooler = None
+        self.lower = [lower]  # in a list, so that it is neither saved nor trained
+        self.pad = base.config.pad_token_id or 0
+        self.file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
+        self.places: dict[bytes, tuple[int, int]] = {}
+        self.end = 0
+
+    def forward(self, input_ids: Tensor, token_type_ids: Tensor | None = None, **_: Any) -> Tensor:
+        """Returns (batch, length, width) hidden states; what they are at padding does not matter."""
+        types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
+        lengths = (input_ids != self.pad).sum(dim=1).tolist()
+        ids, kinds = input_ids.cpu().numpy().astype(np.int32), types.cpu().numpy().astype(np.int8)
+        keys = [
+            row[:length].tobytes() + kind[:length].tobytes()
+            for row, kind, length in zip(ids, kinds, lengths, strict=True)
+        ]
+        new = [at for at, key in enumerate(keys) if key not in self.places]
+        if new:
+            self._compute([keys[at] for at in new], input_ids[new], types[new], [lengths[at] for at in new])
+        states = torch.zeros(*input_ids.shape, self.lower[0].config.hidden_size)
+        for at, key in enumerate(keys):
+            start, length = self.places[key]
+            self.file.seek(start)
+            data = self.file.read(length * states.shape[2] * 4)
+            states[at, :length] = torch.frombuffer(bytearray(data), dtype=torch.float32).view(length, -1)
+        return states.to(input_ids.device)
+
+    @torch.no_grad()
+    def _compute(self, keys: list[bytes], ids: Tensor, types: Tensor, lengths: list[int]) -> None:
+        lower = self.lower[0].eval()
+        mask = (ids != self.pad).long()
+        settings = {"token_type_ids": types} if lower.config.type_vocab_size > 1 else {}
+        states = lower(input_ids=ids, attention_mask=mask, **settings).last_hidden_state.float().cpu().numpy()
+        self.file.seek(self.end)
+        for key, row, length in zip(keys, states, lengths, strict=True):
+            self.file.write(np.ascontiguousarray(row[:length]).tobytes())
+            self.places[key] = (self.end, length)
+            self.end += length * row.shape[1] * 4
+
+    def close(self) -> None:
+        """Gives the file back."""
+        self.file.close()

@@ -1,0 +1,236 @@
+"""`Matcher`: any sentence-transformers folder, bi-encoder or cross-encoder, that scores and judges pairs.
+
+- Bi-encoder: the cosine of two embeddings; each text is embedded once, so the order of a pair does not matter.
+- Cross-encoder: the raw logit; of two logits their difference; of more the expected grade.
+- A folder that `shoestring match train` wrote carries its threshold and calibration.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shoestring._errors import InputError, OptionError
+from shoestring._extras import require
+from shoestring.hub import silenced
+from shoestring.match.decision import Decision, read_decision
+
+BATCH = 64
+Progress = Callable[[float], Any]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a matcher says about n pairs.
+
+    Args:
+        scores: (n,).
+        probabilities: (n,) that a pair is a match; None where the model has no calibration.
+        verdicts: (n,) of 0 and 1; None where it has no threshold.
+    """
+
+    scores: NDArray
+    probabilities: NDArray | None
+    verdicts: NDArray | None
+
+
+class Matcher:
+    """A model that tells how alike two texts are.
+
+    Args:
+        folder: of the model, or its name on the hub.
+        device: auto, cpu, cuda or mps.
+        model: one that is loaded already, instead of the folder's.
+        decision: instead of the folder's.
+
+    Raises:
+        InputError: no such model, or it cannot be loaded.
+
+    >>> Matcher("model").predict([("今天天气好", "天气不错")]).verdicts  # doctest: +SKIP
+    array([1])
+    """
+
+    def __init__(
+        self, folder: str | Path, device: str = "auto", model: Any = None, decision: Decision | None = None
+    ) -> None:
+        self.folder = Path(folder)
+        self.decision = decision or read_decision(self.folder)
+        self.model: Any = model or load_model(folder, device)
+        self.crossed = type(self.model).__name__ == "CrossEncoder"
+
+    @property
+    def mode(self) -> str:
+        """`bi` or `cross`."""
+        return "cross" if self.crossed else "bi"
+
+    def embed(
+        self, texts: Sequence[str], batch_size: int = BATCH, progress: Progress | None = None
+    ) -> NDArray:
+        """Returns (n, width) float32 embeddings of length 1, a bi-encoder's."""
+        if self.crossed:
+            raise OptionError(f"{self.folder}: a cross-encoder has no embeddings; give a bi-encoder")
+        out = []
+        for start in range(0, len(texts), 16 * batch_size):
+            part = list(texts[start : start + 16 * batch_size])
+            out.append(
+                self.model.encode(
+                    part, batch_size=batch_size, show_progress_bar=False, normalize_embeddings=True
+                )
+            )
+            if progress:
+                progress(len(part))
+        return np.concatenate(out).astype(np.float32) if out else np.zeros((0, self.width), np.float32)
+
+    @property
+    def width(self) -> int:
+        """The number of components of an embedding."""
+        return self.model.get_embedding_dimension()
+
+    def scores(
+        self, pairs: Sequence[tuple[str, str]], batch_size: int = BATCH, progress: Progress | None = None
+    ) -> NDArray:
+        """Returns (n,) float64 scores; the larger, the more alike.
+
+        Raises:
+            InputError: the model gives a score that is no number.
+        """
+        pairs = list(pairs)
+        if not pairs:
+            return np.zeros(0)
+        found = (
+            self._logits(pairs, batch_size, progress)
+            if self.crossed
+            else self._cosines(pairs, batch_size, progress)
+        )
+        wrong = np.flatnonzero(~np.isfinite(found))
+        if len(wrong):
+            raise InputError(
+                f"{self.folder}: pair {wrong[0] + 1:,} scores {found[wrong[0]]}; the weights are broken"
+            )
+        return found
+
+    def predict(
+        self, pairs: Sequence[tuple[str, str]], batch_size: int = BATCH, progress: Progress | None = None
+    ) -> Predictions:
+        """Returns scores, and with a threshold in the folder probabilities and verdicts."""
+        scores = self.scores(pairs, batch_size, progress)
+        if self.decision is None:
+            return Predictions(scores, None, None)
+        return Predictions(scores, self.decision.calibration(scores), self.decision.verdicts(scores))
+
+    def too_long(self, texts: Sequence[str]) -> int:
+        """Returns how many texts are cut because they have more tokens than the model reads."""
+        limit = self.model.max_seq_length // (2 if self.crossed else 1)
+        texts = list(dict.fromkeys(texts))
+        if not texts:
+            return 0
+        ids = self.model.tokenizer(texts, truncation=False, verbose=False)["input_ids"]
+        return sum(len(each) > limit for each in ids)
+
+    def fingerprint(self) -> str:
+        """Returns SHA-256 over the weights and what is put before each text: equal means equal scores."""
+        digest = hashlib.sha256(repr((self.model.prompts, self.model.default_prompt_name)).encode())
+        for name, value in sorted(self.model.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().view(-1).numpy().tobytes())
+        return digest.hexdigest()
+
+    def _cosines(self, pairs: list[tuple[str, str]], batch_size: int, progress: Progress | None) -> NDArray:
+        texts = sorted({text for pair in pairs for text in pair})
+        place = {text: at for at, text in enumerate(texts)}
+        step = len(pairs) / len(texts)
+        vectors = self.embed(texts, batch_size, progress and (lambda count: progress(count * step)))
+        one, two = (np.array([place[pair[side]] for pair in pairs]) for side in (0, 1))
+        return np.einsum("nd,nd->n", vectors[one].astype(float), vectors[two].astype(float))
+
+    def _logits(self, pairs: list[tuple[str, str]], batch_size: int, progress: Progress | None) -> NDArray:
+        from torch import nn
+
+        out = []
+        for start in range(0, len(pairs), 16 * batch_size):
+            part = pairs[start : start + 16 * batch_size]
+            raw = self.model.predict(
+                part, batch_size=batch_size, activation_fn=nn.Identity(), show_progress_bar=False
+            )
+            out.append(_one_score(np.asarray(raw, float).reshape(len(part), -1)))
+            if progress:
+                progress(len(part))
+        return np.concatenate(out)
+
+
+def load_model(folder: str | Path, device: str = "auto") -> Any:
+    """Loads a SentenceTransformer or a CrossEncoder, whichever the folder is.
+
+    Raises:
+        InputError: it cannot be loaded.
+    """
+    transformer: Any = require("match", "sentence_transformers", "torch")
+    family = transformer.CrossEncoder if is_cross(Path(folder)) else transformer.SentenceTransformer
+    require_known(folder)
+    with hushed():
+        try:
+            model = family(str(folder), device=None if device == "auto" else device)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise InputError(f"{folder}: cannot be loaded: {str(error).splitlines()[0]}") from error
+    return model.float()
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Keeps the remarks of transformers and sentence-transformers off the screen."""
+    logger = logging.getLogger("sentence_transformers")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with silenced():
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def require_known(folder: str | Path) -> None:
+    """Refuses what is neither a model's folder nor a name on the hub; makes our own family known.
+
+    Raises:
+        InputError: it is not.
+    """
+    path = Path(folder)
+    if (path / "config.json").is_file() and '"shoestring' in (path / "config.json").read_text("utf-8"):
+        import_module("shoestring.transformer.modeling")  # registers our own family
+    if path.is_dir() and not any((path / name).is_file() for name in ("config.json", "modules.json")):
+        raise InputError(f"{folder}: not a model folder, config.json is missing")
+    if not path.exists() and (
+        path.is_absolute() or str(folder).startswith(".") or str(folder).count("/") > 1
+    ):
+        raise InputError(f"{folder}: no such folder; give a model's folder or its name on the hub")
+
+
+def is_cross(folder: Path) -> bool:
+    """Tells whether a folder holds a cross-encoder."""
+    for name in ("config_sentence_transformers.json", "config.json"):
+        if (folder / name).is_file():
+            config = json.loads((folder / name).read_text("utf-8"))
+            if "model_type" in config and name.startswith("config_s"):
+                return config["model_type"] == "CrossEncoder"
+            if any(each.endswith("ForSequenceClassification") for each in config.get("architectures") or ()):
+                return True
+    return False
+
+
+def _one_score(logits: NDArray) -> NDArray:
+    if logits.shape[1] == 1:
+        return logits[:, 0]
+    if logits.shape[1] == 2:
+        return logits[:, 1] - logits[:, 0]
+    chances = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return chances @ np.arange(logits.shape[1]) / chances.sum(axis=1)

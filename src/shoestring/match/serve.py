@@ -1,0 +1,155 @@
+"""`shoestring match serve`: a small HTTP service, and a page to paste two texts into.
+
+    POST /match   {"text1": "...", "text2": "..."}  ->  {"score": ..., "probability": ..., "match": ...}
+    POST /search  {"query": "...", "k": 5}          ->  {"hits": [{"text": ..., "score": ..., ...}, ...]}
+    GET  /        the page; it refers to nothing outside itself
+
+Bad requests get 400 and {"error": "..."}. One request at a time computes; the others wait.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import asdict
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, cast
+
+from shoestring._errors import InputError, OutputError, ShoestringError
+from shoestring.match.matcher import Matcher
+
+LONGEST = 1 << 20  # bytes of a request
+PAGE = Path(__file__).with_name("page.html")
+
+
+class Service:
+    """What the server answers, without HTTP.
+
+    Args:
+        matcher: scores pairs.
+        index: to search in; None has no search.
+        rerank: a cross-encoder that sorts what was found.
+    """
+
+    def __init__(self, matcher: Matcher, index: Any = None, rerank: Matcher | None = None) -> None:
+        self.matcher, self.index, self.rerank = matcher, index, rerank
+        self._lock = threading.Lock()
+
+    def page(self) -> str:
+        """Returns the page."""
+        decision = self.matcher.decision
+        facts = {
+            "model": self.matcher.folder.name or str(self.matcher.folder),
+            "mode": self.matcher.mode,
+            "threshold": decision.threshold if decision else None,
+            "interval": decision.threshold_interval if decision else None,
+            "metric": decision.metric if decision else None,
+            "texts": len(self.index) if self.index is not None else None,
+        }
+        safe = json.dumps(facts, ensure_ascii=False).replace("<", "\\u003c")
+        return PAGE.read_text("utf-8").replace("/*FACTS*/null", safe)
+
+    def match(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Judges one pair."""
+        pair = (_text(request, "text1"), _text(request, "text2"))
+        with self._lock:
+            found = self.matcher.predict([pair])
+        return {
+            "score": float(found.scores[0]),
+            "probability": None if found.probabilities is None else float(found.probabilities[0]),
+            "match": None if found.verdicts is None else bool(found.verdicts[0]),
+        }
+
+    def search(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Finds texts."""
+        if self.index is None:
+            raise InputError("there is nothing to search; start with --index")
+        k = request.get("k", 5)
+        if not isinstance(k, int) or not 1 <= k <= 100:
+            raise InputError(f"k {k!r}: must be a whole number from 1 to 100")
+        with self._lock:
+            (found,) = self.index.search([_text(request, "query")], k, self.rerank)
+        return {"hits": [asdict(hit) for hit in found]}
+
+
+def server(service: Service, host: str = "127.0.0.1", port: int = 8808) -> ThreadingHTTPServer:
+    """Returns a server that listens; `serve_forever` answers.
+
+    Args:
+        service: what to answer.
+        host: 127.0.0.1 is for this machine only; 0.0.0.0 for all, without any password.
+        port: 0 takes a free one.
+
+    Raises:
+        OutputError: the port is taken.
+    """
+
+    try:
+        return _Server((host, port), service)
+    except OSError as error:
+        raise OutputError(f"{host}:{port}: cannot listen: {error.strerror or error}; try --port 0") from error
+
+
+class _Server(ThreadingHTTPServer):
+    def __init__(self, address: tuple[str, int], service: Service) -> None:
+        super().__init__(address, _Handler)
+        self.page = service.page
+        self.answers = {"/match": service.match, "/search": service.search}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    timeout = 30
+
+    @property
+    def _ours(self) -> _Server:
+        return cast(_Server, self.server)
+
+    def do_GET(self) -> None:
+        if self.path.partition("?")[0] in ("/", "/index.html"):
+            self._send(200, self._ours.page().encode(), "text/html; charset=utf-8")
+        else:
+            self._json(404, {"error": f"{self.path}: there are /, /match and /search"})
+
+    def do_POST(self) -> None:
+        answer = self._ours.answers.get(self.path)
+        if answer is None:
+            self._json(404, {"error": f"{self.path}: there are /, /match and /search"})
+            return
+        try:
+            self._json(200, answer(self._request()))
+        except ShoestringError as error:
+            self._json(400, {"error": str(error)})
+
+    def _request(self) -> dict[str, Any]:
+        length = self.headers.get("Content-Length", "")
+        if not length.isdigit() or int(length) > LONGEST:
+            self.close_connection = True
+            raise InputError(f"Content-Length {length!r}: must be given, and at most {LONGEST:,}")
+        try:
+            request = json.loads(self.rfile.read(int(length)))
+        except ValueError as error:
+            raise InputError(f"the request is not JSON ({error})") from error
+        if not isinstance(request, dict):
+            raise InputError("the request must be a JSON object")
+        return request
+
+    def _json(self, code: int, values: dict[str, Any]) -> None:
+        self._send(code, json.dumps(values, ensure_ascii=False).encode(), "application/json; charset=utf-8")
+
+    def _send(self, code: int, body: bytes, kind: str) -> None:
+        self.send_response(code)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing: texts are nobody's business."""
+
+
+def _text(request: dict[str, Any], name: str) -> str:
+    value = request.get(name)
+    if not isinstance(value, str) or not value.strip():
+        raise InputError(f"{name}: a text that is not empty is needed")
+    return value

@@ -1,0 +1,419 @@
+"""Exact thresholds: where to cut scores so that a metric is best, and how sure one can be of it. numpy only.
+
+- Every cut that a threshold can make is looked at, in O(n log n) for the sort and O(n) for each metric.
+- Equal scores are never separated: a cut lies between two different scores, or outside all of them.
+- A pair is positive when its score >= threshold. Where several cuts are equally good, the widest gap is taken.
+- `bootstrap` gives percentile intervals (Efron & Tibshirani 1993) and the optimism of reporting a metric on the
+  set that chose the threshold (Harrell 2015, section 5.3.4).
+- `graded` cuts one score into several ordered grades, exactly, in O(n log n + n grades).
+
+>>> best([0.9, 0.8, 0.3, 0.1], [1, 1, 0, 0], "f1")
+Cut(threshold=0.55, value=1.0, metric='f1', tp=2, fp=0, fn=0, tn=2)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from shoestring._errors import InputError, OptionError
+
+Floats = NDArray[np.floating[Any]]
+METRICS = ("accuracy", "f1", "mcc", "balanced", "cost=FP,FN", "recall@precision=P", "precision@recall=R")
+ROUNDS, LEVEL = 1000, 0.95
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a threshold shall be best at; larger is better, so a cost counts negative.
+
+    Args:
+        name: accuracy, f1, mcc (Matthews' correlation), balanced (mean of recall and specificity), cost (mean cost
+            per pair), recall (the highest at a precision of at least `target`) or precision (at a recall).
+        target: the least precision or recall.
+        false_positive: what one costs.
+        false_negative: what one costs.
+
+    >>> Metric.parse("recall@precision=0.95")
+    Metric(name='recall', target=0.95, false_positive=1.0, false_negative=1.0)
+    """
+
+    name: str
+    target: float = 0.0
+    false_positive: float = 1.0
+    false_negative: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.name not in ("accuracy", "f1", "mcc", "balanced", "cost", "recall", "precision"):
+            raise OptionError(f"metric {self.name!r}: choose one of {' '.join(METRICS)}")
+        if self.name in ("recall", "precision") and not 0 < self.target <= 1:
+            raise OptionError(f"metric {self}: the target must be above 0 and at most 1")
+        costs = (self.false_positive, self.false_negative)
+        if not all(math.isfinite(cost) and cost >= 0 for cost in costs) or not any(costs):
+            raise OptionError(f"metric {self}: costs must be numbers from 0, one of them above 0")
+
+    @classmethod
+    def parse(cls, text: str | Metric) -> Metric:
+        """Reads one of `METRICS`.
+
+        Raises:
+            OptionError: it is none of them.
+        """
+        if isinstance(text, Metric):
+            return text
+        head, equals, tail = text.partition("=")
+        name, _, other = head.partition("@")
+        try:
+            if name == "cost" and equals and not other:
+                false_positive, false_negative = map(float, tail.split(","))
+                return cls("cost", 0.0, false_positive, false_negative)
+            if equals and (name, other) in (("recall", "precision"), ("precision", "recall")):
+                return cls(name, float(tail))
+        except ValueError as error:
+            raise OptionError(
+                f"metric {text!r}: {tail!r} is no number; try {' '.join(METRICS[4:])}"
+            ) from error
+        if equals or other or name not in METRICS[:4]:
+            raise OptionError(f"metric {text!r}: choose one of {' '.join(METRICS)}")
+        return cls(name)
+
+    def __str__(self) -> str:
+        if self.name == "cost":
+            return f"cost={self.false_positive:g},{self.false_negative:g}"
+        other = {"recall": "precision", "precision": "recall"}.get(self.name)
+        return f"{self.name}@{other}={self.target:g}" if other else self.name
+
+    def untargeted(self) -> Metric:
+        """Returns the same without its target: what a threshold that misses it reaches can still be measured."""
+        return replace(self, target=math.ulp(0.0)) if self.target else self
+
+    def values(self, tp: NDArray, fp: NDArray, positives: float, negatives: float) -> Floats:
+        """Returns the metric of cuts with so many true and false positives; -inf where a target is missed.
+
+        What divides by zero is 0 (f1, mcc, precision of no positives) or leaves its class out (balanced).
+        """
+        tp, fp = np.asarray(tp, float), np.asarray(fp, float)
+        fn, tn = positives - tp, negatives - fp
+        if self.name == "accuracy":
+            return (tp + tn) / (positives + negatives)
+        if self.name == "f1":
+            return _ratio(2 * tp, 2 * tp + fp + fn)
+        if self.name == "mcc":
+            scale = np.sqrt(tp + fp) * np.sqrt(tn + fn) * math.sqrt(positives * negatives)
+            return _ratio(tp * tn - fp * fn, scale)
+        if self.name == "cost":
+            return -(self.false_positive * fp + self.false_negative * fn) / (positives + negatives)
+        recall = tp / positives if positives else np.zeros_like(tp)
+        if self.name == "balanced":
+            specificity = tn / negatives if negatives else recall
+            return (recall + specificity) / 2 if positives else specificity
+        precision = _ratio(tp, tp + fp)
+        wanted, other = (recall, precision) if self.name == "recall" else (precision, recall)
+        return np.where(other >= self.target, wanted, -np.inf)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One threshold and what it does to the pairs that it was computed on.
+
+    Args:
+        threshold: a pair is positive when its score is at least this.
+        value: the metric there.
+        metric: its name.
+        tp: true positives; likewise false positives, false negatives and true negatives.
+    """
+
+    threshold: float
+    value: float
+    metric: str
+    tp: int
+    fp: int
+    fn: int
+    tn: int
+
+
+@dataclass(frozen=True)
+class Curve:
+    """All cuts of one set of scores, from none positive to all; make it with `Curve.of`.
+
+    Args:
+        scores: the different scores, largest first.
+        weights: (2, distinct) pairs at each score: negatives, positives.
+    """
+
+    scores: Floats
+    weights: NDArray
+
+    @classmethod
+    def of(cls, scores: ArrayLike, labels: ArrayLike) -> Curve:
+        """Sorts the scores and counts.
+
+        Args:
+            scores: (n,) finite numbers; thresholds come in their own precision.
+            labels: (n,) of 0 and 1.
+
+        Raises:
+            InputError: there is nothing, lengths differ, a score is NaN, a label is something else.
+        """
+        values, truth = _checked(scores, labels)
+        order = np.argsort(values)[::-1]
+        values, truth = values[order], truth[order]
+        ends = np.flatnonzero(np.append(values[1:] != values[:-1], True))
+        positives = np.diff(np.cumsum(truth)[ends], prepend=0)
+        return cls(values[ends], np.stack([np.diff(ends, prepend=-1) - positives, positives]))
+
+    @cached_property
+    def counts(self) -> tuple[NDArray, NDArray]:
+        """(tp, fp), each (distinct + 1,): cut i makes the first i scores positive."""
+        fp, tp = np.cumsum(np.pad(self.weights, ((0, 0), (1, 0))), axis=1)
+        return tp, fp
+
+    @cached_property
+    def thresholds(self) -> Floats:
+        """The threshold of every cut: midway between two scores, or the upper one if they are neighbours."""
+        above, below = self.scores[:-1], self.scores[1:]
+        middle = above / 2 + below / 2
+        middle = np.where((middle > below) & (middle <= above), middle, above)
+        beyond = np.nextafter(self.scores[:1], self.scores.dtype.type(np.inf))
+        return np.concatenate([beyond, middle, self.scores[-1:]])
+
+    def values(self, metric: str | Metric) -> Floats:
+        """Returns the metric of every cut."""
+        tp, fp = self.counts
+        return Metric.parse(metric).values(tp, fp, tp[-1], fp[-1])
+
+    def best(self, metric: str | Metric) -> Cut:
+        """Returns the cut where a metric is best.
+
+        Raises:
+            InputError: all labels or all scores are equal, or no cut reaches the target.
+        """
+        metric = Metric.parse(metric)
+        self._require_a_choice()
+        values = self.values(metric)
+        top = values.max()
+        if top == -np.inf:
+            other = "precision" if metric.name == "recall" else "recall"
+            raise InputError(f"metric {metric}: no threshold reaches that {other}; ask for less")
+        equals = np.flatnonzero(values == top)
+        return self._cut(int(equals[self._gaps()[equals].argmax()]), metric, top)
+
+    def at(self, threshold: float, metric: str | Metric) -> Cut:
+        """Returns what a threshold from elsewhere does here."""
+        metric = Metric.parse(metric)
+        index = int(np.count_nonzero(self.scores >= threshold))
+        cut = self._cut(index, metric, self.values(metric.untargeted())[index])
+        return replace(cut, threshold=float(threshold))
+
+    def resampled(self, rng: np.random.Generator) -> Curve:
+        """Returns the curve of as many pairs, drawn with replacement."""
+        flat = self.weights.ravel()
+        drawn = rng.multinomial(flat.sum(), flat / flat.sum()).reshape(self.weights.shape)
+        present = drawn.sum(axis=0) > 0
+        return Curve(self.scores[present], drawn[:, present])
+
+    def _require_a_choice(self) -> None:
+        for count, label in zip(self.weights.sum(axis=1), (0, 1), strict=True):
+            if not count:
+                raise InputError(f"all labels are {1 - label}: a threshold needs pairs of both kinds")
+        if len(self.scores) == 1:
+            raise InputError(f"all scores are {self.scores[0]:g}: no threshold can tell the pairs apart")
+
+    def _gaps(self) -> Floats:
+        return np.pad(self.scores[:-1] - self.scores[1:], 1)
+
+    def _cut(self, index: int, metric: Metric, value: float) -> Cut:
+        tp, fp = (int(count[index]) for count in self.counts)
+        positives, negatives = (int(count[-1]) for count in self.counts)
+        threshold = float(self.thresholds[index])
+        return Cut(threshold, float(value), str(metric), tp, fp, positives - tp, negatives - fp)
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """How far threshold and metric could be elsewhere on other data of the same kind.
+
+    Args:
+        threshold: interval.
+        value: interval of the metric on new data: the bootstrap's, moved down by the optimism (Noma et al. 2021).
+        optimism: by how much the metric on the set that chose the threshold is too good, on average.
+        level: of the intervals.
+        rounds: bootstrap samples.
+    """
+
+    threshold: tuple[float, float]
+    value: tuple[float, float]
+    optimism: float
+    level: float = LEVEL
+    rounds: int = ROUNDS
+
+
+def best(scores: ArrayLike, labels: ArrayLike, metric: str | Metric = "f1") -> Cut:
+    """Returns the threshold where a metric is best; see `Curve.of` for what is refused."""
+    return Curve.of(scores, labels).best(metric)
+
+
+def bootstrap(
+    curve: Curve, metric: str | Metric, rounds: int = ROUNDS, level: float = LEVEL, seed: int = 0
+) -> Uncertainty:
+    """Chooses the threshold again on resampled pairs, and applies each one to the original pairs.
+
+    Args:
+        curve: of the pairs.
+        metric: what the threshold is best at.
+        rounds: how often; samples in which no cut reaches a target are left out.
+        level: of the intervals.
+        seed: of the draws.
+
+    Raises:
+        OptionError: fewer than 2 rounds, or no sensible level.
+        InputError: no sample has a cut that reaches the target.
+    """
+    if rounds < 2 or not 0 < level < 1:
+        raise OptionError(f"bootstrap of {rounds} rounds at level {level}: at least 2, level between 0 and 1")
+    metric, rng, drawn = Metric.parse(metric), np.random.default_rng(seed), []
+    original = curve.values(metric.untargeted())
+    for _ in range(rounds):
+        sample = curve.resampled(rng)
+        try:
+            cut = sample.best(metric)
+        except InputError:
+            continue
+        there = original[np.searchsorted(-curve.scores, -cut.threshold, side="right")]
+        drawn.append((cut.threshold, cut.value, there))
+    if not drawn:
+        raise InputError(f"metric {metric}: no resampled set reaches the target; ask for less")
+    thresholds, inside, outside = np.array(drawn).T
+    optimism = float((inside - outside).mean())
+    return Uncertainty(
+        _interval(thresholds, level), _interval(inside - optimism, level), optimism, level, rounds
+    )
+
+
+def difference(
+    first: ArrayLike, second: ArrayLike, rounds: int = ROUNDS, level: float = LEVEL, seed: int = 0
+) -> tuple[float, float, float]:
+    """Returns the mean difference of paired values and its bootstrap interval: (difference, low, high).
+
+    Args:
+        first: (n,) such as 1 where one model is right.
+        second: (n,) the same for another model on the same pairs.
+        rounds: bootstrap samples.
+        level: of the interval.
+        seed: of the draws.
+
+    >>> difference([1, 1, 0, 1], [1, 1, 0, 1])
+    (0.0, 0.0, 0.0)
+    """
+    paired = np.asarray(first, float) - np.asarray(second, float)
+    values, counts = np.unique(paired, return_counts=True)
+    draws = np.random.default_rng(seed).multinomial(len(paired), counts / len(paired), size=rounds)
+    low, high = _interval(draws @ values / len(paired), level)
+    return float(paired.mean()), low, high
+
+
+@dataclass(frozen=True)
+class Grading:
+    """Thresholds that cut a score into ordered grades.
+
+    Args:
+        grades: the labels, smallest first.
+        thresholds: one fewer, not falling; a score belongs to the last grade whose threshold it reaches.
+        value: what was maximised: the accuracy, or minus the mean absolute error.
+        goal: accuracy or mae.
+    """
+
+    grades: tuple[float, ...]
+    thresholds: tuple[float, ...]
+    value: float
+    goal: str = "accuracy"
+
+    def predict(self, scores: ArrayLike) -> Floats:
+        """Returns the grade of every score."""
+        places = np.searchsorted(np.array(self.thresholds), np.asarray(scores, float), side="right")
+        return np.array(self.grades)[places]
+
+
+def graded(scores: ArrayLike, grades: ArrayLike, goal: str = "accuracy") -> Grading:
+    """Returns the thresholds that cut scores into grades best: a dynamic programme over all cuts.
+
+    Args:
+        scores: (n,) finite numbers.
+        grades: (n,) ordered labels, such as 0 to 5.
+        goal: accuracy (share of right grades) or mae (mean absolute error).
+
+    >>> graded([0.1, 0.2, 0.6, 0.9], [0, 0, 1, 2]).thresholds
+    (0.4, 0.75)
+    """
+    if goal not in ("accuracy", "mae"):
+        raise OptionError(f"goal {goal!r}: choose accuracy or mae")
+    values, truth = _finite(scores, "score"), _finite(grades, "grade")
+    _same_length(values, truth)
+    distinct, group = np.unique(values, return_inverse=True)
+    levels, grade = np.unique(truth, return_inverse=True)
+    table = np.zeros((len(distinct), len(levels)))
+    np.add.at(table, (group, grade), 1)
+    gain = table if goal == "accuracy" else -table @ np.abs(levels[:, None] - levels[None])
+    total, cuts = _segmented(np.vstack([np.zeros(len(levels)), gain.cumsum(axis=0)]))
+    ends = Curve(distinct[::-1], np.zeros((2, len(distinct)))).thresholds[::-1]  # ends[i]: i scores below
+    return Grading(tuple(levels.tolist()), tuple(float(ends[cut]) for cut in cuts), total / len(values), goal)
+
+
+def _segmented(sums: Floats) -> tuple[float, list[int]]:
+    """Splits scores 0..n into one run per grade: sums[i, k] is the gain of the first i scores in grade k."""
+    reached, origins = sums[:, 0], []
+    for column in sums.T[1:]:
+        gain = reached - column
+        highest = np.maximum.accumulate(gain)
+        new = np.concatenate([[True], gain[1:] > highest[:-1]])
+        origins.append(np.maximum.accumulate(np.where(new, np.arange(len(gain)), 0)))
+        reached = column + highest
+    at, cuts = len(sums) - 1, []
+    for origin in reversed(origins):
+        at = int(origin[at])
+        cuts.append(at)
+    return float(reached[-1]), cuts[::-1]
+
+
+def _interval(values: Floats, level: float) -> tuple[float, float]:
+    low, high = np.percentile(values, [50 - 50 * level, 50 + 50 * level])
+    return float(low), float(high)
+
+
+def _ratio(above: Floats, below: Floats) -> Floats:
+    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+
+
+def _checked(scores: ArrayLike, labels: ArrayLike) -> tuple[Floats, NDArray]:
+    values, truth = _finite(scores, "score"), np.asarray(labels)
+    _same_length(values, truth)
+    if truth.dtype != bool:
+        wrong = np.flatnonzero(~np.isin(truth, (0, 1)))
+        if len(wrong):
+            raise InputError(
+                f"label {wrong[0]} is {truth[wrong[0]]!s}: labels must be 0 and 1; "
+                "say above which label a pair is positive, or ask for graded thresholds"
+            )
+    return values, truth.astype(np.int64)
+
+
+def _same_length(scores: Sequence | NDArray, labels: Sequence | NDArray) -> None:
+    if len(scores) != len(labels):
+        raise InputError(f"{len(scores):,} scores and {len(labels):,} labels: each score needs one label")
+
+
+def _finite(values: ArrayLike, what: str) -> Floats:
+    array = np.asarray(values)
+    array = array if np.issubdtype(array.dtype, np.floating) else array.astype(float)
+    if array.ndim != 1 or not len(array):
+        raise InputError(f"{what}s of shape {array.shape}: a row of at least one number is needed")
+    wrong = np.flatnonzero(~np.isfinite(array))
+    if len(wrong):
+        raise InputError(f"{what} {wrong[0]} is {array[wrong[0]]}: {what}s must be finite numbers")
+    return array

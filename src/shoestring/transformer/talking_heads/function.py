@@ -1,0 +1,213 @@
+"""`talking_heads_attention`: one function, five back ends that agree.
+
+| back end | what it is | memory | chosen by `auto` |
+|---|---|---|---|
+| eager | written out; any device and type, differentiable twice | h n m | short sequences, decoding |
+| chunked | a few queries at a time, recomputed backward | h m | longer ones |
+| triton | chunked, one kernel between the matrix products | h m | longer ones on CUDA |
+| sdpa | torch's fused kernel, narrower width padded | n | nothing mixes |
+| lift | talking heads as one wide multi-query head of sdpa | h n | never; for kernels that know only plain attention |
+
+A back end that cannot do what it is asked for is an error, never another result.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from typing import Any, Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from shoestring._errors import OptionError
+from shoestring._extras import require
+from shoestring.transformer.talking_heads import chunked, eager, fused, masks
+from shoestring.transformer.talking_heads.dropout import Dropout, new_seed
+from shoestring.transformer.talking_heads.mix import Mix
+
+Backend = Literal["auto", "eager", "chunked", "triton", "sdpa", "lift"]
+SHORT = 128 * 128  # pairs of query and key up to which writing all out is as fast
+
+
+def talking_heads_attention(
+    query: Float[Tensor, "b hk n k"],
+    key: Float[Tensor, "b _g m _k"],
+    value: Float[Tensor, "b _u _m v"],
+    pre: Float[Tensor, "_hk _h"] | None = None,
+    post: Float[Tensor, "_h hv"] | None = None,
+    *,
+    mask: Tensor | None = None,
+    is_causal: bool = False,
+    scale: float | None = None,
+    dropout: float = 0.0,
+    backend: str = "auto",
+    pre_by_query: Float[Tensor, "b n hk h"] | None = None,
+    pre_by_key: Float[Tensor, "b m hk h"] | None = None,
+    post_by_query: Float[Tensor, "b n h hv"] | None = None,
+    post_by_key: Float[Tensor, "b m h hv"] | None = None,
+) -> Float[Tensor, "b hv n v"]:
+    """Attention whose heads talk before and after the softmax, exactly, in memory linear in the length.
+
+    O[c] = (sum over i of W[i, c] softmax(sum over a of P[a, i] Q[a] K[a]^T scale + mask)) V[c]
+
+    Args:
+        query: hk key heads of width k.
+        key: of the same width; fewer heads than the query, if they divide hk, are shared by groups of them.
+        value: of any width v; its heads divide hv.
+        pre: P, key heads to softmax heads; None: each softmax head has its own key head.
+        post: W, softmax heads to value heads; None: each value head has its own softmax head.
+        mask: True where a query may see a key, or numbers added to the mixed logits; broadcast to (b, h, n, m).
+        is_causal: query i sees keys 0 to i + m - n.
+        scale: of the logits; by default 1 / sqrt(k).
+        dropout: share of the mixed weights set to 0, drawn anew in each call from torch's generator.
+        backend: auto, eager, chunked, triton, sdpa or lift.
+        pre_by_query, pre_by_key: matrices added to P for each query and each key.
+        post_by_query, post_by_key: the same for W.
+
+    Returns:
+        One output for each value head; 0 for a query that sees nothing.
+
+    Raises:
+        OptionError: head counts, shapes or settings that do not fit, or a back end that cannot do this.
+
+    >>> q, k, v = torch.randn(1, 12, 5, 64), torch.randn(1, 12, 9, 64), torch.randn(1, 12, 9, 32)
+    >>> talking_heads_attention(q, k, v, torch.eye(12), torch.eye(12), is_causal=True).shape
+    torch.Size([1, 12, 5, 32])
+
+    Source: Shazeer et al. 2020, "Talking-Heads Attention"; the blockwise form and its gradient are in docs.
+    """
+    one, two = Mix(pre, pre_by_query, pre_by_key), Mix(post, post_by_query, post_by_key)
+    return attend(
+        query, key, value, one, two,
+        mask=mask, is_causal=is_causal, scale=scale, dropout=dropout, backend=backend,
+    )[0]  # fmt: skip
+
+
+def attend(
+    query: Float[Tensor, "b hk n k"],
+    key: Float[Tensor, "b _g m _k"],
+    value: Float[Tensor, "b _u _m v"],
+    pre: Mix,
+    post: Mix,
+    *,
+    mask: Tensor | None,
+    is_causal: bool,
+    scale: float | None,
+    dropout: float,
+    backend: str,
+) -> tuple[Float[Tensor, "b hv n v"], Float[Tensor, "b hv n _m"] | None]:
+    """Does what `talking_heads_attention` says; returns the weights too if the back end is eager.
+
+    Autocast ends at the tensors that come in: mixes and softmax stay in float32.
+    """
+    device = query.device.type
+    if torch.is_autocast_enabled(device):
+        kind = torch.get_autocast_dtype(device)
+        query, key, value = query.to(kind), key.to(kind), value.to(kind)
+    heads, out_heads = counted(query, key, value, pre, post)
+    mask = masks.checked(mask, len(query), heads, query.shape[2], key.shape[2])
+    if not 0 <= dropout < 1:
+        raise OptionError(f"dropout {dropout}: must be at least 0 and below 1")
+    name = chosen(backend, query, key, pre, post, dropout)
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    terms: dict[str, Any] = {"mask": mask, "is_causal": is_causal, "scale": scale}
+    with torch.autocast(device, enabled=False):
+        if name == "sdpa":
+            return fused.plain(query, key, value, rate=dropout, **terms), None
+        if name == "lift":
+            return fused.lift(query, key, value, pre, post, **terms), None
+        key, value = fused.repeated(key, query.shape[1]), fused.repeated(value, out_heads)
+        pre, post = _wide(pre, query), _wide(post, query)
+        drop = Dropout(dropout, new_seed(query.device)) if dropout else None
+        if query.dtype == torch.float16:  # its products overflow at 65504
+            query, key = query.float(), key.float()
+        if name == "eager":
+            return eager.attention(query, key, value, pre, post, dropout=drop, **terms)
+        kernel = name == "triton"
+        return chunked.attention(query, key, value, pre, post, dropout=drop, kernel=kernel, **terms), None
+
+
+def counted(query: Tensor, key: Tensor, value: Tensor, pre: Mix, post: Mix) -> tuple[int, int]:
+    """Returns the number of softmax heads and of value heads.
+
+    Raises:
+        OptionError: they do not fit.
+    """
+    shapes = {"query": query, "key": key, "value": value}
+    for name, x in shapes.items():
+        if x.ndim != 4 or 0 in x.shape[-1:]:
+            raise OptionError(
+                f"{name} of shape {tuple(x.shape)}: must be (batch, heads, length, width) with a width of at least 1"
+            )
+    if query.shape[-1] != key.shape[-1] or key.shape[2] != value.shape[2]:
+        raise OptionError(
+            f"query {tuple(query.shape)}, key {tuple(key.shape)} and value {tuple(value.shape)}: query and key need "
+            "the same width, key and value the same length"
+        )
+    key_heads = query.shape[1]
+    heads = _heads("pre", pre, key_heads, "key heads of the query")
+    out_heads = _heads("post", post, heads, "softmax heads")
+    for name, x, whole in (("key", key, key_heads), ("value", value, out_heads)):
+        if whole % x.shape[1]:
+            raise OptionError(
+                f"{name} has {x.shape[1]} heads, which do not divide {whole}; give 1, {whole} or another divisor"
+            )
+    return heads, out_heads
+
+
+def _heads(name: str, mix: Mix, given: int, what: str) -> int:
+    widths = {x.shape[-1] for x in mix if x is not None} or {given}
+    if any(x.shape[-2] != given for x in mix if x is not None) or len(widths) > 1:
+        found = ", ".join(str(tuple(x.shape)) for x in mix if x is not None)
+        raise OptionError(f"{name} of shape {found}: its rows must be the {given} {what}")
+    if mix.matrix is None and mix.dynamic and widths != {given}:
+        raise OptionError(
+            f"{name}: matrices from {given} to {widths.pop()} heads need a fixed part {name} too"
+        )
+    return widths.pop()
+
+
+def chosen(backend: str, query: Tensor, key: Tensor, pre: Mix, post: Mix, dropout: float) -> str:
+    """Returns the back end to use.
+
+    Raises:
+        OptionError: the one asked for is unknown or cannot do this.
+    """
+    talks, dynamic = pre.mixes or post.mixes, pre.dynamic or post.dynamic
+    if backend == "auto":
+        if not talks:
+            return "sdpa"
+        if query.shape[2] * key.shape[2] <= SHORT or query.shape[2] == 1:
+            return "eager"
+        kernel = query.is_cuda and not dynamic and query.dtype != torch.float64 and find_spec("triton")
+        return "triton" if kernel else "chunked"
+    if backend not in get_args(Backend):
+        raise OptionError(f"backend {backend!r}: unknown; choose one of {', '.join(get_args(Backend))}")
+    if backend == "sdpa" and talks:
+        raise OptionError("backend 'sdpa' cannot mix heads; choose auto, eager, chunked, triton or lift")
+    if backend in ("lift", "triton") and dynamic:
+        raise OptionError(f"backend {backend!r} cannot mix by query or key; choose auto, eager or chunked")
+    if backend == "lift" and dropout:
+        raise OptionError(
+            f"backend 'lift' cannot drop mixed weights (dropout {dropout}); choose auto, eager or chunked"
+        )
+    if backend == "triton":
+        _check_kernel(query)
+    return backend
+
+
+def _check_kernel(query: Tensor) -> None:
+    require("kernels", "triton")
+    if query.dtype == torch.float64:
+        raise OptionError("backend 'triton' computes in float32; for float64 choose chunked or eager")
+    if not query.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
+        raise OptionError(
+            f"backend 'triton' needs CUDA, this tensor is on {query.device}; choose auto or chunked"
+        )
+
+
+def _wide(mix: Mix, like: Tensor) -> Mix:
+    dtype = torch.promote_types(like.dtype, torch.float32)
+    return Mix(*(None if x is None else x.to(dtype) for x in mix))

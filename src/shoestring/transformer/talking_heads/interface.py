@@ -1,0 +1,86 @@
+"""The back ends as `attn_implementation` of transformers: talking_heads, talking_heads_eager, ..._chunked and so on.
+
+- A layer's `pre_mix` and `post_mix` say how it mixes; a layer without them, of any model, is plain attention.
+- Registered for the masks too: without that transformers hands out no mask and padding is attended to, silently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import sdpa_mask
+
+from shoestring._errors import OptionError
+from shoestring.transformer.talking_heads.function import attend
+from shoestring.transformer.talking_heads.mix import Mix
+
+Output = tuple[Float[Tensor, "b n hv v"], Float[Tensor, "b hv n m"] | None]
+Kernel = Callable[..., Output]
+
+
+def kernel(backend: str) -> Kernel:
+    """Returns a back end in the form that transformers calls; only eager returns its weights."""
+
+    def run(
+        module: nn.Module,
+        query: Float[Tensor, "b hk n k"],
+        key: Float[Tensor, "b _g m k"],
+        value: Float[Tensor, "b _u m v"],
+        attention_mask: Tensor | None,
+        scaling: float | None = None,
+        dropout: float = 0.0,
+        is_causal: bool | None = None,
+        **kwargs: object,
+    ) -> Output:
+        output, weights = attend(
+            query, key, value, *mixes_of(module, kwargs), mask=attention_mask,
+            is_causal=_causal(module, query, attention_mask, is_causal), scale=scaling, dropout=dropout,
+            backend=backend,
+        )  # fmt: skip
+        return output.transpose(1, 2).contiguous(), weights
+
+    return run
+
+
+def mixes_of(module: nn.Module, given: dict[str, object]) -> tuple[Mix, Mix]:
+    """Returns the mixes of a layer: those of the call, else its own `pre_mix` and `post_mix`."""
+    found = []
+    for name in ("pre", "post"):
+        matrix = given.get(name, getattr(module, f"{name}_mix", None))
+        found.append(Mix(matrix, given.get(f"{name}_by_query"), given.get(f"{name}_by_key")))  # pyrefly: ignore
+    return found[0], found[1]
+
+
+def _causal(module: nn.Module, query: Tensor, mask: Tensor | None, is_causal: bool | None) -> bool:
+    """Decides as transformers does: a mask says all, and without one only a row of queries can be causal."""
+    causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
+    return mask is None and bool(causal) and query.shape[2] > 1
+
+
+written_out = kernel("eager")
+KERNELS: dict[str, Kernel] = {
+    "talking_heads": kernel("auto"),
+    "talking_heads_eager": written_out,
+    **{f"talking_heads_{name}": kernel(name) for name in ("chunked", "triton", "lift")},
+}
+for _name, _kernel in KERNELS.items():
+    AttentionInterface.register(_name, _kernel)
+    AttentionMaskInterface.register(_name, sdpa_mask)
+
+
+def mixing(implementation: str) -> Kernel:
+    """Returns the kernel that a mixing layer runs under an `attn_implementation`.
+
+    Raises:
+        OptionError: that one would ignore the mixes.
+    """
+    found = {"eager": written_out, "sdpa": KERNELS["talking_heads"], **KERNELS}.get(implementation)
+    if found is None:
+        raise OptionError(
+            f"attn_implementation {implementation!r} cannot mix heads; choose one of eager, sdpa, "
+            f"{', '.join(KERNELS)}"
+        )
+    return found

@@ -1,0 +1,216 @@
+"""Generation: streamed == whole, beam of width 1 == greedy, a sample does not depend on its batch, ends end."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from shoestring._errors import InputError, OptionError
+from shoestring.lm.beam import beam_search
+from shoestring.lm.engine import load
+from shoestring.lm.generation import generate, stream
+from shoestring.lm.sampling import Sampling, filtered, prepared
+from shoestring.lm.text_stream import TextStream
+from shoestring.lm.tokenizer import CpmTokenizer
+
+PROMPTS = ["美国的首都是", "狗 dog\n猫 ", "问题：中国的首都是哪里？\n答案："]
+GREEDY = Sampling(max_tokens=12, temperature=0)
+
+
+@pytest.fixture(scope="module")
+def engine(folder):
+    return load(folder)
+
+
+@pytest.fixture(scope="module")
+def cpm(vocabulary):
+    return CpmTokenizer(vocabulary)
+
+
+@pytest.fixture(scope="module")
+def bytes_tokenizer():
+    """Every byte is a token, so that a Chinese character takes three."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    core = Tokenizer(models.BPE({letter: index for index, letter in enumerate(letters)}, []))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=core)
+
+
+def test_greedy_takes_the_most_likely_and_equals_transformers(engine):
+    prompt = PROMPTS[0]
+    ids = torch.tensor([engine.tokenizer.encode(prompt)])
+    theirs = engine.model.generate(ids, max_new_tokens=12, do_sample=False, pad_token_id=5)[0, ids.shape[1] :]
+    ours = generate(engine, [prompt], GREEDY)[0][0]
+    assert [token.id for token in ours.tokens] == theirs.tolist()
+    assert ours.finish == "length"
+
+
+def test_streamed_text_equals_the_whole(engine):
+    pieces = list(stream(engine, PROMPTS, GREEDY))
+    for index, samples in enumerate(generate(engine, PROMPTS, GREEDY)):
+        assert "".join(piece.text for piece in pieces if piece.prompt == index) == samples[0].text
+        ids = [token.id for token in samples[0].tokens]
+        assert engine.tokenizer.decode(ids, skip_special_tokens=True) == samples[0].text
+
+
+def test_a_sample_does_not_depend_on_its_batch(engine):
+    sampling = Sampling(max_tokens=8, temperature=0.8, top_k=50, top_p=0.9, seed=7)
+    together = generate(engine, PROMPTS, sampling, samples=3)
+    for prompt, samples in zip(PROMPTS, together, strict=True):
+        alone = generate(engine, [prompt], sampling, samples=3)[0]
+        assert [sample.text for sample in alone] == [sample.text for sample in samples]
+        assert len({sample.text for sample in samples}) > 1
+
+
+def test_a_beam_of_width_1_is_greedy(engine):
+    beams = beam_search(engine, PROMPTS, GREEDY, beams=1)
+    for beam, greedy in zip(beams, generate(engine, PROMPTS, GREEDY), strict=True):
+        assert [token.id for token in beam[0].tokens] == [token.id for token in greedy[0].tokens]
+        assert beam[0].logprob == pytest.approx(greedy[0].logprob, abs=1e-4)
+
+
+def test_beams_are_batched_sorted_and_never_worse_than_greedy(engine):
+    together = beam_search(engine, PROMPTS, GREEDY, beams=4)
+    for prompt, beams in zip(PROMPTS, together, strict=True):
+        alone = beam_search(engine, [prompt], GREEDY, beams=4)[0]
+        assert [beam.text for beam in alone] == [beam.text for beam in beams]
+        scores = [beam.logprob for beam in beams]
+        assert scores == sorted(scores, reverse=True)
+        assert scores[0] >= generate(engine, [prompt], GREEDY)[0][0].logprob - 1e-4
+
+
+def test_beams_equal_an_exhaustive_search(engine):
+    ids = engine.tokenizer.encode(PROMPTS[0])
+    first = engine.open([ids]).logits[0].log_softmax(-1)
+    best = max(
+        (float(value) + float(engine.open([[*ids, token]]).logits[0].log_softmax(-1).max()), token)
+        for value, token in zip(*(each.tolist() for each in first.topk(8)), strict=True)
+    )
+    found = beam_search(engine, [ids], Sampling(max_tokens=2, temperature=0), beams=8)[0][0]
+    assert (found.logprob, found.tokens[0].id) == (pytest.approx(best[0], abs=1e-4), best[1])
+
+
+def test_log_probabilities_are_the_models(engine):
+    sample = generate(engine, [PROMPTS[0]], Sampling(max_tokens=5, temperature=0, logprobs=3))[0][0]
+    ids = engine.tokenizer.encode(PROMPTS[0])
+    with torch.no_grad():
+        logits = (
+            engine.model(torch.tensor([ids + [token.id for token in sample.tokens]]))
+            .logits[0]
+            .log_softmax(-1)
+        )
+    for place, token in enumerate(sample.tokens, len(ids) - 1):
+        assert token.logprob == pytest.approx(float(logits[place, token.id]), abs=1e-4)
+        assert token.top[0] == (token.id, pytest.approx(token.logprob))
+        assert len(token.top) == 3
+
+
+def test_stop_strings_end_and_are_not_part_of_the_text(engine):
+    whole = generate(engine, PROMPTS[:1], GREEDY)[0][0].text
+    stop = whole[4:6]
+    first = whole.index(stop)
+    sample = generate(engine, PROMPTS[:1], Sampling(max_tokens=12, temperature=0, stop=(stop,)))[0][0]
+    assert (sample.text, sample.finish) == (whole[:first], "stop")
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    text=st.text("甲乙丙丁\n 。", max_size=40),
+    stop=st.text("甲乙\n。", min_size=1, max_size=3),
+    ends=st.integers(1, 3),
+)
+def test_min_ends_counts_stop_strings(cpm, text, stop, ends):
+    tokens = cpm.encode(text)
+    text = cpm.decode(tokens)  # NFKC
+    stream = TextStream(cpm, [stop], ends)
+    given_ = ""
+    for token in tokens:
+        given_ += stream.push(token)
+        assert text.startswith(given_)
+        if stream.ended:
+            break
+    given_ += stream.finish()
+    parts = text.split(stop)
+    assert given_ == (stop.join(parts[:ends]) if len(parts) > ends else text)
+
+
+@settings(max_examples=100, deadline=None)
+@given(text=st.text("甲😀a é", min_size=1, max_size=20))
+def test_never_half_a_character(bytes_tokenizer, text):
+    stream = TextStream(bytes_tokenizer)
+    pieces = [stream.push(token) for token in bytes_tokenizer.encode(text)] + [stream.finish()]
+    assert "".join(pieces) == text
+    assert not any("\ufffd" in piece for piece in pieces)
+
+
+def test_end_tokens_and_the_least_length(engine):
+    end = engine.tokenizer.eos_token_id
+    logits = torch.zeros(100)
+    logits[end] = 50.0
+    assert prepared(logits, Sampling(min_tokens=3), [1], 2, [end])[end] == -torch.inf
+    assert prepared(logits, Sampling(min_tokens=3), [1], 3, [end])[end] == 50
+    stream = TextStream(engine.tokenizer, min_ends=2)
+    assert (stream.push(end, True), stream.ended) == ("", False)
+    assert (stream.push(end, True), stream.ended) == ("", True)
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 1000), k=st.integers(0, 20), p=st.floats(0.05, 1), temperature=st.floats(0.2, 3))
+def test_top_k_and_top_p_keep_what_they_say(seed, k, p, temperature):
+    logits = torch.randn(20, generator=torch.Generator().manual_seed(seed))
+    kept = filtered(logits, Sampling(top_k=k, top_p=p, temperature=temperature)) > -torch.inf
+    order = logits.argsort(descending=True).tolist()
+    candidates = order[: k or 20]
+    chances = (logits[candidates] / temperature).softmax(-1).tolist()
+    wanted, total = set(), 0.0
+    for token, chance in zip(candidates, chances, strict=True):
+        if total < p - 1e-6 or not wanted:
+            wanted.add(token)
+        total += chance
+    assert abs(int(kept.sum()) - len(wanted)) <= 1  # a tie of rounding at the border
+    assert set(kept.nonzero()[:, 0].tolist()) <= set(candidates)
+
+
+def test_a_repetition_penalty_as_transformers_has_it(engine):
+    from transformers import RepetitionPenaltyLogitsProcessor
+
+    logits = torch.randn(50, generator=torch.Generator().manual_seed(0))
+    seen = [1, 1, 7, 30]
+    theirs = RepetitionPenaltyLogitsProcessor(1.3)(torch.tensor([seen]), logits[None].clone())[0]
+    assert torch.equal(prepared(logits, Sampling(repetition_penalty=1.3), seen, 0, []), theirs)
+
+
+def test_too_long_prompts_say_so_or_are_cut(engine):
+    text = "中国" * 200
+    with pytest.raises(InputError, match=r"the prompt: .* tokens, .* more than the model's 127 positions"):
+        generate(engine, [text], GREEDY)
+    for side in ("left", "right"):
+        assert len(generate(engine, [text], GREEDY, truncate=side)[0][0].tokens) == 12
+    assert len(generate(engine, [[9] * 125], GREEDY)[0][0].tokens) == 3  # up to the last position
+
+
+@pytest.mark.parametrize(
+    ("settings_", "says"),
+    [
+        ({"temperature": -1}, "--temperature -1: must be between 0 and 100"),
+        ({"top_p": 0}, "--top-p 0: must be between"),
+        ({"max_tokens": 0}, "--max-tokens 0: must be between 1"),
+        ({"min_tokens": 99}, "--min-tokens 99: must be between 0 and 64"),
+    ],
+)
+def test_settings_out_of_range(settings_, says):
+    with pytest.raises(OptionError, match=says):
+        Sampling(**settings_)
+
+
+def test_empty_prompts(engine):
+    with pytest.raises(OptionError, match="the prompt is empty"):
+        generate(engine, [""], GREEDY)
+    assert generate(engine, [], GREEDY) == []
+
+
+def test_unknown_characters_do_no_harm(engine):
+    assert generate(engine, ["龘😀"], GREEDY)[0][0].tokens

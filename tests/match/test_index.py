@@ -1,0 +1,257 @@
+"""Search after add and delete equals a rebuilt index; interrupted builds go on; the wrong model is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shoestring._errors import InputError, OptionError, OutputError
+from shoestring.match import index as module
+from shoestring.match.index import Index, exact
+from shoestring.match.matcher import Matcher
+from shoestring.match.qdrant import QdrantIndex
+from shoestring.match.serve import Service, server
+
+
+@pytest.fixture(scope="session")
+def matcher(trained) -> Matcher:
+    return Matcher(trained["bi"], "cpu")
+
+
+@pytest.fixture(scope="session")
+def cross(trained) -> Matcher:
+    return Matcher(trained["cross"], "cpu")
+
+
+def documents(pairs, count=60, seed=5):
+    texts = dict.fromkeys([*pairs(count, seed).first, *pairs(count, seed).second])
+    return [(text, {"number": at}) for at, text in enumerate(texts)]
+
+
+def found(index, queries, k=5) -> list:
+    return [
+        [(hit.text, round(hit.score, 5), dict(hit.metadata)) for hit in hits]
+        for hits in index.search(queries, k)
+    ]
+
+
+@pytest.mark.parametrize("kind", ["exact", "hnsw", "qdrant"])
+def test_add_and_delete_equal_a_rebuilt_index(matcher, pairs, tmp_path, kind):
+    every = documents(pairs)
+
+    def fresh(name):
+        if kind != "qdrant":
+            return Index(tmp_path / name, matcher, kind)
+        from qdrant_client import QdrantClient
+
+        return QdrantIndex(QdrantClient(":memory:"), name, matcher)
+
+    changed, rebuilt = fresh("changed"), fresh("rebuilt")
+    changed.add(every[:20])
+    assert changed.delete([3, 7, 18]) == 3
+    changed.add(every[20:])
+    changed.delete([25])
+    rebuilt.add([each for at, each in enumerate(every) if at not in (3, 7, 18, 25)])
+    assert len(changed) == len(rebuilt) == len(every) - 4
+    queries = [text for text, _ in every[:10]]
+    mine, theirs = found(changed, queries), found(rebuilt, queries)
+    assert [[row[1] for row in each] for each in mine] == [
+        pytest.approx([row[1] for row in each], abs=1e-4) for each in theirs
+    ]
+    assert [each[0] for each in mine] == [each[0] for each in theirs]
+    if kind != "qdrant":
+        assert found(Index(tmp_path / "changed", matcher, kind), queries) == mine
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 80), st.integers(1, 9), st.lists(st.integers(0, 79), max_size=20), st.integers(0, 99))
+def test_exact_search_equals_sorting_everything(rows, k, gone, seed):
+    rng = np.random.default_rng(seed)
+    vectors, queries = rng.normal(size=(rows, 4)).astype("f"), rng.normal(size=(3, 4)).astype("f")
+    gone = sorted({each for each in gone if each < rows})
+    k = min(k, rows - len(gone))
+    if not k:
+        return
+    before, module.BLOCK = module.BLOCK, 16
+    try:
+        ids, scores = exact(vectors, queries, k, np.array(gone, int))
+    finally:
+        module.BLOCK = before
+    products = queries @ vectors.T
+    products[:, gone] = -np.inf
+    assert scores == pytest.approx(-np.sort(-products, axis=1)[:, :k], abs=1e-5)
+    assert not set(ids.ravel().tolist()) & set(gone)
+
+
+def test_an_interrupted_build_goes_on(matcher, pairs, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "ROWS", 8)
+    every = documents(pairs)
+    whole = Index(tmp_path / "whole", matcher)
+    whole.add(every)
+
+    def breaking():
+        yield from every[:20]
+        raise KeyboardInterrupt
+
+    cut = Index(tmp_path / "cut", matcher)
+    assert cut.begin() == 0
+    with pytest.raises(KeyboardInterrupt):
+        cut.add(breaking())
+    with (tmp_path / "cut" / "vectors.f32").open("ab") as file:
+        file.write(b"half a row")
+    again = Index(tmp_path / "cut", matcher)
+    done = again.begin()
+    assert done == 16
+    again.add(every[done:])
+    again.finish()
+    queries = [text for text, _ in every[:5]]
+    assert found(again, queries) == found(whole, queries)
+    with pytest.raises(OutputError, match="--add"):
+        Index(tmp_path / "cut", matcher).begin()
+    assert Index(tmp_path / "cut", matcher).begin(add=True) == 0
+
+
+def test_the_wrong_model_is_refused(matcher, cross, trained, base, tmp_path):
+    Index(tmp_path / "index", matcher).add([("我喜欢猫", {})])
+    with pytest.raises(InputError, match="another model"):
+        Index(tmp_path / "index", Matcher(base, "cpu"))
+    with pytest.raises(OptionError, match="cross-encoder"):
+        Index(tmp_path / "index", cross)
+    shutil.copytree(trained["bi"], tmp_path / "copy")
+    assert len(Index(tmp_path / "index", Matcher(tmp_path / "copy", "cpu"))) == 1
+
+
+def test_damage_and_bad_requests_are_told(matcher, tmp_path):
+    index = Index(tmp_path / "index", matcher)
+    with pytest.raises(InputError, match="document 2: empty text"):
+        index.add([("猫", {}), (" ", {})])
+    index.add([("猫", {}), ("鱼", {})])
+    with pytest.raises(InputError, match="no row 2"):
+        index.delete([2])
+    with pytest.raises(InputError, match="empty query"):
+        index.search([""])
+    with pytest.raises(OptionError, match="k 0"):
+        index.search(["猫"], 0)
+    (tmp_path / "index" / "vectors.f32").write_bytes(b"")
+    with pytest.raises(InputError, match="damaged"):
+        Index(tmp_path / "index", matcher)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").touch()
+    with pytest.raises(OutputError, match="is no index"):
+        Index(tmp_path / "other", matcher)
+
+
+def test_the_cross_encoder_has_the_last_word(matcher, cross, pairs, tmp_path):
+    index = Index(tmp_path / "index", matcher)
+    index.add(documents(pairs))
+    (hits,) = index.search(["我喜欢猫"], 5, cross, candidates=20)
+    (twenty,) = index.search(["我喜欢猫"], 20)
+    scores = cross.scores([("我喜欢猫", hit.text) for hit in twenty])
+    assert [hit.rerank for hit in hits] == pytest.approx(sorted(scores, reverse=True)[:5], abs=1e-5)
+    assert [hit.match for hit in hits] == [hit.rerank >= cross.decision.threshold for hit in hits]
+    assert twenty[0].match == (twenty[0].score >= matcher.decision.threshold)
+
+
+def test_another_model_s_collection_is_refused(matcher, base):
+    from qdrant_client import QdrantClient
+
+    client = QdrantClient(":memory:")
+    QdrantIndex(client, "texts", matcher).add([("猫", {})])
+    with pytest.raises(InputError, match="another model"):
+        QdrantIndex(client, "texts", Matcher(base, "cpu"))
+
+
+@pytest.fixture
+def address(matcher, pairs, tmp_path):
+    index = Index(tmp_path / "index", matcher)
+    index.add(documents(pairs))
+    with server(Service(matcher, index), port=0) as listening:
+        thread = threading.Thread(target=listening.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.server_address[1]}"
+        listening.shutdown()
+        thread.join()
+
+
+def ask(address: str, data: bytes) -> tuple[int, dict]:
+    try:
+        with urllib.request.urlopen(address, data, timeout=60) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def test_the_service_answers_as_the_matcher_does(address, matcher):
+    code, said = ask(address + "/match", json.dumps({"text1": "我喜欢猫", "text2": "请看猫"}).encode())
+    expected = matcher.predict([("我喜欢猫", "请看猫")])
+    assert code == 200
+    assert said == {
+        "score": pytest.approx(expected.scores[0]), "probability": pytest.approx(expected.probabilities[0]),
+        "match": bool(expected.verdicts[0]),
+    }  # fmt: skip
+    code, hits = ask(address + "/search", json.dumps({"query": "我喜欢猫", "k": 3}).encode())
+    assert (code, len(hits["hits"])) == (200, 3)
+
+
+@pytest.mark.parametrize(
+    ("path", "data", "code", "message"),
+    [
+        ("/match", b"{}", 400, "text1"), ("/match", b"[1]", 400, "object"), ("/match", b"no", 400, "not JSON"),
+        ("/search", b'{"query": "a", "k": 0}', 400, "k 0"), ("/nothing", b"{}", 404, "there are"),
+        ("/match", b'{"text1": " ", "text2": "a"}', 400, "not empty"), ("/match", b"0" * (1 << 21), 400, "at most"),
+    ],
+)  # fmt: skip
+def test_bad_requests_are_answered(address, path, data, code, message):
+    try:
+        found, said = ask(address + path, data)
+    except (ConnectionError, urllib.error.URLError):
+        assert len(data) > 1 << 20  # the answer may come before all was sent
+        return
+    assert found == code
+    assert message in said["error"]
+
+
+def test_the_page_works_in_a_browser(address):
+    import subprocess
+
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium")
+    query = urllib.parse.urlencode({"text1": "我喜欢猫", "text2": "请看猫", "q": "昨天见到鱼了"})
+    command = [
+        browser,
+        "--headless",
+        "--no-sandbox",
+        "--virtual-time-budget=20000",
+        "--dump-dom",
+        f"{address}/?{query}",
+    ]
+    page = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert 'class="verdict' in page
+    assert "probability" in page
+    assert page.count("<li>") == 10
+
+
+def test_the_commands(shoestring, trained, pairs, tmp_path):
+    rows = [json.dumps({"text": text, "topic": data["number"]}) for text, data in documents(pairs)]
+    (tmp_path / "texts.jsonl").write_text("\n".join(rows), "utf-8")
+    model = ("--model", trained["bi"], "--device", "cpu")
+    done = shoestring("match", "index", "texts.jsonl", "-o", "idx", "--metadata", "topic", "--json", *model)
+    assert json.loads(done.stdout)["texts"] == len(rows), done.stderr
+    assert "--add" in shoestring("match", "index", "texts.jsonl", "-o", "idx", *model).stderr
+    found = json.loads(shoestring("match", "search", "idx", "我喜欢猫", "-k", 2, "--json", *model).stdout)
+    first = found["queries"][0]["hits"][0]
+    assert first["metadata"]["topic"] == first["id"]
+    gone = json.loads(shoestring("match", "delete", "idx", first["id"], "--json", *model).stdout)
+    assert gone["texts"] == len(rows) - 1
+    assert first["text"] not in shoestring("match", "search", "idx", "我喜欢猫", "-k", 2, *model).stdout
+    assert "no index" in shoestring("match", "search", "none", "猫", *model).stderr

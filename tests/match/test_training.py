@@ -1,0 +1,254 @@
+"""Both kinds learn, keep their threshold in a folder that others load, go on after a kill, and refuse nonsense."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import CrossEncoder, SentenceTransformer
+
+from shoestring._errors import InputError, OptionError, OutputError, TrainError
+from shoestring.match.calibration import calibrate
+from shoestring.match.compare import compare
+from shoestring.match.decision import read_decision
+from shoestring.match.frozen import frozen
+from shoestring.match.matcher import Matcher
+from shoestring.match.threshold import best
+from shoestring.match.training import Training, train
+
+FAST = Training(epochs=1, learning_rate=2e-3, max_length=16, batch_size=32, device="cpu")
+
+
+@pytest.mark.parametrize("mode", ["bi", "cross"])
+def test_it_learns_and_the_threshold_round_trips(trained, pairs, mode):
+    matcher, test = Matcher(trained[mode], "cpu"), pairs(200, 3)
+    assert matcher.mode == mode
+    said = matcher.predict(list(test))
+    assert (said.verdicts == test.labels).mean() > (0.7 if mode == "bi" else 0.45)  # it is tiny
+    decision = read_decision(trained[mode])
+    cut = best(matcher.scores(list(pairs(200, 2))), pairs(200, 2).labels, "f1")
+    assert decision.threshold == pytest.approx(cut.threshold, abs=1e-5)
+    assert decision.value == pytest.approx(cut.value, abs=0.01)
+    low, high = decision.threshold_interval
+    assert low <= decision.threshold <= high
+    assert decision.data["pairs"] == 200
+    assert ((said.scores >= decision.threshold) == said.verdicts).all()
+
+
+def test_plain_sentence_transformers_loads_the_folders(trained, pairs):
+    test = pairs(50, 3)
+    bi = SentenceTransformer(str(trained["bi"]), device="cpu")
+    one, two = bi.encode(list(test.first)), bi.encode(list(test.second))
+    ours = Matcher(trained["bi"], "cpu").scores(list(test))
+    assert bi.similarity_pairwise(one, two).numpy() == pytest.approx(ours, abs=1e-5)
+    cross = CrossEncoder(str(trained["cross"]), device="cpu")
+    assert cross.predict(list(test)) == pytest.approx(
+        Matcher(trained["cross"], "cpu").scores(list(test)), abs=1e-5
+    )
+
+
+def test_a_bi_encoder_is_symmetric(trained, pairs):
+    matcher, test = Matcher(trained["bi"], "cpu"), pairs(60, 3)
+    there, back = matcher.predict(list(test)), matcher.predict([(two, one) for one, two in test])
+    assert (there.scores == back.scores).all()
+    assert (there.verdicts == back.verdicts).all()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loss": "angle"}, {"loss": "contrastive"}, {"loss": "softmax"}, {"pooling": "cls"},
+        {"pooling": "first-last-avg"}, {"chunk": 8, "batch_size": 64}, {"mode": "cross", "loss": "softmax"},
+        {"mode": "cross", "chunk": 8}, {"freeze": 2, "prompt": "猫"}, {"metric": "recall@precision=0.5"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_every_kind_of_run_makes_a_folder_that_predicts(base, pairs, tmp_path, changes):
+    settings = replace(FAST, **changes)
+    done = train(base, pairs(120, 1), pairs(80, 2), tmp_path / "model", settings)
+    said = Matcher(tmp_path / "model", "cpu").predict(list(pairs(20, 3)))
+    assert said.probabilities.min() >= 0
+    assert said.probabilities.max() <= 1
+    assert done.decision.metric == settings.metric
+    assert not (tmp_path / "model" / "checkpoints").exists()
+
+
+def test_no_epochs_choose_a_threshold_only(base, pairs, tmp_path):
+    train(base, pairs(20, 1), pairs(80, 2), tmp_path / "model", replace(FAST, epochs=0))
+    plain = SentenceTransformer(str(base), device="cpu").encode(["我喜欢猫"])
+    assert Matcher(tmp_path / "model", "cpu").model.encode(["我喜欢猫"]) == pytest.approx(plain, abs=1e-6)
+
+
+def test_grades_get_thresholds_between_them(base, pairs, tmp_path):
+    done = train(base, pairs(120, 1, graded=True), pairs(80, 2, graded=True), tmp_path / "model", FAST)
+    assert done.decision.above == 1.5
+    assert len(done.decision.grades.thresholds) == len(done.decision.grades.grades) - 1
+    assert read_decision(tmp_path / "model") == done.decision
+
+
+@pytest.mark.parametrize("kind", ["bi", "cross"])
+def test_remembered_layers_train_as_computed_ones(base, pairs, kind):
+    """The same steps with and without the memory give the same weights."""
+    from shoestring.match.losses import CoSENTLoss
+
+    weights, batch = [], pairs(24, 1)
+    labels = torch.tensor(batch.labels)
+    for cached in (True, False):
+        torch.manual_seed(0)
+        model = (SentenceTransformer if kind == "bi" else CrossEncoder)(
+            str(base), device="cpu", **({} if kind == "bi" else {"num_labels": 1})
+        )
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        with frozen(model, 2, cached):
+            model.train()
+            optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+            for step in range(3):
+                torch.manual_seed(step)
+                texts = [list(batch.first), list(batch.second)]
+                features = texts if kind == "cross" else [model.preprocess(each) for each in texts]
+                optimizer.zero_grad()
+                CoSENTLoss(model)(features, labels).backward()
+                optimizer.step()
+        weights.append(model.state_dict())
+    changed = [name for name in before if not torch.equal(before[name], weights[0][name])]
+    assert changed
+    assert not any("layer.0." in name or "layer.1." in name or "embeddings" in name for name in changed)
+    for name in before:
+        torch.testing.assert_close(weights[0][name], weights[1][name], rtol=1e-4, atol=1e-5)
+
+
+def test_an_interrupted_run_goes_on_to_the_same_model(base, pairs, tmp_path, monkeypatch):
+    from shoestring.match import trainers
+
+    data = (base, pairs(120, 1), pairs(60, 2))
+    whole = train(*data, tmp_path / "whole", FAST)
+
+    class Killed(trainers._Progress):
+        def on_step_end(self, args, state, control, **rest):
+            if state.global_step == 3:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trainers, "_Progress", Killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(*data, tmp_path / "cut", FAST)
+    with pytest.raises(TrainError, match="another learning_rate"):
+        train(*data, tmp_path / "cut", replace(FAST, learning_rate=1e-3))
+    again = train(*data, tmp_path / "cut", FAST)
+    assert again.spearman == pytest.approx(whole.spearman, abs=1e-6)
+    assert again.decision.threshold == pytest.approx(whole.decision.threshold, abs=1e-5)
+
+
+def test_nothing_is_overwritten_unasked(base, trained, pairs):
+    with pytest.raises(OutputError, match="--overwrite"):
+        train(base, pairs(20, 1), pairs(20, 2), trained["bi"], FAST)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mode": "tri"}, "choose one of bi, cross"), ({"mode": "cross", "loss": "angle"}, "cosent, softmax"),
+        ({"freeze": 2, "pooling": "first-last-avg"}, "exclude each other"), ({"epochs": -1}, "at least 0"),
+        ({"chunk": 4, "loss": "softmax"}, "chunk"), ({"metric": "f7"}, "metric"),
+    ],
+)  # fmt: skip
+def test_settings_that_make_no_sense(changes, message):
+    with pytest.raises(OptionError, match=message):
+        replace(FAST, **changes)
+
+
+def test_models_that_do_not_fit(base, pairs, tmp_path):
+    with pytest.raises(OptionError, match="3 layers"):
+        train(base, pairs(20, 1), pairs(20, 2), tmp_path / "a", replace(FAST, freeze=3))
+    with pytest.raises(InputError, match="no such folder"):
+        train(tmp_path / "none", pairs(20, 1), pairs(20, 2), tmp_path / "b", FAST)
+    one_sided = replace(pairs(20, 1), labels=np.ones(20))
+    with pytest.raises(InputError, match="both kinds are needed"):
+        train(base, one_sided, pairs(20, 2), tmp_path / "c", FAST)
+
+
+def test_a_damaged_matching_json_is_told(trained, tmp_path):
+    shutil.copytree(trained["bi"], tmp_path / "model")
+    (tmp_path / "model" / "matching.json").write_text("{}")
+    with pytest.raises(InputError, match="damaged"):
+        Matcher(tmp_path / "model", "cpu")
+
+
+@pytest.mark.parametrize("kind", ["platt", "isotonic"])
+def test_calibrated_probabilities_are_what_happens(kind):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 4000)
+    scores = 0.95 + 0.01 * (rng.normal(size=4000) + 2 * labels)
+    rule = calibrate(scores[:2000], labels[:2000], kind)
+    chances = rule(scores[2000:])
+    for low in (0.0, 0.25, 0.5, 0.75):
+        here = (chances >= low) & (chances < low + 0.25)
+        assert labels[2000:][here].mean() == pytest.approx(chances[here].mean(), abs=0.1)
+    assert (np.diff(rule(np.sort(scores))) >= 0).all()
+
+
+def test_too_long_texts_are_counted(trained):
+    assert Matcher(trained["bi"], "cpu").too_long(["猫" * 30, "猫", "鱼" * 14, "鱼" * 15]) == 2
+
+
+def test_compare_tells_which_is_better_and_what_it_costs(base, pairs, tmp_path):
+    found = compare(base, pairs(200, 1), pairs(80, 2), pairs(100, 3), tmp_path / "both", FAST)
+    assert {found.bi.mode, found.cross.mode} == {"bi", "cross"}
+    gap, low, high = found.ahead["accuracy"]
+    assert low <= gap <= high
+    assert gap == pytest.approx(found.cross.accuracy - found.bi.accuracy)
+    few, many = found.search_seconds(10), found.search_seconds(10**6)
+    assert many[1] / few[1] == pytest.approx(1e5)
+    assert many[0] < many[1]
+
+
+def test_the_commands(shoestring, base, pairs, tmp_path):
+    for name, seed in (("train", 1), ("dev", 2), ("test", 3)):
+        made = pairs(150, seed)
+        rows = [f"{one}\t{two}\t{label:g}\n" for (one, two), label in zip(made, made.labels, strict=True)]
+        (tmp_path / f"{name}.data").write_text("".join(rows), "utf-8")
+    options = (
+        "--base",
+        base,
+        "--epochs",
+        1,
+        "--learning-rate",
+        2e-3,
+        "--max-length",
+        16,
+        "--batch-size",
+        32,
+        "--device",
+        "cpu",
+    )
+    done = shoestring(
+        "match",
+        "train",
+        "--data",
+        "train.data",
+        "--dev",
+        "dev.data",
+        "--test",
+        "test.data",
+        "-o",
+        "m",
+        "--json",
+        *options,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "LEAK" in done.stderr
+    assert json.loads(done.stdout)["test accuracy"] > 0.4
+    said = json.loads(shoestring("match", "predict", "m", "我喜欢猫", "这里有猫吗", "--json").stdout)[
+        "pairs"
+    ][0]
+    assert set(said) == {"text1", "text2", "score", "probability", "match"}
+    (tmp_path / "some.tsv").write_text("我喜欢猫\t请看猫\n我喜欢猫\t请看鱼\n", "utf-8")
+    assert shoestring("match", "predict", "m", "--pairs", "some.tsv", "-o", "out.tsv").returncode == 0
+    assert len((tmp_path / "out.tsv").read_text("utf-8").splitlines()) == 3
+    assert shoestring("match", "eval", "m", "test.data", "--figure", "scores.png").returncode == 0
+    assert (tmp_path / "scores.png").read_bytes().startswith(b"\x89PNG")
+    assert "empty text" in shoestring("match", "predict", "m", " ", "猫").stderr
