@@ -49,3 +49,6 @@ if __name__ == "__main__":
 
 # Expected output (the figures differ a little between machines):
 #
+# 90 nats per unseen digit; 87 by 20 samples
+# 13 of 16 latent channels say something; 0 steps were skipped
+# samples.png, reconstructions.png, walk.gif

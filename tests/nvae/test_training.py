@@ -235,6 +235,13 @@ def test_no_learning_rate_makes_the_weights_nan(times, tmp_path, bars):
     assert not math.isnan(done.evaluation.elbo)
 
 
+@pytest.mark.parametrize("cell", ["dense", "depthwise"])
+def test_bf16_learns_too(tmp_path, bars, cell):
+    run = settings(steps=4, precision="bf16")
+    done = train(bars, tiny_config(decoder_cell=cell, flows=1), run, tmp_path / "m", ui=QUIET)
+    assert (done.skipped, math.isfinite(done.evaluation.elbo)) == (0, True)
+
+
 def test_a_model_that_is_not_finite_is_not_saved(tmp_path, bars, monkeypatch):
     def broken(self):
         model = NVAE(tiny_config())
