@@ -11,7 +11,7 @@ tour: .venv/installed   ## the whole story on real text, offline, in minutes -> 
 	$(RUN) -m shoestring tour -o tour-report
 
 test: .venv/installed   ## all tests but the slow ones
-	$(RUN) -m pytest
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile
 
 test-all: .venv/installed   ## the slow ones too
 	$(RUN) -m pytest -m ''
