@@ -253,5 +253,6 @@ def test_the_commands(shoestring, trained, pairs, tmp_path):
     assert first["metadata"]["topic"] == first["id"]
     gone = json.loads(shoestring("match", "delete", "idx", first["id"], "--json", *model).stdout)
     assert gone["texts"] == len(rows) - 1
-    assert first["text"] not in shoestring("match", "search", "idx", "我喜欢猫", "-k", 2, *model).stdout
+    left = json.loads(shoestring("match", "search", "idx", "我喜欢猫", "-k", 2, "--json", *model).stdout)
+    assert first["id"] not in [hit["id"] for hit in left["queries"][0]["hits"]]
     assert "no index" in shoestring("match", "search", "none", "猫", *model).stderr

@@ -129,13 +129,14 @@ def test_near_duplicates_are_found_and_verified():
 
 
 def test_the_leak_of_the_real_atec_files(data):
-    """7,604 pairs, one of which is there twice."""
+    """7,605 pairs: one begins with a byte order mark in both files, and is missed if one of them loses it."""
     folder = data / "pairs" / "ATEC"
     train, test = read_pairs(folder / "atec_nlp_sim_train.csv"), read_pairs(folder / "ATEC.test.data")
     found = exact_leaks(train, test)
     assert len(found) == 7605
     assert test.check() is None
-    assert len({tuple(sorted((train.first[leak.row], train.second[leak.row]))) for leak in found}) == 7604
+    both = [{tuple(sorted(pair)) for pair in each} for each in (train, test)]
+    assert len(both[0] & both[1]) == 7605
 
 
 def test_the_command_counts_and_shows_leaks(shoestring, tmp_path):

@@ -259,13 +259,21 @@ def test_a_vlan_tag_survives_with_its_priority(rig):
     command = (sys.executable, "-m", "shoestring.relay")
     rig.spawn("switch", "simulator", *command, "simulate", "--interface", "sw0", "--dialect", "plain")
     rig.relay()
-    rig.spawn("pc", "sender", sys.executable, "-c", SEND_TAGGED)
-    rig.wait(lambda: "vlan 7 Start" in rig.log("simulator"), "tagged Start")
+    sent = 0
+
+    def heard() -> bool:  # the simulator may not listen yet
+        nonlocal sent
+        sent += 1
+        rig.spawn("pc", "sender", sys.executable, "-c", SEND_TAGGED).wait(10)
+        time.sleep(0.1)
+        return "vlan 7 Start" in rig.log("simulator")
+
+    rig.wait(heard, "tagged Start")
     capture = subprocess.run(
         [*command, "status", "--socket", rig.folder / "socket", "--pcap", "-"],
         check=True, capture_output=True, env={**os.environ, "PYTHONPATH": str(SOURCES)},
     ).stdout  # fmt: skip
-    assert capture.count(bytes.fromhex("81006007888e0101")) == 2
+    assert capture.count(bytes.fromhex("81006007888e0101")) == 2 * sent
 
 
 def test_vlan_tags_survive_between_real_peers(rig):

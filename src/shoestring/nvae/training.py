@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from shoestring import hub, plot
@@ -135,6 +136,7 @@ class Run:
         self.images, self.test, self.config, self.settings = images, test, config, settings
         self.folder, self.overwrite, self.ui = folder, overwrite, ui
         device = device_of(settings)
+        AcceleratorState._reset_state()  # another training in this process may have had another precision
         self.accelerator = Accelerator(
             cpu=device == "cpu", mixed_precision="bf16" if half(settings, device) else "no"
         )
