@@ -112,6 +112,8 @@ def _loss(folder: Path, examples: Any) -> float:
 
 
 def _loaded(folder: Path) -> Any:
+    from shoestring import hub
     from shoestring.transformer import ShoestringForCausalLM
 
-    return ShoestringForCausalLM.from_pretrained(folder).eval()
+    with hub.silenced():
+        return ShoestringForCausalLM.from_pretrained(folder).eval()

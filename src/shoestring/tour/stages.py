@@ -193,7 +193,8 @@ def _loaded(outcome: Outcome) -> tuple[Any, Any]:
 
     folder = Path(outcome.facts["folder"])
     family = ShoestringForMaskedLM if folder.name == "encoder" else ShoestringForCausalLM
-    return family.from_pretrained(folder).eval(), hub.load_tokenizer(folder)
+    with hub.silenced():
+        return family.from_pretrained(folder).eval(), hub.load_tokenizer(folder)
 
 
 STAGES = [
