@@ -177,8 +177,8 @@ CLAIMS = (
         "transformer：训练 8,192 词表分词器的 CPU 时间", training,
     ),
     Claim(
-        "attention", "transformer: talking heads, 12 x 64, 4,096 tokens, causal, forward and backward, CPU time",
-        "transformer：talking heads，12 × 64，4,096 个词元，因果，前向加反向，CPU 用时", talking_time,
+        "attention", "transformer: talking heads, 12 x 64, 4,096 tokens, causal, forward and backward, 2 cores",
+        "transformer：talking heads，12 × 64，4,096 个词元，因果，前向加反向，2 核", talking_time,
     ),
     Claim(
         "attention", "transformer: the same, peak memory beyond the inputs",
