@@ -8,8 +8,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from shoestring._lazy import lazy
 
 if TYPE_CHECKING:
     from shoestring.count.cutter import Cutter, cut
@@ -17,15 +18,14 @@ if TYPE_CHECKING:
     from shoestring.count.parallel import parallel_map
     from shoestring.count.table import FrequencyTable, count_words
 
-_PLACES = {
-    "Cutter": "cutter", "cut": "cutter", "Job": "job", "parallel_map": "parallel", "FrequencyTable": "table",
-    "count_words": "table",
-}  # fmt: skip
 __all__ = ["Cutter", "FrequencyTable", "Job", "count_words", "cut", "parallel_map"]
 
-
-def __getattr__(name: str):
-    """Loads a name when it is first used, so that a command loads only what it needs."""
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+__getattr__ = lazy(
+    __name__,
+    {
+        "cutter": "Cutter cut",
+        "job": "Job",
+        "parallel": "parallel_map",
+        "table": "FrequencyTable count_words",
+    },
+)

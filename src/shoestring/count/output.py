@@ -107,10 +107,10 @@ def _read_csv(path: str | os.PathLike[str]) -> Iterator[Columns]:
         yield from _pieces(path, map(tuple, rows), 2)
 
 
-def _pieces(path, rows: Iterator[tuple[str, ...]], number: int) -> Iterator[Columns]:
+def _pieces(path, rows: Iterator[tuple[str, ...]], first_line: int) -> Iterator[Columns]:
     held: list[tuple[str, int, int]] = []
     width = 2
-    for number, row in enumerate(rows, number):  # noqa: B020, PLR1704 - the caller says where lines begin
+    for number, row in enumerate(rows, first_line):
         try:
             if not row[0] or len(row) not in (2, 3):
                 raise ValueError

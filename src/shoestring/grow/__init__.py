@@ -13,21 +13,22 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from shoestring._lazy import lazy
 
 if TYPE_CHECKING:
     from shoestring.grow.advising import advise
     from shoestring.grow.growing import grow, planned
     from shoestring.grow.request import Request
 
-_HOME = {"advise": "advising", "grow": "growing", "planned": "growing", "Request": "request"}
-
 __all__ = ["Request", "advise", "grow", "planned"]
 
-
-def __getattr__(name: str) -> object:
-    """Imports a public name when it is first used: the command line stays fast."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = lazy(
+    __name__,
+    {
+        "advising": "advise",
+        "growing": "grow planned",
+        "request": "Request",
+    },
+)

@@ -16,8 +16,9 @@ Importing any of the names below loads torch:
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from shoestring._lazy import lazy
 
 if TYPE_CHECKING:
     from shoestring.lm.beam import beam_search
@@ -29,20 +30,6 @@ if TYPE_CHECKING:
     from shoestring.lm.sampling import Sampling
     from shoestring.lm.template import Template
     from shoestring.lm.tokenizer import CpmTokenizer
-
-_HOME = {
-    "CpmTokenizer": "tokenizer",
-    "FewShot": "choosing",
-    "Sampling": "sampling",
-    "Template": "template",
-    "beam_search": "beam",
-    "choose": "choosing",
-    "convert": "conversion",
-    "generate": "generation",
-    "load": "engine",
-    "perplexity": "evaluate",
-    "stream": "generation",
-}
 
 __all__ = [
     "CpmTokenizer",
@@ -58,9 +45,17 @@ __all__ = [
     "stream",
 ]
 
-
-def __getattr__(name: str) -> object:
-    """Imports a public name when it is first used: the command line stays fast."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = lazy(
+    __name__,
+    {
+        "beam": "beam_search",
+        "choosing": "FewShot choose",
+        "conversion": "convert",
+        "engine": "load",
+        "evaluate": "perplexity",
+        "generation": "generate stream",
+        "sampling": "Sampling",
+        "template": "Template",
+        "tokenizer": "CpmTokenizer",
+    },
+)

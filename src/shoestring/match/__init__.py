@@ -10,8 +10,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from shoestring._lazy import lazy
 
 if TYPE_CHECKING:
     from shoestring.match.cosent import cosent
@@ -20,15 +21,15 @@ if TYPE_CHECKING:
     from shoestring.match.pairs import Pairs, read_pairs
     from shoestring.match.training import Training, train
 
-_PLACES = {
-    "cosent": "cosent", "Index": "index", "Matcher": "matcher", "Pairs": "pairs", "read_pairs": "pairs",
-    "Training": "training", "train": "training",
-}  # fmt: skip
 __all__ = ["Index", "Matcher", "Pairs", "Training", "cosent", "read_pairs", "train"]
 
-
-def __getattr__(name: str):
-    """Loads a name when it is first used, so that thresholds need numpy alone."""
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+__getattr__ = lazy(
+    __name__,
+    {
+        "cosent": "cosent",
+        "index": "Index",
+        "matcher": "Matcher",
+        "pairs": "Pairs read_pairs",
+        "training": "Training train",
+    },
+)

@@ -9,8 +9,9 @@ Written anew from the paper's mathematics. Importing any of the names below load
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from shoestring._lazy import lazy
 
 if TYPE_CHECKING:
     from shoestring.nvae.configuration import PRESETS, NVAEConfig, preset
@@ -20,19 +21,6 @@ if TYPE_CHECKING:
     from shoestring.nvae.readjusting import readjusted
     from shoestring.nvae.settings import NVAESettings
     from shoestring.nvae.training import train
-
-_HOME = {
-    "NVAE": "modeling",
-    "NVAEConfig": "configuration",
-    "NVAESettings": "settings",
-    "PRESETS": "configuration",
-    "Images": "images",
-    "evaluate": "evaluation",
-    "preset": "configuration",
-    "read_images": "images",
-    "readjusted": "readjusting",
-    "train": "training",
-}
 
 __all__ = [
     "NVAE",
@@ -47,9 +35,15 @@ __all__ = [
     "train",
 ]
 
-
-def __getattr__(name: str) -> object:
-    """Imports a public name when it is first used: the command line stays fast."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = lazy(
+    __name__,
+    {
+        "configuration": "NVAEConfig PRESETS preset",
+        "evaluation": "evaluate",
+        "images": "Images read_images",
+        "modeling": "NVAE",
+        "readjusting": "readjusted",
+        "settings": "NVAESettings",
+        "training": "train",
+    },
+)

@@ -265,10 +265,11 @@ class Daemon:
     def _drop_privileges(self) -> None:
         if self._process.user is None:
             return
-        import json  # noqa: F401
+        import json
         import pwd
 
-        ruijie.md5(b"")  # what is loaded late must be loaded now: that user may not read our files
+        json.dumps(None)  # what is loaded late must be loaded now: that user may not read our files
+        ruijie.md5(b"")
         ruijie.readable(b"\xc4\xe3")
 
         who = pwd.getpwnam(self._process.user)

@@ -8,8 +8,9 @@ Importing any of the names below loads torch and registers the family with trans
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from shoestring._lazy import lazy
 
 if TYPE_CHECKING:
     from shoestring.transformer.checkpoints.convert import convert, from_checkpoint
@@ -26,25 +27,6 @@ if TYPE_CHECKING:
     from shoestring.transformer.talking_heads.function import talking_heads_attention
     from shoestring.transformer.talking_heads.module import TalkingHeadsAttention
     from shoestring.transformer.tokenizer import train_tokenizer
-
-_HOME = {
-    "PRESETS": "configuration",
-    "ShoestringConfig": "heads",
-    "ShoestringForCausalLM": "heads",
-    "ShoestringForMaskedLM": "heads",
-    "ShoestringForSequenceClassification": "heads",
-    "ShoestringForTokenClassification": "heads",
-    "ShoestringModel": "heads",
-    "TalkingHeadsAttention": "talking_heads.module",
-    "convert": "checkpoints.convert",
-    "effective_rank": "rank",
-    "from_checkpoint": "checkpoints.convert",
-    "measure_ranks": "rank",
-    "preset": "configuration",
-    "pretrain": "pretraining",
-    "talking_heads_attention": "talking_heads.function",
-    "train_tokenizer": "tokenizer",
-}
 
 __all__ = [
     "PRESETS",
@@ -65,9 +47,17 @@ __all__ = [
     "train_tokenizer",
 ]
 
-
-def __getattr__(name: str) -> object:
-    """Imports a public name when it is first used: the command line stays fast."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = lazy(
+    __name__,
+    {
+        "checkpoints.convert": "convert from_checkpoint",
+        "configuration": "PRESETS preset",
+        "heads": "ShoestringConfig ShoestringForCausalLM ShoestringForMaskedLM ShoestringForSequenceClassification "
+        "ShoestringForTokenClassification ShoestringModel",
+        "pretraining": "pretrain",
+        "rank": "effective_rank measure_ranks",
+        "talking_heads.function": "talking_heads_attention",
+        "talking_heads.module": "TalkingHeadsAttention",
+        "tokenizer": "train_tokenizer",
+    },
+)
