@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
+
+from shoestring.match.command import verb
 
 THINGS = "猫狗鱼鸟马牛羊鸡花树山水云雨风雪"
 FRAMES = ("我喜欢{}", "这里有{}吗", "请看{}", "昨天见到{}了", "{}很好看", "没有{}")
@@ -73,3 +77,17 @@ def trained(base, tmp_path_factory):
         )
         train(base, made(400, 1), made(200, 2), folder / mode, settings)
     return {"bi": folder / "bi", "cross": folder / "cross"}
+
+
+@pytest.fixture
+def match(tmp_path, monkeypatch) -> Callable[..., Result]:
+    """Runs `shoestring match ...` in this process, in an empty folder: its libraries are loaded once."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> Result:
+        done = CliRunner().invoke(verb, list(map(str, arguments)))
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return done
+
+    return run

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import AnglELoss
@@ -36,6 +36,7 @@ def with_gradient(loss, scores, labels, scale):
     return value.detach(), scores.grad
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 60), st.sampled_from([1, 2, 6, 1000]), st.booleans(), st.sampled_from([1.0, 20.0]),
     st.integers(0, 2**31),

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 
 from shoestring._errors import InputError, OptionError, OutputError
 from shoestring.match import index as module
-from shoestring.match.index import Index, exact
+from shoestring.match import nearest, qdrant
+from shoestring.match.index import Index
 from shoestring.match.matcher import Matcher
+from shoestring.match.nearest import WIDTHS, Graph, exact, has_faiss
 from shoestring.match.qdrant import QdrantIndex
 from shoestring.match.serve import Service, server
 
@@ -72,43 +74,74 @@ def test_add_and_delete_equal_a_rebuilt_index(matcher, pairs, tmp_path, kind):
         assert found(Index(tmp_path / "changed", matcher, kind), queries) == mine
 
 
-@settings(max_examples=30)
-@given(st.integers(1, 80), st.integers(1, 9), st.lists(st.integers(0, 79), max_size=20), st.integers(0, 99))
-def test_exact_search_equals_sorting_everything(rows, k, gone, seed):
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 80), st.integers(1, 9), st.lists(st.integers(0, 79), max_size=20), st.integers(0, 99),
+    st.booleans(),
+)  # fmt: skip
+def test_exact_search_equals_sorting_everything(rows, k, gone, seed, faiss):
     rng = np.random.default_rng(seed)
     vectors, queries = rng.normal(size=(rows, 4)).astype("f"), rng.normal(size=(3, 4)).astype("f")
     gone = sorted({each for each in gone if each < rows})
     k = min(k, rows - len(gone))
     if not k:
         return
-    before, module.BLOCK = module.BLOCK, 16
+    before, nearest.BLOCK = nearest.BLOCK, 16
+    nearest.has_faiss = lambda: faiss
     try:
         ids, scores = exact(vectors, queries, k, np.array(gone, int))
     finally:
-        module.BLOCK = before
+        nearest.BLOCK, nearest.has_faiss = before, has_faiss
     products = queries @ vectors.T
     products[:, gone] = -np.inf
     assert scores == pytest.approx(-np.sort(-products, axis=1)[:, :k], abs=1e-5)
     assert not set(ids.ravel().tolist()) & set(gone)
 
 
-def test_an_interrupted_build_goes_on(matcher, pairs, tmp_path, monkeypatch):
+def test_the_graph_is_as_wide_as_its_recall_wants(tmp_path):
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(3000, 16)).astype("f")
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    graph = Graph(tmp_path / "graph")
+    graph.extend(vectors[:1000])
+    graph.extend(vectors)
+    queries = vectors[1::7]
+    rows, scores = graph.nearest(queries, 10)
+    assert (scores >= exact(vectors, queries, 10)[1][:, -1:] - 1e-6).mean() > 0.98
+    assert graph.width in WIDTHS[:-1]
+    again = Graph(tmp_path / "graph")
+    assert again.width == graph.width
+    gone = np.unique(rows[:, 0])
+    assert not set(again.nearest(queries, 10, gone)[0].ravel().tolist()) & set(gone.tolist())
+
+
+@pytest.mark.parametrize("kind", ["folder", "qdrant"])
+def test_an_interrupted_build_goes_on(matcher, pairs, tmp_path, monkeypatch, kind):
+    from qdrant_client import QdrantClient
+
+    client = QdrantClient(":memory:")
+
+    def opened(name):
+        return Index(tmp_path / name, matcher) if kind == "folder" else QdrantIndex(client, name, matcher)
+
     monkeypatch.setattr(module, "ROWS", 8)
+    monkeypatch.setattr(qdrant, "ROWS", 8)
     every = documents(pairs)
-    whole = Index(tmp_path / "whole", matcher)
+    whole = opened("whole")
     whole.add(every)
 
     def breaking():
         yield from every[:20]
         raise KeyboardInterrupt
 
-    cut = Index(tmp_path / "cut", matcher)
+    cut = opened("cut")
     assert cut.begin() == 0
     with pytest.raises(KeyboardInterrupt):
         cut.add(breaking())
-    with (tmp_path / "cut" / "vectors.f32").open("ab") as file:
-        file.write(b"half a row")
-    again = Index(tmp_path / "cut", matcher)
+    if kind == "folder":
+        with (tmp_path / "cut" / "vectors.f32").open("ab") as file:
+            file.write(b"half a row")
+    again = opened("cut")
     done = again.begin()
     assert done == 16
     again.add(every[done:])
@@ -116,8 +149,26 @@ def test_an_interrupted_build_goes_on(matcher, pairs, tmp_path, monkeypatch):
     queries = [text for text, _ in every[:5]]
     assert found(again, queries) == found(whole, queries)
     with pytest.raises(OutputError, match="--add"):
-        Index(tmp_path / "cut", matcher).begin()
-    assert Index(tmp_path / "cut", matcher).begin(add=True) == 0
+        opened("cut").begin()
+    assert opened("cut").begin(add=True) == 0
+
+
+@pytest.mark.parametrize("kind", ["folder", "qdrant"])
+def test_a_number_is_never_given_again(matcher, tmp_path, kind):
+    from qdrant_client import QdrantClient
+
+    index = (
+        Index(tmp_path / "index", matcher)
+        if kind == "folder"
+        else QdrantIndex(QdrantClient(":memory:"), "texts", matcher)
+    )
+    index.add([("我喜欢猫", {}), ("请看鱼", {})])
+    assert (index.delete([1]), index.delete([1])) == (1, 0)
+    index.add([("这里有鸟吗", {})])
+    assert (index.rows, len(index)) == (3, 2)
+    assert {hit.id for hit in index.search(["请看鱼"], 9)[0]} == {0, 2}
+    with pytest.raises(InputError, match="no row 3"):
+        index.delete([3])
 
 
 def test_the_wrong_model_is_refused(matcher, cross, trained, base, tmp_path):
@@ -241,18 +292,18 @@ def test_the_page_works_in_a_browser(address):
     assert page.count("<li>") == 10
 
 
-def test_the_commands(shoestring, trained, pairs, tmp_path):
+def test_the_commands(match, trained, pairs, tmp_path):
     rows = [json.dumps({"text": text, "topic": data["number"]}) for text, data in documents(pairs)]
     (tmp_path / "texts.jsonl").write_text("\n".join(rows), "utf-8")
     model = ("--model", trained["bi"], "--device", "cpu")
-    done = shoestring("match", "index", "texts.jsonl", "-o", "idx", "--metadata", "topic", "--json", *model)
+    done = match("index", "texts.jsonl", "-o", "idx", "--metadata", "topic", "--json", *model)
     assert json.loads(done.stdout)["texts"] == len(rows), done.stderr
-    assert "--add" in shoestring("match", "index", "texts.jsonl", "-o", "idx", *model).stderr
-    found = json.loads(shoestring("match", "search", "idx", "我喜欢猫", "-k", 2, "--json", *model).stdout)
+    assert "--add" in match("index", "texts.jsonl", "-o", "idx", *model).stderr
+    found = json.loads(match("search", "idx", "我喜欢猫", "-k", 2, "--json", *model).stdout)
     first = found["queries"][0]["hits"][0]
     assert first["metadata"]["topic"] == first["id"]
-    gone = json.loads(shoestring("match", "delete", "idx", first["id"], "--json", *model).stdout)
+    gone = json.loads(match("delete", "idx", first["id"], "--json", *model).stdout)
     assert gone["texts"] == len(rows) - 1
-    left = json.loads(shoestring("match", "search", "idx", "我喜欢猫", "-k", 2, "--json", *model).stdout)
+    left = json.loads(match("search", "idx", "我喜欢猫", "-k", 2, "--json", *model).stdout)
     assert first["id"] not in [hit["id"] for hit in left["queries"][0]["hits"]]
-    assert "no index" in shoestring("match", "search", "none", "猫", *model).stderr
+    assert "no index" in match("search", "none", "猫", *model).stderr

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import gzip
 import json
+import tracemalloc
+from collections import deque
+from itertools import islice
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shoestring._errors import InputError
 from shoestring.match.leaks import exact_leaks, find_leaks, normalised
-from shoestring.match.pairs import Pairs, read_pairs, read_texts
+from shoestring.match.pairs import LABEL, Pairs, read_pairs, read_texts
+from shoestring.match.tables import Column, read_table
 
 ROWS = [("花呗怎么还款", "如何还花呗", 1), ("今天下雨吗", "明天,下雪吗", 0), ('他说"好"', "他同意了", 1)]
 PLAIN = [*zip(*ROWS, strict=True)]
@@ -79,6 +83,23 @@ def test_a_bad_row_is_named(tmp_path, text, message):
         read_pairs(path)
 
 
+@pytest.mark.parametrize(
+    ("ending", "row"),
+    [("data", "{}\t乙\t1\n"), ("jsonl", '{{"text1": "{}", "label": 1}}\n'), ("csv.gz", "{},乙,1\n")],
+)
+def test_a_table_is_read_as_it_is_asked_for(tmp_path, ending, row):
+    """The broken bytes at its end are met after all other rows; 12 MB are never in memory at once."""
+    whole = (row.format("甲" * 400) * 10_000).encode() + b"\xff\n"
+    (tmp_path / f"a.{ending}").write_bytes(gzip.compress(whole) if ending.endswith("gz") else whole)
+    rows = read_table(tmp_path / f"a.{ending}", Column(None, LABEL, -1, "--label")).rows
+    tracemalloc.start()
+    assert sum(1 for _ in islice(rows, 9_000)) == 9_000
+    with pytest.raises(InputError, match="line 10,001: broken bytes for utf-8"):
+        deque(rows, maxlen=0)
+    assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    tracemalloc.stop()
+
+
 def test_bad_rows_can_be_left_out_and_are_counted(tmp_path):
     (tmp_path / "a.tsv").write_text("甲\t乙\t1\n甲\t \t1\n丙\t丁\t\n丙\t丁\t0\n", "utf-8")
     found = read_pairs(tmp_path / "a.tsv", skip_bad=True)
@@ -96,6 +117,7 @@ def test_labels_of_one_side_are_refused():
         Pairs(["a", "b"], ["c", "d"], np.ones(2)).binary(0.5)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from("abcdefgh")), min_size=8, max_size=40))
 def test_the_parts_of_a_split_share_no_text(rows):
     pairs = Pairs(*zip(*rows, strict=True), np.arange(len(rows)))
@@ -139,10 +161,10 @@ def test_the_leak_of_the_real_atec_files(data):
     assert len(both[0] & both[1]) == 7605
 
 
-def test_the_command_counts_and_shows_leaks(shoestring, tmp_path):
+def test_the_command_counts_and_shows_leaks(match, tmp_path):
     (tmp_path / "a.data").write_text(lines("\t"), "utf-8")
     (tmp_path / "b.data").write_text("如何还花呗\t花呗怎么还款\t0\n其他\t事情\t0\n", "utf-8")
-    done = shoestring("match", "leaks", "a.data", "b.data", "--json", "-o", "leaks.jsonl")
+    done = match("leaks", "a.data", "b.data", "--json", "-o", "leaks.jsonl")
     sets = json.loads(done.stdout)["sets"]
     assert [(each["pairs of"], each["in"], each["exact"], each["contradicting"]) for each in sets] == [
         ("a.data", "a.data", 0, 0), ("a.data", "b.data", 1, 1), ("b.data", "b.data", 0, 0),

@@ -9,12 +9,14 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from shoestring._errors import InputError, OptionError
-from shoestring.match.threshold import Curve, Metric, best, bootstrap, difference, graded
+from shoestring.match.grading import graded
+from shoestring.match.metric import Metric
+from shoestring.match.threshold import Curve, best, bootstrap
 
 METRICS = (
     "accuracy", "f1", "mcc", "balanced", "cost=1,5", "recall@precision=0.8", "precision@recall=0.5",
@@ -59,6 +61,7 @@ def scored(draw) -> tuple[np.ndarray, np.ndarray]:
     return np.array(scores, kind), np.array(truth)
 
 
+@settings(deadline=None)
 @given(scored(), st.sampled_from(METRICS))
 def test_the_best_cut_equals_brute_force_and_attains_what_it_promises(case, metric: str):
     scores, truth = case
@@ -75,6 +78,7 @@ def test_the_best_cut_equals_brute_force_and_attains_what_it_promises(case, metr
     assert cut.tp + cut.fp + cut.fn + cut.tn == len(truth)
 
 
+@settings(deadline=None)
 @given(scored(), st.sampled_from(METRICS[:5]))
 def test_the_optimum_never_lies_inside_a_tie(case, metric: str):
     scores, truth = case
@@ -150,14 +154,7 @@ def test_intervals_cover_the_truth_and_optimism_is_what_is_lost_on_new_data():
     assert np.mean(inside) > 0
 
 
-def test_a_paired_difference_has_an_interval():
-    rng = np.random.default_rng(0)
-    one, two = rng.random(2000) < 0.9, rng.random(2000) < 0.8
-    found, low, high = difference(one, two)
-    assert low < found < high
-    assert low <= 0.1 <= high
-
-
+@settings(deadline=None)
 @given(scored())
 def test_grades_equal_brute_force(case):
     scores, _ = case
@@ -223,7 +220,7 @@ def test_the_command_tunes_on_one_file_and_reports_on_another(shoestring, tmp_pa
     assert 0.7 < found["f1 on test.tsv"] < 1
     plain = shoestring("match", "threshold", "dev.tsv", "--metric", "accuracy")
     assert "accuracy" in plain.stdout
-    assert "optimis" in plain.stderr
+    assert "optimistic" in plain.stderr
 
 
 def test_the_command_names_the_line_that_is_wrong(shoestring, tmp_path):

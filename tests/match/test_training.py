@@ -217,49 +217,28 @@ def test_compare_tells_which_is_better_and_what_it_costs(base, pairs, tmp_path):
     assert many[0] < many[1]
 
 
-def test_the_commands(shoestring, base, pairs, tmp_path):
+def test_the_commands(match, shoestring, base, pairs, tmp_path):
     for name, seed in (("train", 1), ("dev", 2), ("test", 3)):
         made = pairs(150, seed)
         rows = [f"{one}\t{two}\t{label:g}\n" for (one, two), label in zip(made, made.labels, strict=True)]
         (tmp_path / f"{name}.data").write_text("".join(rows), "utf-8")
-    options = (
-        "--base",
-        base,
-        "--epochs",
-        1,
-        "--learning-rate",
-        2e-3,
-        "--max-length",
-        16,
-        "--batch-size",
-        32,
-        "--device",
-        "cpu",
-    )
-    done = shoestring(
-        "match",
-        "train",
-        "--data",
-        "train.data",
-        "--dev",
-        "dev.data",
-        "--test",
-        "test.data",
-        "-o",
-        "m",
-        "--json",
-        *options,
-    )
-    assert done.returncode == 0, done.stderr
+    files = ("--data", "train.data", "--dev", "dev.data", "--test", "test.data")
+    run = ("--base", base, "--epochs", 1, "--learning-rate", 2e-3, "--max-length", 16, "--batch-size", 32)
+    options = (*files, *run, "--device", "cpu")
+    done = match("train", *options, "-o", "m", "--json")
+    assert done.exit_code == 0, done.stderr
     assert "LEAK" in done.stderr
     assert json.loads(done.stdout)["test accuracy"] > 0.4
-    said = json.loads(shoestring("match", "predict", "m", "我喜欢猫", "这里有猫吗", "--json").stdout)[
-        "pairs"
-    ][0]
+    said = json.loads(match("predict", "m", "我喜欢猫", "这里有猫吗", "--json").stdout)["pairs"][0]
     assert set(said) == {"text1", "text2", "score", "probability", "match"}
+    fresh = shoestring("match", "predict", "m", "我喜欢猫", "这里有猫吗", "--json", "--device", "cpu")
+    assert json.loads(fresh.stdout)["pairs"] == [said], fresh.stderr
     (tmp_path / "some.tsv").write_text("我喜欢猫\t请看猫\n我喜欢猫\t请看鱼\n", "utf-8")
-    assert shoestring("match", "predict", "m", "--pairs", "some.tsv", "-o", "out.tsv").returncode == 0
+    assert match("predict", "m", "--pairs", "some.tsv", "-o", "out.tsv").exit_code == 0
     assert len((tmp_path / "out.tsv").read_text("utf-8").splitlines()) == 3
-    assert shoestring("match", "eval", "m", "test.data", "--figure", "scores.png").returncode == 0
+    assert match("eval", "m", "test.data", "--figure", "scores.png").exit_code == 0
     assert (tmp_path / "scores.png").read_bytes().startswith(b"\x89PNG")
-    assert "empty text" in shoestring("match", "predict", "m", " ", "猫").stderr
+    assert "empty text" in match("predict", "m", " ", "猫").stderr
+    both = match("compare", *options, "-o", "both")
+    assert "cross is ahead by" in both.stdout
+    assert (tmp_path / "both" / "compare.png").read_bytes().startswith(b"\x89PNG")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from shoestring.match.commands import compare, evaluate, leaks, predict, train
+from shoestring.match.fitting import compare, train
+from shoestring.match.judging import evaluate, leaks, predict
 from shoestring.match.scores import threshold
 from shoestring.match.searching import delete, index, search, serve
 

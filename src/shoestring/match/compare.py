@@ -31,29 +31,36 @@ class Side:
     """What one kind of model reached on the test pairs.
 
     Args:
-        mode: bi or cross.
+        decision: its threshold, which was best for accuracy on the development pairs.
         spearman: rank correlation of scores and labels.
-        accuracy: at the threshold that was best for accuracy on the development pairs.
-        f1: at the one that was best for F1 there.
-        threshold: the former.
+        accuracy: at that threshold.
+        f1: at the threshold that was best for F1 on the development pairs.
         train_seconds: of training.
         pairs_per_second: when scoring pairs.
         texts_per_second: when embedding texts; a cross-encoder's pairs.
         scores: (n,) of the test pairs.
-        verdicts: (n,) by the accuracy threshold; `f1_verdicts` by the other.
+        f1_verdicts: (n,) by the threshold of `f1`.
     """
 
-    mode: str
+    decision: Decision
     spearman: float
     accuracy: float
     f1: float
-    threshold: float
     train_seconds: float
     pairs_per_second: float
     texts_per_second: float
     scores: NDArray
-    verdicts: NDArray
     f1_verdicts: NDArray
+
+    @property
+    def mode(self) -> str:
+        """`bi` or `cross`."""
+        return self.decision.mode
+
+    @property
+    def threshold(self) -> float:
+        """That of the decision."""
+        return self.decision.threshold
 
 
 @dataclass(frozen=True)
@@ -131,9 +138,9 @@ def _side(
         spent = time.process_time() - start
     curve, count = Curve.of(scores, truth), len({text for pair in test for text in pair})
     return Side(
-        decision.mode, spearman(scores, test.labels), curve.at(decision.threshold, "accuracy").value,
-        curve.at(by_f1.threshold, "f1").value, decision.threshold, seconds, len(test) / spent,
-        (len(test) if matcher.crossed else count) / spent, scores, decision.verdicts(scores), by_f1.verdicts(scores),
+        decision, spearman(scores, test.labels), curve.at(decision.threshold, "accuracy").value,
+        curve.at(by_f1.threshold, "f1").value, seconds, len(test) / spent,
+        (len(test) if matcher.crossed else count) / spent, scores, by_f1.verdicts(scores),
     )  # fmt: skip
 
 
@@ -142,15 +149,17 @@ def _ahead(
 ) -> dict[str, tuple[float, float, float]]:
     rows = np.random.default_rng(seed).integers(0, len(truth), (ROUNDS, len(truth)))
 
+    every = np.arange(len(truth))
+    right = {side.mode: side.decision.verdicts(side.scores) == truth for side in (bi, cross)}
+
     def interval(measure: Callable[[Side, NDArray], float]) -> tuple[float, float, float]:
-        every = np.arange(len(truth))
         drawn = [measure(cross, row) - measure(bi, row) for row in rows]
         low, high = np.percentile(drawn, [50 - 50 * LEVEL, 50 + 50 * LEVEL])
         return measure(cross, every) - measure(bi, every), float(low), float(high)
 
     return {
         "spearman": interval(lambda side, row: spearman(side.scores[row], labels[row])),
-        "accuracy": interval(lambda side, row: float((side.verdicts[row] == truth[row]).mean())),
+        "accuracy": interval(lambda side, row: float(right[side.mode][row].mean())),
         "f1": interval(lambda side, row: _f1(side.f1_verdicts[row], truth[row])),
     }
 

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from shoestring._errors import InputError
 from shoestring.match.calibration import Calibration, calibrate
+from shoestring.match.grading import Grading, graded
+from shoestring.match.metric import Metric
 from shoestring.match.pairs import Pairs
-from shoestring.match.threshold import Curve, Grading, Metric, bootstrap, graded
+from shoestring.match.threshold import Curve, bootstrap
 
 FILE = "matching.json"
 MOST_GRADES = 20

@@ -3,7 +3,7 @@
 - `vectors.f32` (memory-mapped), `records.jsonl` (text and metadata), `offsets.i64` (where each record starts) only
   grow; `index.json` says how many rows count, so an interrupted `add` goes on where it was.
 - A deleted row keeps its number and is passed over. A row's number is its id.
-- Exact: blocks of a matrix product. HNSW (Malkov & Yashunin 2018) by faiss, with the extra `faiss`.
+- Exact search by default, HNSW for many rows where faiss is installed; see `nearest`.
 - The index remembers the model's fingerprint and refuses another one, whose embeddings would mean something else.
 """
 
@@ -12,8 +12,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring._errors import ExtraMissing, InputError, OptionError, OutputError
-from shoestring._extras import require
+from shoestring._errors import InputError, OptionError, OutputError
 from shoestring.files import atomic
+from shoestring.match.hits import Document, Hit, hits, reranked
 from shoestring.match.matcher import Matcher, Progress
+from shoestring.match.nearest import Graph, exact, has_faiss
 
 STATE, VECTORS, RECORDS, OFFSETS, GRAPH = (
     "index.json",
@@ -36,33 +36,6 @@ STATE, VECTORS, RECORDS, OFFSETS, GRAPH = (
 KINDS = ("auto", "exact", "hnsw")
 MANY = 100_000  # from here on `auto` takes HNSW, if faiss is there
 ROWS = 1024  # embedded and written at a time
-BLOCK = 1 << 16  # rows of one product
-LINKS, BUILD_WIDTH, SEARCH_WIDTH = 32, 120, 128  # HNSW's M, efConstruction and least efSearch
-
-Document = tuple[str, Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A text that was found.
-
-    Args:
-        id: its row.
-        text: itself.
-        score: by the bi-encoder.
-        probability: that it means the same; None where the model has no calibration.
-        match: whether the score reaches the threshold; None where there is none.
-        rerank: score by the cross-encoder, by which hits are then sorted; probability and match are its own.
-        metadata: what was stored with it.
-    """
-
-    id: int
-    text: str
-    score: float
-    probability: float | None = None
-    match: bool | None = None
-    rerank: float | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Index:
@@ -86,7 +59,7 @@ class Index:
         self.width, fingerprint = matcher.width, matcher.fingerprint()
         self.state = self._opened(fingerprint)
         self._lock = threading.Lock()
-        self._graph: Any = None
+        self._graph: Graph | None = None
         self._trim()
 
     def __len__(self) -> int:
@@ -119,8 +92,8 @@ class Index:
             self._append(batch)
             if progress:
                 progress(len(batch))
-        if self._wants_graph():
-            self._update_graph()
+        if self.rows and self._wants_graph():
+            self._loaded_graph().extend(self._vectors())
         return self.rows - before
 
     def begin(self, add: bool = False) -> int:
@@ -207,9 +180,10 @@ class Index:
         k = min(k, len(self))
         if k == 0:
             return np.zeros((len(vectors), 0), np.int64), np.zeros((len(vectors), 0), np.float32)
+        deleted = np.array(self.state["deleted"], np.int64)
         if self._wants_graph() and (self.folder / GRAPH).exists():
-            return self._by_graph(vectors, k)
-        return exact(self._vectors(), vectors, k, np.array(self.state["deleted"], np.int64))
+            return self._loaded_graph().nearest(vectors, k, deleted)
+        return exact(self._vectors(), vectors, k, deleted)
 
     def _opened(self, fingerprint: str) -> dict[str, Any]:
         path = self.folder / STATE
@@ -275,93 +249,10 @@ class Index:
             return True
         if self.kind == "exact" or self.rows < MANY:
             return False
-        try:
-            require("faiss", "faiss")
-        except ExtraMissing:
-            return False
-        return True
+        return has_faiss()
 
-    def _update_graph(self) -> None:
-        """Adds the rows that the graph lacks."""
-        faiss: Any = require("faiss", "faiss")
-        graph = self._loaded_graph()
-        if graph is None:
-            graph = faiss.IndexHNSWFlat(self.width, LINKS, faiss.METRIC_INNER_PRODUCT)
-            graph.hnsw.efConstruction = BUILD_WIDTH
-        graph.add(np.ascontiguousarray(self._vectors()[graph.ntotal :]))
-        with atomic(self.folder / GRAPH, "wb") as file:
-            file.write(faiss.serialize_index(graph).tobytes())
-        self._graph = graph
-
-    def _loaded_graph(self) -> Any:
+    def _loaded_graph(self) -> Graph:
         with self._lock:
-            if self._graph is None and (self.folder / GRAPH).exists():
-                self._graph = require("faiss", "faiss").read_index(str(self.folder / GRAPH))
+            if self._graph is None:
+                self._graph = Graph(self.folder / GRAPH)
             return self._graph
-
-    def _by_graph(self, vectors: NDArray, k: int) -> tuple[NDArray, NDArray]:
-        faiss: Any = require("faiss", "faiss")
-        graph = self._loaded_graph()
-        settings = faiss.SearchParametersHNSW(efSearch=max(SEARCH_WIDTH, 2 * k))
-        if self.state["deleted"]:
-            kept = faiss.IDSelectorNot(faiss.IDSelectorBatch(np.array(self.state["deleted"], np.int64)))
-            settings = faiss.SearchParametersHNSW(efSearch=max(SEARCH_WIDTH, 2 * k), sel=kept)
-        scores, rows = graph.search(np.ascontiguousarray(vectors), k, params=settings)
-        return rows, scores
-
-
-def exact(
-    vectors: NDArray, queries: NDArray, k: int, without: NDArray | None = None
-) -> tuple[NDArray, NDArray]:
-    """Returns the rows with the k largest products with each query: (rows, scores), each (queries, k).
-
-    Args:
-        vectors: (n, width) float32, may be memory-mapped.
-        queries: (m, width).
-        k: at most n.
-        without: rows that do not count.
-    """
-    rows, scores = [], []
-    for start in range(0, len(vectors), BLOCK):
-        product = queries @ vectors[start : start + BLOCK].T  # (m, block)
-        if without is not None and len(without):
-            here = without[(without >= start) & (without < start + BLOCK)] - start
-            product[:, here] = -np.inf
-        few = min(k, product.shape[1])
-        best = np.argpartition(product, -few, axis=1)[:, -few:]
-        rows.append(best + start)
-        scores.append(np.take_along_axis(product, best, axis=1))
-    every, values = np.concatenate(rows, axis=1), np.concatenate(scores, axis=1)
-    order = np.argsort(-values, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(every, order, axis=1), np.take_along_axis(values, order, axis=1)
-
-
-def hits(
-    ids: Sequence[int], scores: Iterable[float], documents: Sequence[Document], matcher: Matcher
-) -> list[Hit]:
-    """Joins what a search found with what the model's threshold says about it."""
-    values = np.array(list(scores), float)
-    decision = matcher.decision
-    chances = decision.calibration(values).tolist() if decision else [None] * len(values)
-    verdicts = decision.verdicts(values).astype(bool).tolist() if decision else [None] * len(values)
-    return [
-        Hit(row, text, score, chance, verdict, None, metadata)
-        for row, (text, metadata), score, chance, verdict in zip(
-            ids, documents, values.tolist(), chances, verdicts, strict=True
-        )
-    ]
-
-
-def reranked(query: str, found: Sequence[Hit], matcher: Matcher) -> list[Hit]:
-    """Returns hits in the order of a cross-encoder, with its probability and verdict."""
-    said = matcher.predict([(query, hit.text) for hit in found])
-    order = np.argsort(-said.scores, kind="stable")
-    return [
-        Hit(
-            found[at].id, found[at].text, found[at].score,
-            None if said.probabilities is None else float(said.probabilities[at]),
-            None if said.verdicts is None else bool(said.verdicts[at]),
-            float(said.scores[at]), found[at].metadata,
-        )
-        for at in map(int, order)
-    ]  # fmt: skip

@@ -11,11 +11,15 @@ import click
 from shoestring import ui
 from shoestring._errors import InputError
 from shoestring._extras import require
+from shoestring.match.options import METRIC
 from shoestring.match.tables import Column, read_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+OPTIMISTIC = (
+    "these pairs chose the threshold, so the metric here is optimistic; report it on others with --test"
+)
 SCORE = ("score", "scores", "similarity", "prediction", "probability")
 LABEL = ("label", "labels", "gold", "truth", "target")
 
@@ -54,8 +58,7 @@ def read_scores(
 
 @ui.command("threshold")
 @click.argument("scores")
-@click.option("--metric", default="f1", show_default=True,
-              help="accuracy, f1, mcc, balanced, cost=FP,FN, recall@precision=P or precision@recall=R.")  # fmt: skip
+@click.option("--metric", default="f1", show_default=True, help=METRIC)
 @click.option("--score", help="Column of the scores.  [default: the usual names, or the last but one]")
 @click.option("--label", help="Column of the labels.  [default: the usual names, or the last]")
 @click.option("--above", type=float, help="Labels above this are positive.  [default: labels are 0 and 1]")
@@ -83,10 +86,11 @@ def threshold(
     """
     require("match", "numpy")
     from shoestring.match import threshold as module
+    from shoestring.match.grading import graded as graded_thresholds
 
     values, labels = read_scores(scores, score, label)
     if graded:
-        found = module.graded(values, labels)
+        found = graded_thresholds(values, labels)
         extra: dict[str, Any] = {}
         if test:
             there, grades = read_scores(test, score, label)
@@ -96,30 +100,31 @@ def threshold(
     curve = module.Curve.of(values, labels if above is None else labels > above)
     cut = curve.best(metric)
     unsure = module.bootstrap(curve, metric, rounds, seed=seed)
-    result = as_result(cut, unsure)
+    result = {
+        **summary(cut.metric, cut.threshold, unsure.threshold, cut.value, unsure.value, unsure.optimism),
+        "pairs": cut.tp + cut.fp + cut.fn + cut.tn,
+        **{f"{true} {sign}": getattr(cut, f"{true[0]}{sign[0]}")
+           for true in ("true", "false") for sign in ("positives", "negatives")},
+    }  # fmt: skip
     if test:
         there, truth = read_scores(test, score, label)
         truth = truth if above is None else truth > above
         on = module.Curve.of(there, truth).at(cut.threshold, metric)
         result[f"{cut.metric} on {test}"] = round(on.value, 4)
     else:
-        ui.say(f"{cut.metric} is optimistic by about {unsure.optimism:.4f}, since these pairs chose the threshold; "
-               "report it on others with --test")  # fmt: skip
+        ui.say(OPTIMISTIC)
     ui.result(result)
 
 
-def as_result(cut: Any, unsure: Any) -> dict[str, Any]:
+def summary(
+    metric: str, threshold: float, between: tuple[float, float], value: float, values: tuple[float, float],
+    optimism: float,
+) -> dict[str, Any]:  # fmt: skip
     """Returns a threshold and its uncertainty as rows for people or JSON."""
     return {
-        "threshold": round(cut.threshold, 6),
-        "threshold interval": [round(value, 6) for value in unsure.threshold],
-        cut.metric: round(cut.value, 4),
-        f"{cut.metric} on new pairs": round(cut.value - unsure.optimism, 4),
-        "its interval": [round(value, 4) for value in unsure.value],
-        "level": unsure.level,
-        "pairs": cut.tp + cut.fp + cut.fn + cut.tn,
-        "true positives": cut.tp,
-        "false positives": cut.fp,
-        "false negatives": cut.fn,
-        "true negatives": cut.tn,
+        "threshold": round(threshold, 6),
+        "threshold interval": [round(each, 6) for each in between],
+        f"{metric} here": round(value, 4),
+        f"{metric} on new pairs": round(value - optimism, 4),
+        f"{metric} interval": [round(each, 4) for each in values],
     }

@@ -14,13 +14,13 @@ from shoestring import files, ui
 from shoestring._errors import InputError
 from shoestring._extras import require
 from shoestring.files.options import reading_options
+from shoestring.match.options import device
 
 if TYPE_CHECKING:
-    from shoestring.match.index import Hit
+    from shoestring.match.hits import Hit
     from shoestring.match.matcher import Matcher
 
 model = click.option("--model", required=True, help="The bi-encoder of the index.")
-device = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
 rerank = click.option("--rerank", help="A cross-encoder that sorts what was found.")
 kind = click.option(
     "--kind", default="auto", show_default=True, help="exact, hnsw, or auto: hnsw from 100,000 texts."

@@ -1,5 +1,6 @@
 """Rows of tables with the line that each came from: .tsv, .csv, .jsonl, .parquet and Hugging Face data sets.
 
+- Read as they are asked for: a table may be larger than the memory.
 - Cells between tabs, commas (with quotes, as Python's csv reads them) or `||`, whichever the first line has.
 - A header is optional: a first row whose wanted number is one is data, and columns then go by their place.
 - Compressed files and encodings are recognised as everywhere in shoestring.
@@ -8,18 +9,21 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
-import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from shoestring._errors import InputError
 from shoestring._extras import require
-from shoestring.files.encodings import SAMPLE, detect, without_bom
-from shoestring.files.streams import Damaged, blocks_of, decompressed, opened, plain_name
+from shoestring.files.encodings import SAMPLE, detect
+from shoestring.files.streams import Stream, blocks_of, decompressed, opened, plain_name
+
+PARQUET_ROWS = 4096  # in memory at a time
 
 
 @dataclass(frozen=True)
@@ -98,38 +102,49 @@ def read_table(source: str | Path, number: Column) -> Table:
     plain, compression = plain_name(name)
     if plain.lower().endswith(".parquet"):
         return _parquet(name)
-    text = _text(name, compression)
+    lines = _lines(name, compression)
     if plain.lower().endswith((".jsonl", ".ndjson")):
-        return _jsonl(name, text)
-    return _delimited(name, text, number)
+        return _jsonl(name, lines)
+    return _delimited(name, lines, number)
 
 
-def _text(name: str, compression: str) -> str:
-    try:
-        with opened(name) as file:
-            data = b"".join(decompressed(blocks_of(file.read, name), compression))
-    except Damaged as error:
-        raise InputError(f"{name}: {error}") from error
-    encoding = detect(data[:SAMPLE], complete=len(data) <= SAMPLE)
-    try:
-        return without_bom(data, encoding).decode(encoding).removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"{name}: line {line:,}: broken bytes for {encoding}; convert it to UTF-8"
-        ) from error
+def _lines(name: str, compression: str) -> Iterator[str]:
+    """Yields the lines of a file, LF at their ends."""
+    with opened(name) as file:
+        stream = Stream(name, decompressed(blocks_of(file.read, name), compression))
+        encoding = detect(*stream.peek(SAMPLE))
+        decode = codecs.getincrementaldecoder(encoding)().decode
+        rest, line, mark = "", 1, True
+        for block in chain(stream, [b""]):
+            try:
+                text = decode(block, final=not block)
+            except UnicodeDecodeError as error:
+                line += error.object.count(b"\n", 0, error.start)
+                raise InputError(
+                    f"{name}: line {line:,}: broken bytes for {encoding}; convert it to UTF-8"
+                ) from error
+            if mark and text:
+                text, mark = text.removeprefix("\ufeff").removeprefix("\ufeff"), False
+            *whole, rest = (rest + text).split("\n")
+            line += len(whole)
+            yield from (each + "\n" for each in whole)
+        if rest:
+            yield rest
 
 
-def _delimited(name: str, text: str, number: Column) -> Table:
-    first = text.partition("\n")[0]
+def _delimited(name: str, lines: Iterator[str], number: Column) -> Table:
+    first = next(lines, "")
+    every = chain([first], lines)
     if "||" in first and "\t" not in first:
-        lines = enumerate(text.splitlines(), 1)
-        rows = ((at, line.split("||")) for at, line in lines if line)
+        rows = (
+            (at, line.rstrip("\r\n").split("||")) for at, line in enumerate(every, 1) if line.strip("\r\n")
+        )
     elif "\t" in first:
-        lines = enumerate(text.split("\n"), 1)
-        rows = ((at, line.rstrip("\r").split("\t")) for at, line in lines if line.strip("\r"))
+        rows = (
+            (at, line.rstrip("\r\n").split("\t")) for at, line in enumerate(every, 1) if line.strip("\r\n")
+        )
     else:
-        reader = csv.reader(io.StringIO(text, newline=""))
+        reader = csv.reader(every)
         rows = ((reader.line_num, row) for row in reader if row)
     return _with_header(name, rows, number)
 
@@ -150,14 +165,15 @@ def _with_header(name: str, rows: Iterator[tuple[int, list[str]]], number: Colum
     return Table(name, None, all_rows())
 
 
-def _jsonl(name: str, text: str) -> Table:
-    lines = [(at, line) for at, line in enumerate(text.split("\n"), 1) if line.strip()]
-    if not lines:
+def _jsonl(name: str, text: Iterator[str]) -> Table:
+    lines = ((at, line) for at, line in enumerate(text, 1) if line.strip())
+    first = next(lines, None)
+    if first is None:
         raise InputError(f"{name}: empty; a JSON object per line is needed")
-    names = tuple(_record(name, *lines[0]))
+    names = tuple(_record(name, *first))
 
     def rows() -> Iterator[tuple[int, list[Any]]]:
-        for at, line in lines:
+        for at, line in chain([first], lines):
             record = _record(name, at, line)
             yield at, [record.get(each) for each in names]
 
@@ -176,12 +192,23 @@ def _record(name: str, at: int, line: str) -> dict[str, Any]:
 
 def _parquet(name: str) -> Table:
     pyarrow: Any = require("files", "pyarrow", "pyarrow.parquet")
+
+    def rows() -> Iterator[Sequence[Any]]:
+        try:
+            for batch in file.iter_batches(PARQUET_ROWS):
+                yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        except (OSError, pyarrow.ArrowException) as error:
+            raise _unsound(name, error) from error
+
     try:
-        table = pyarrow.parquet.ParquetFile(name).read()
+        file = pyarrow.parquet.ParquetFile(name, memory_map=True)
     except (OSError, pyarrow.ArrowException) as error:
-        raise InputError(f"{name}: this is not sound parquet: {' '.join(str(error).split())}") from error
-    columns = [column.to_pylist() for column in table.columns]
-    return Table(name, tuple(table.column_names), iter(enumerate(zip(*columns, strict=True), 1)))
+        raise _unsound(name, error) from error
+    return Table(name, tuple(file.schema_arrow.names), iter(enumerate(rows(), 1)))
+
+
+def _unsound(name: str, error: Exception) -> InputError:
+    return InputError(f"{name}: this is not sound parquet: {' '.join(str(error).split())}")
 
 
 def _data_set(name: str) -> Table:

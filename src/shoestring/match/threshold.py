@@ -5,7 +5,6 @@
 - A pair is positive when its score >= threshold. Where several cuts are equally good, the widest gap is taken.
 - `bootstrap` gives percentile intervals (Efron & Tibshirani 1993) and the optimism of reporting a metric on the
   set that chose the threshold (Harrell 2015, section 5.3.4).
-- `graded` cuts one score into several ordered grades, exactly, in O(n log n + n grades).
 
 >>> best([0.9, 0.8, 0.3, 0.1], [1, 1, 0, 0], "f1")
 Cut(threshold=0.55, value=1.0, metric='f1', tp=2, fp=0, fn=0, tn=2)
@@ -13,109 +12,17 @@ Cut(threshold=0.55, value=1.0, metric='f1', tp=2, fp=0, fn=0, tn=2)
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from shoestring._errors import InputError, OptionError
+from shoestring.match.metric import Floats, Metric
 
-Floats = NDArray[np.floating[Any]]
-METRICS = ("accuracy", "f1", "mcc", "balanced", "cost=FP,FN", "recall@precision=P", "precision@recall=R")
 ROUNDS, LEVEL = 1000, 0.95
-
-
-@dataclass(frozen=True)
-class Metric:
-    """What a threshold shall be best at; larger is better, so a cost counts negative.
-
-    Args:
-        name: accuracy, f1, mcc (Matthews' correlation), balanced (mean of recall and specificity), cost (mean cost
-            per pair), recall (the highest at a precision of at least `target`) or precision (at a recall).
-        target: the least precision or recall.
-        false_positive: what one costs.
-        false_negative: what one costs.
-
-    >>> Metric.parse("recall@precision=0.95")
-    Metric(name='recall', target=0.95, false_positive=1.0, false_negative=1.0)
-    """
-
-    name: str
-    target: float = 0.0
-    false_positive: float = 1.0
-    false_negative: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.name not in ("accuracy", "f1", "mcc", "balanced", "cost", "recall", "precision"):
-            raise OptionError(f"metric {self.name!r}: choose one of {' '.join(METRICS)}")
-        if self.name in ("recall", "precision") and not 0 < self.target <= 1:
-            raise OptionError(f"metric {self}: the target must be above 0 and at most 1")
-        costs = (self.false_positive, self.false_negative)
-        if not all(math.isfinite(cost) and cost >= 0 for cost in costs) or not any(costs):
-            raise OptionError(f"metric {self}: costs must be numbers from 0, one of them above 0")
-
-    @classmethod
-    def parse(cls, text: str | Metric) -> Metric:
-        """Reads one of `METRICS`.
-
-        Raises:
-            OptionError: it is none of them.
-        """
-        if isinstance(text, Metric):
-            return text
-        head, equals, tail = text.partition("=")
-        name, _, other = head.partition("@")
-        try:
-            if name == "cost" and equals and not other:
-                false_positive, false_negative = map(float, tail.split(","))
-                return cls("cost", 0.0, false_positive, false_negative)
-            if equals and (name, other) in (("recall", "precision"), ("precision", "recall")):
-                return cls(name, float(tail))
-        except ValueError as error:
-            raise OptionError(
-                f"metric {text!r}: {tail!r} is no number; try {' '.join(METRICS[4:])}"
-            ) from error
-        if equals or other or name not in METRICS[:4]:
-            raise OptionError(f"metric {text!r}: choose one of {' '.join(METRICS)}")
-        return cls(name)
-
-    def __str__(self) -> str:
-        if self.name == "cost":
-            return f"cost={self.false_positive:g},{self.false_negative:g}"
-        other = {"recall": "precision", "precision": "recall"}.get(self.name)
-        return f"{self.name}@{other}={self.target:g}" if other else self.name
-
-    def untargeted(self) -> Metric:
-        """Returns the same without its target: what a threshold that misses it reaches can still be measured."""
-        return replace(self, target=math.ulp(0.0)) if self.target else self
-
-    def values(self, tp: NDArray, fp: NDArray, positives: float, negatives: float) -> Floats:
-        """Returns the metric of cuts with so many true and false positives; -inf where a target is missed.
-
-        What divides by zero is 0 (f1, mcc, precision of no positives) or leaves its class out (balanced).
-        """
-        tp, fp = np.asarray(tp, float), np.asarray(fp, float)
-        fn, tn = positives - tp, negatives - fp
-        if self.name == "accuracy":
-            return (tp + tn) / (positives + negatives)
-        if self.name == "f1":
-            return _ratio(2 * tp, 2 * tp + fp + fn)
-        if self.name == "mcc":
-            scale = np.sqrt(tp + fp) * np.sqrt(tn + fn) * math.sqrt(positives * negatives)
-            return _ratio(tp * tn - fp * fn, scale)
-        if self.name == "cost":
-            return -(self.false_positive * fp + self.false_negative * fn) / (positives + negatives)
-        recall = tp / positives if positives else np.zeros_like(tp)
-        if self.name == "balanced":
-            specificity = tn / negatives if negatives else recall
-            return (recall + specificity) / 2 if positives else specificity
-        precision = _ratio(tp, tp + fp)
-        wanted, other = (recall, precision) if self.name == "recall" else (precision, recall)
-        return np.where(other >= self.target, wanted, -np.inf)
 
 
 @dataclass(frozen=True)
@@ -296,103 +203,14 @@ def bootstrap(
     )
 
 
-def difference(
-    first: ArrayLike, second: ArrayLike, rounds: int = ROUNDS, level: float = LEVEL, seed: int = 0
-) -> tuple[float, float, float]:
-    """Returns the mean difference of paired values and its bootstrap interval: (difference, low, high).
-
-    Args:
-        first: (n,) such as 1 where one model is right.
-        second: (n,) the same for another model on the same pairs.
-        rounds: bootstrap samples.
-        level: of the interval.
-        seed: of the draws.
-
-    >>> difference([1, 1, 0, 1], [1, 1, 0, 1])
-    (0.0, 0.0, 0.0)
-    """
-    paired = np.asarray(first, float) - np.asarray(second, float)
-    values, counts = np.unique(paired, return_counts=True)
-    draws = np.random.default_rng(seed).multinomial(len(paired), counts / len(paired), size=rounds)
-    low, high = _interval(draws @ values / len(paired), level)
-    return float(paired.mean()), low, high
-
-
-@dataclass(frozen=True)
-class Grading:
-    """Thresholds that cut a score into ordered grades.
-
-    Args:
-        grades: the labels, smallest first.
-        thresholds: one fewer, not falling; a score belongs to the last grade whose threshold it reaches.
-        value: what was maximised: the accuracy, or minus the mean absolute error.
-        goal: accuracy or mae.
-    """
-
-    grades: tuple[float, ...]
-    thresholds: tuple[float, ...]
-    value: float
-    goal: str = "accuracy"
-
-    def predict(self, scores: ArrayLike) -> Floats:
-        """Returns the grade of every score."""
-        places = np.searchsorted(np.array(self.thresholds), np.asarray(scores, float), side="right")
-        return np.array(self.grades)[places]
-
-
-def graded(scores: ArrayLike, grades: ArrayLike, goal: str = "accuracy") -> Grading:
-    """Returns the thresholds that cut scores into grades best: a dynamic programme over all cuts.
-
-    Args:
-        scores: (n,) finite numbers.
-        grades: (n,) ordered labels, such as 0 to 5.
-        goal: accuracy (share of right grades) or mae (mean absolute error).
-
-    >>> graded([0.1, 0.2, 0.6, 0.9], [0, 0, 1, 2]).thresholds
-    (0.4, 0.75)
-    """
-    if goal not in ("accuracy", "mae"):
-        raise OptionError(f"goal {goal!r}: choose accuracy or mae")
-    values, truth = _finite(scores, "score"), _finite(grades, "grade")
-    _same_length(values, truth)
-    distinct, group = np.unique(values, return_inverse=True)
-    levels, grade = np.unique(truth, return_inverse=True)
-    table = np.zeros((len(distinct), len(levels)))
-    np.add.at(table, (group, grade), 1)
-    gain = table if goal == "accuracy" else -table @ np.abs(levels[:, None] - levels[None])
-    total, cuts = _segmented(np.vstack([np.zeros(len(levels)), gain.cumsum(axis=0)]))
-    ends = Curve(distinct[::-1], np.zeros((2, len(distinct)))).thresholds[::-1]  # ends[i]: i scores below
-    return Grading(tuple(levels.tolist()), tuple(float(ends[cut]) for cut in cuts), total / len(values), goal)
-
-
-def _segmented(sums: Floats) -> tuple[float, list[int]]:
-    """Splits scores 0..n into one run per grade: sums[i, k] is the gain of the first i scores in grade k."""
-    reached, origins = sums[:, 0], []
-    for column in sums.T[1:]:
-        gain = reached - column
-        highest = np.maximum.accumulate(gain)
-        new = np.concatenate([[True], gain[1:] > highest[:-1]])
-        origins.append(np.maximum.accumulate(np.where(new, np.arange(len(gain)), 0)))
-        reached = column + highest
-    at, cuts = len(sums) - 1, []
-    for origin in reversed(origins):
-        at = int(origin[at])
-        cuts.append(at)
-    return float(reached[-1]), cuts[::-1]
-
-
 def _interval(values: Floats, level: float) -> tuple[float, float]:
     low, high = np.percentile(values, [50 - 50 * level, 50 + 50 * level])
     return float(low), float(high)
 
 
-def _ratio(above: Floats, below: Floats) -> Floats:
-    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
-
-
 def _checked(scores: ArrayLike, labels: ArrayLike) -> tuple[Floats, NDArray]:
-    values, truth = _finite(scores, "score"), np.asarray(labels)
-    _same_length(values, truth)
+    values, truth = finite(scores, "score"), np.asarray(labels)
+    require_same_length(values, truth)
     if truth.dtype != bool:
         wrong = np.flatnonzero(~np.isin(truth, (0, 1)))
         if len(wrong):
@@ -403,12 +221,14 @@ def _checked(scores: ArrayLike, labels: ArrayLike) -> tuple[Floats, NDArray]:
     return values, truth.astype(np.int64)
 
 
-def _same_length(scores: Sequence | NDArray, labels: Sequence | NDArray) -> None:
+def require_same_length(scores: Sequence | NDArray, labels: Sequence | NDArray) -> None:
+    """Refuses scores and labels that cannot belong together."""
     if len(scores) != len(labels):
         raise InputError(f"{len(scores):,} scores and {len(labels):,} labels: each score needs one label")
 
 
-def _finite(values: ArrayLike, what: str) -> Floats:
+def finite(values: ArrayLike, what: str) -> Floats:
+    """Returns (n,) numbers in their own precision; refuses nothing, tables, NaN and infinity."""
     array = np.asarray(values)
     array = array if np.issubdtype(array.dtype, np.floating) else array.astype(float)
     if array.ndim != 1 or not len(array):

@@ -23,8 +23,8 @@ from shoestring._extras import require
 from shoestring.files import atomic_folder
 from shoestring.match.decision import Decision, decide
 from shoestring.match.matcher import Matcher, hushed
+from shoestring.match.metric import Metric
 from shoestring.match.pairs import Pairs
-from shoestring.match.threshold import Metric
 from shoestring.ui import UI
 
 MODES = {"bi": ("cosent", "angle", "contrastive", "softmax"), "cross": ("cosent", "softmax")}

@@ -1,0 +1,138 @@
+"""The nearest of many vectors: all products and the largest of them, or an HNSW graph that is tuned to its recall.
+
+- `exact` needs numpy alone and reads memory-mapped vectors in blocks; a product is looked at again only if it is
+  larger than the k-th so far. With faiss, whose kernel fuses both, it runs at the speed of the memory.
+- `Graph` is HNSW (Malkov & Yashunin 2018, arXiv 1603.09320) by faiss. How wide it searches is not guessed: the
+  least width at which a sample of its own rows finds 0.995 of their 10 nearest others.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shoestring._errors import ExtraMissing
+from shoestring._extras import require
+from shoestring.files import atomic
+
+BLOCK = 1 << 13  # rows of one product
+MOST_MISSING = 1000  # deleted rows that faiss is asked for in vain
+LINKS, BUILD_WIDTH = 32, 120  # HNSW's M and efConstruction
+WIDTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)  # its efSearch
+SAMPLE, NEIGHBOURS, RECALL = 200, 10, 0.995
+
+Found = tuple[NDArray, NDArray]
+
+
+def exact(vectors: NDArray, queries: NDArray, k: int, without: NDArray | None = None) -> Found:
+    """Returns the rows with the k largest products with each query: (rows, scores), each (queries, k).
+
+    Args:
+        vectors: (n, width) float32, may be memory-mapped.
+        queries: (m, width).
+        k: at most n less those that do not count.
+        without: rows that do not count.
+    """
+    gone = np.zeros(0, np.int64) if without is None else np.asarray(without, np.int64)
+    if len(gone) <= MOST_MISSING and has_faiss():
+        return _by_faiss(vectors, queries, k, gone)
+    return _by_blocks(vectors, queries, k, gone)
+
+
+def has_faiss() -> bool:
+    """Tells whether faiss is installed."""
+    try:
+        require("faiss", "faiss")
+    except ExtraMissing:
+        return False
+    return True
+
+
+def _by_faiss(vectors: NDArray, queries: NDArray, k: int, gone: NDArray) -> Found:
+    faiss: Any = require("faiss", "faiss")
+    many = min(k + len(gone), len(vectors))
+    scores, rows = faiss.knn(np.ascontiguousarray(queries), vectors, many, metric=faiss.METRIC_INNER_PRODUCT)
+    if not len(gone):
+        return rows, scores
+    last = np.argsort(np.isin(rows, gone), axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(rows, last, axis=1), np.take_along_axis(scores, last, axis=1)
+
+
+def _by_blocks(vectors: NDArray, queries: NDArray, k: int, gone: NDArray) -> Found:
+    best = [(np.zeros(0, np.int64), np.zeros(0, vectors.dtype))] * len(queries)
+    for start in range(0, len(vectors), BLOCK):
+        products = queries @ vectors[start : start + BLOCK].T  # (m, block)
+        products[:, gone[(gone >= start) & (gone < start + BLOCK)] - start] = -np.inf
+        best = [_better(*each, row, start, k) for each, row in zip(best, products, strict=True)]
+    order = [np.argsort(-scores, kind="stable") for _, scores in best]
+    rows, scores = (
+        np.array([each[side][at] for each, at in zip(best, order, strict=True)]) for side in (0, 1)
+    )
+    return rows, scores
+
+
+def _better(rows: NDArray, scores: NDArray, products: NDArray, start: int, k: int) -> Found:
+    """The k best of those so far and of a block."""
+    new = np.flatnonzero(products > scores.min()) if len(scores) == k else np.arange(len(products))
+    rows, scores = np.concatenate([rows, new + start]), np.concatenate([scores, products[new]])
+    if len(scores) > k:
+        kept = np.argpartition(scores, -k)[-k:]
+        rows, scores = rows[kept], scores[kept]
+    return rows, scores
+
+
+class Graph:
+    """An HNSW graph over rows of vectors, in a file.
+
+    Args:
+        path: of the file; there need not be one yet.
+
+    Raises:
+        ExtraMissing: faiss is not installed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._faiss: Any = require("faiss", "faiss")
+        self.core: Any = self._faiss.read_index(str(path)) if path.exists() else None
+
+    @property
+    def width(self) -> int:
+        """How many candidates a search keeps: HNSW's efSearch."""
+        return self.core.hnsw.efSearch
+
+    def extend(self, vectors: NDArray) -> None:
+        """Adds the rows that the graph lacks, tunes it anew and writes it."""
+        if self.core is None:
+            self.core = self._faiss.IndexHNSWFlat(vectors.shape[1], LINKS, self._faiss.METRIC_INNER_PRODUCT)
+            self.core.hnsw.efConstruction = BUILD_WIDTH
+        if self.core.ntotal == len(vectors):
+            return
+        self.core.add(np.ascontiguousarray(vectors[self.core.ntotal :]))
+        self.core.hnsw.efSearch = self._tuned(vectors)
+        with atomic(self.path, "wb") as file:
+            file.write(self._faiss.serialize_index(self.core).tobytes())
+
+    def nearest(self, queries: NDArray, k: int, without: NDArray | None = None) -> Found:
+        """Returns about what `exact` does."""
+        settings: dict[str, Any] = {"efSearch": max(self.width, 2 * k)}
+        if without is not None and len(without):
+            settings["sel"] = self._faiss.IDSelectorNot(self._faiss.IDSelectorBatch(without))
+        found = self._faiss.SearchParametersHNSW(**settings)
+        scores, rows = self.core.search(np.ascontiguousarray(queries), k, params=found)
+        return rows, scores
+
+    def _tuned(self, vectors: NDArray) -> int:
+        """The least width whose recall of the sample's nearest, but for itself, is high enough."""
+        few = min(NEIGHBOURS + 1, len(vectors))
+        queries = vectors[np.linspace(0, len(vectors) - 1, min(SAMPLE, len(vectors))).astype(int)]
+        least = exact(vectors, queries, few)[1][:, -1:] - 1e-6  # equal scores count, whichever row has them
+        for width in WIDTHS:
+            found = self._faiss.SearchParametersHNSW(efSearch=width)
+            scores, _ = self.core.search(queries, few, params=found)
+            if (scores[:, 1:] >= least).mean() >= RECALL:
+                return width
+        return WIDTHS[-1]
