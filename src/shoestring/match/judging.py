@@ -51,20 +51,21 @@ def predict(
         ui.say(
             f"{model}: has no threshold, so there are only scores; choose one: shoestring match train --epochs 0"
         )
-    names, columns = ["score"], [[f"{score:.6f}" for score in found.scores]]
-    if found.probabilities is not None and found.verdicts is not None:
-        names += ["probability", "match"]
-        columns += [[f"{each:.4f}" for each in found.probabilities], [str(each) for each in found.verdicts]]
-    rows = [(*pair, *cells) for pair, *cells in zip(pairs, *columns, strict=True)]
-    header = ("text1", "text2", *names)
+    said = [each for each in (found.scores, found.probabilities, found.verdicts) if each is not None]
+    header = ("text1", "text2", *("score", "probability", "match")[: len(said)])
+    rows = [(*pair, *values) for pair, *values in zip(pairs, *(each.tolist() for each in said), strict=True)]
     if output:
         with files.atomic(output) as file:
-            file.writelines("\t".join(row) + "\n" for row in (header, *rows))
+            file.writelines("\t".join(map(_cell, row)) + "\n" for row in (header, *rows))
         ui.result({"output": output, "pairs": len(pairs)})
     elif ui.as_json:
         ui.result({"pairs": [dict(zip(header, row, strict=True)) for row in rows]})
     else:
-        ui.table(header, rows)
+        ui.table(header, [list(map(_cell, row)) for row in rows])
+
+
+def _cell(value: str | float) -> str:
+    return f"{value:.6f}" if isinstance(value, float) else str(value)
 
 
 @ui.command("eval")

@@ -18,7 +18,7 @@ from shoestring._errors import ExtraMissing
 from shoestring._extras import require
 from shoestring.files import atomic
 
-BLOCK = 1 << 13  # rows of one product
+BLOCK = 1 << 15  # rows of one product
 MOST_MISSING = 1000  # deleted rows that faiss is asked for in vain
 LINKS, BUILD_WIDTH = 32, 120  # HNSW's M and efConstruction
 WIDTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)  # its efSearch

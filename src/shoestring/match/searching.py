@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from shoestring.match.hits import Hit
     from shoestring.match.matcher import Matcher
 
+COLUMNS = ("id", "score", "rerank", "probability", "match", "text", "metadata")
 model = click.option("--model", required=True, help="The bi-encoder of the index.")
 rerank = click.option("--rerank", help="A cross-encoder that sorts what was found.")
 kind = click.option(
@@ -84,7 +85,8 @@ def search(
         return
     for query, hits in zip(queries, found, strict=True):
         rows = [_row(hit) for hit in hits]
-        ui.table(("id", "score", "rerank", "probability", "match", "text", ""), rows, title=query)
+        used = [at for at in range(len(COLUMNS)) if any(row[at] != "" for row in rows)]
+        ui.table([COLUMNS[at] for at in used], [[row[at] for at in used] for row in rows], title=query)
 
 
 @ui.command("delete")
