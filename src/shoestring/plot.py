@@ -259,14 +259,16 @@ def score_distributions(
             parts = [[s for s, y in zip(scores, labels, strict=True) if y == kind] for kind in (0, 1)]
             low, high = min(scores), max(scores)
             span = (low, high) if high > low else (low - 0.5, high + 0.5)
+            bins = min(60, 10 + int(len(scores) ** 0.5))
             for part, colour, label in zip(
                 parts, (COLOURS[1], COLOURS[0]), ("other", "matching"), strict=True
             ):
                 axes.hist(
-                    part, bins=60, range=span, color=colour, alpha=0.55, label=f"{label} ({len(part):,})"
+                    part, bins=bins, range=span, color=colour, alpha=0.55, label=f"{label} ({len(part):,})"
                 )
             axes.axvline(threshold, color=COLOURS[6], linewidth=1.5, label=f"threshold {threshold:.4g}")
             axes.set(xlabel="score", ylabel="pairs")
+            axes.yaxis.get_major_locator().set_params(integer=True)
             axes.legend(frameon=False, title=name, alignment="left")
 
 

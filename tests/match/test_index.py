@@ -289,6 +289,7 @@ def test_the_page_works_in_a_browser(address):
     page = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     assert 'class="verdict' in page
     assert "probability" in page
+    assert 'style="width: ' in page  # of the bar: browsers drop what they cannot read
     assert page.count("<li>") == 10
 
 
