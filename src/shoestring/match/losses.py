@@ -5,8 +5,8 @@
   closed-form gradient from all of them, then chunk by chunk a second forward pass and its backward pass
   (GradCache, Gao et al. 2021, arXiv 2101.06983). Chunks are of similar length, so little is padding.
 - The gradient equals the whole batch's: random numbers of a chunk are the same in both passes.
-- On a CPU, where padding is paid for, a whole batch goes through the model in parts of similar length, too, with the
-  graphs of all of them kept: 32 pairs of STS-B take a quarter less time.
+- On a CPU a whole batch goes through the model in parts of similar length, too, so that less of it is padding; the
+  graphs of all parts are kept.
 """
 
 from __future__ import annotations
