@@ -221,9 +221,9 @@ def settings(quick: bool) -> Any:
     """Eight of twelve layers stay as they are, so that a CPU can train the others."""
     from shoestring.match.training import Training
 
-    epochs = 0.1 if quick else 2
+    epochs = 0.1 if quick else 3
     return Training(
-        freeze=8, batch_size=32, learning_rate=1e-4, epochs=epochs, prompt="query: ", device="cpu"
+        freeze=8, batch_size=64, learning_rate=5e-5, epochs=epochs, prompt="query: ", device="cpu"
     )
 
 
