@@ -98,12 +98,11 @@ class CoSENTLoss(nn.Module):
 
     def _cached(self, features: Features, labels: Tensor, size: int) -> Tensor:
         order = _by_length(features)
-        chunks = [(places, _rows(features, places)) for places in order.split(size)]
-        states, found = [], []
+        chunks, states, found = order.split(size), [], []
         with torch.no_grad():
-            for _, chunk in chunks:
+            for places in chunks:
                 states.append(_random_state(labels.device))
-                found.append(self.scores(chunk))
+                found.append(self.scores(_rows(features, places)))
         scores = torch.empty_like(torch.cat(found))
         scores[order] = torch.cat(found)
         if not torch.is_grad_enabled():
@@ -112,19 +111,19 @@ class CoSENTLoss(nn.Module):
         loss = cosent(scores, labels, self.scale, gathered=True)
         (gradient,) = torch.autograd.grad(loss, scores)
         loss = loss.detach().requires_grad_()
-        loss.register_hook(lambda outer: self._replay(chunks, states, gradient * outer))
+        loss.register_hook(lambda outer: self._replay(features, chunks, states, gradient * outer))
         return loss
 
-    def _replay(self, chunks: Sequence[tuple[Tensor, Features]], states: list, gradient: Tensor) -> None:
+    def _replay(self, features: Features, chunks: Sequence[Tensor], states: list, gradient: Tensor) -> None:
         """Runs every chunk again and sends its scores' gradient back; processes exchange theirs after the last."""
-        for number, ((places, chunk), state) in enumerate(zip(chunks, states, strict=True), 1):
+        for number, (places, state) in enumerate(zip(chunks, states, strict=True), 1):
             quiet = number < len(chunks) and isinstance(self.model, DistributedDataParallel)
             with (
                 torch.enable_grad(),
                 _random(gradient.device, state),
                 self.model.no_sync() if quiet else nullcontext(),
             ):
-                scores = self.scores(chunk)
+                scores = self.scores(_rows(features, places))
                 scores.backward(gradient[places].to(scores.dtype))
 
     def get_config_dict(self) -> dict[str, Any]:
