@@ -72,12 +72,12 @@ class Comparison:
     ahead: dict[str, tuple[float, float, float]]
     pairs: int
 
-    def search_seconds(self, texts: int, products_per_second: float = 2e7) -> tuple[float, float]:
+    def search_seconds(self, texts: int, products_per_second: float = 1e7) -> tuple[float, float]:
         """Returns the seconds of one query over so many embedded texts: (bi, cross).
 
         Args:
             texts: how many.
-            products_per_second: scalar products of embeddings; 2e7 is one core at 384 components.
+            products_per_second: scalar products of embeddings; 1e7 is one core at 384 components, 15 GB/s.
         """
         return 1 / self.bi.texts_per_second + texts / products_per_second, texts / self.cross.pairs_per_second
 

@@ -126,7 +126,7 @@ def compare(
     if ui.as_json:
         ui.result({**result, "pairs": found.pairs, "figure": str(figure)})
         return
-    rows = [(name, *(f"{each[name]:.4g}" for each in (result["bi"], result["cross"])), _gap(found.ahead.get(name)))
+    rows = [(name, *(_figure(result[mode][name]) for mode in ("bi", "cross")), _gap(found.ahead.get(name)))
             for name in result["bi"]]  # fmt: skip
     ui.table(("", "bi", "cross", "cross is ahead by (95 %)"), rows, title=f"{len(held):,} test pairs")
     ui.say(f"{figure}; models in {output / 'bi'} and {output / 'cross'}")
@@ -142,6 +142,10 @@ def _both(found: Comparison, texts: int) -> dict[str, Any]:
             "seconds of training": side.train_seconds,
         }  # fmt: skip
     return {**sides, "cross ahead": found.ahead}
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def _gap(ahead: tuple[float, float, float] | None) -> str:
