@@ -277,4 +277,4 @@ def test_frequency_table_reads_like_a_mapping(corpus, expected):
     assert found["酒店"] == expected["酒店"]
     assert found["no such word"] == 0
     assert found.to_arrow().column("count").to_pylist() == [count for _, count in rows(expected)]
-    assert found.report.documents == 1200
+    assert found.report.documents == 1500
