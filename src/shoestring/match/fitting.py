@@ -149,7 +149,7 @@ def _figure(value: float) -> str:
 
 
 def _gap(ahead: tuple[float, float, float] | None) -> str:
-    return "{:+.4f} ({:+.4f} to {:+.4f})".format(*ahead) if ahead else ""
+    return "{:+.3f} ({:+.3f} to {:+.3f})".format(*ahead) if ahead else ""
 
 
 def _three(
