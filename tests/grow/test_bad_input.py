@@ -5,11 +5,12 @@ import shutil
 
 import pytest
 import torch
-from tests.grow.models import make
 
 from shoestring._errors import InputError, OptionError, OutputError
 from shoestring.grow.growing import grow
 from shoestring.grow.request import Request
+
+from .models import make
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from tests.grow.models import logits, save
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
 from shoestring._errors import InputError, OptionError
@@ -10,6 +9,8 @@ from shoestring.grow import inference
 from shoestring.grow.checkpoint import opened
 from shoestring.grow.growing import grow
 from shoestring.grow.request import Request
+
+from .models import logits, save
 
 CAUSAL = [
     "llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi", "phi3", "gpt2", "gpt_neo",

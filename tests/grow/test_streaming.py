@@ -11,7 +11,6 @@ import time
 import pytest
 import torch
 from safetensors import safe_open
-from tests.grow.models import make
 from transformers import AutoModelForCausalLM
 
 from shoestring._errors import OutputError
@@ -19,6 +18,8 @@ from shoestring.grow import writing
 from shoestring.grow.checkpoint import opened
 from shoestring.grow.growing import grow
 from shoestring.grow.request import Request
+
+from .models import make
 
 ALL = {"hidden": "1.5x", "layers": "+1", "vocab": "+3"}
 
@@ -93,6 +94,7 @@ def test_a_killed_growth_goes_on_and_gives_the_same_bytes(tmp_path, plan_of):
     written = writing.write(planned, tmp_path / "again")
     assert 0 < written.resumed < written.tensors
     assert digest(tmp_path / "again") == digest(tmp_path / "whole")
+    writing.finish(tmp_path / "again")
     assert sorted(path.name for path in (tmp_path / "again").iterdir()) == ["model.safetensors"]
 
 

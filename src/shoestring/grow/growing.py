@@ -84,17 +84,21 @@ def grow(
 
         ui.say("growing a small copy first, and comparing what it computes")
         proof = prove(chosen)
+    moments = None
+    if optimizer is not None:
+        from shoestring.grow.optimizer import plan_optimizer
+
+        moments = plan_optimizer(chosen, optimizer)
     draft = target.with_name(f".{target.name}.growing")
     start = time.perf_counter()
-    written = writing.write(chosen, draft, ui)
+    written = writing.write(chosen, draft, ui, beside=moments.bytes if moments else 0)
     seconds = time.perf_counter() - start
     if written.resumed:
         ui.say(f"{written.resumed} of {written.tensors} tensors had been written before")
     carry_over(chosen, draft)
-    if optimizer is not None:
-        from shoestring.grow.optimizer import grow_optimizer
-
-        ui.say(f"optimizer: {grow_optimizer(chosen, optimizer, draft)} parameters have moments")
+    if moments is not None:
+        moments.write(draft, ui)
+        ui.say(f"optimizer: the moments of {len(moments.growths)} parameters have grown")
     whole = None
     if verify == "full":
         from shoestring.grow.proof import compare_whole
@@ -103,7 +107,7 @@ def grow(
         whole = compare_whole(chosen, draft)
     report = Report(chosen, written, proof, whole, seconds)
     save(report, draft)
-    writing.flush(draft)
+    writing.finish(draft)
     if target.exists():
         shutil.rmtree(target)
     draft.rename(target)

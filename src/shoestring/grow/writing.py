@@ -75,6 +75,7 @@ def write(
     check: bool = True,
     shard: int = SHARD,
     threads: int | None = None,
+    beside: int = 0,
 ) -> Written:
     """Writes every tensor of a plan into a folder.
 
@@ -85,13 +86,14 @@ def write(
         check: project every tensor back and compare.
         shard: bytes of tensors in one file.
         threads: by default one for each core, at most 8.
+        beside: bytes that something else will write there.
 
     Raises:
         InputError: the old model cannot be read, or has numbers that are not finite.
         OutputError: no space.
     """
     ui, places = ui or UI(quiet=True), layout(plan, shard)
-    done = _prepared(plan, draft, places, shard)
+    done = _prepared(plan, draft, places, shard, beside)
     waiting = [growth for growth in plan.growths if growth.name not in done]
     with ExitStack() as stack, ui.bar("growing", plan.bytes, "B") as bar:
         files = _Files(stack, plan, draft, places)
@@ -111,8 +113,6 @@ def write(
                 bar.update(_bytes(growth))
     if len({place.file for place in places.values()}) > 1:
         _write_index(plan, draft, places)
-    for name in (JOURNAL, STATE):
-        (draft / name).unlink()
     return Written(len(plan.growths), plan.bytes, len(done), len(waiting) if check else 0, worst)
 
 
@@ -225,8 +225,10 @@ def _opened(stack: ExitStack, path: Path, flags: int) -> int:
     return handle
 
 
-def flush(draft: Path) -> None:
-    """Puts everything in a folder on disk, so that it survives the machine."""
+def finish(draft: Path) -> None:
+    """Forgets the journal and puts everything in the folder on disk, so that it survives the machine."""
+    for name in (JOURNAL, STATE):
+        (draft / name).unlink()
     for path in draft.iterdir():
         handle = os.open(path, os.O_RDONLY)
         try:
@@ -235,14 +237,14 @@ def flush(draft: Path) -> None:
             os.close(handle)
 
 
-def _prepared(plan: Plan, draft: Path, places: dict[str, Place], shard: int) -> set[str]:
+def _prepared(plan: Plan, draft: Path, places: dict[str, Place], shard: int, beside: int) -> set[str]:
     """Makes the draft with its headers, or returns what a killed run of the same plan has written there."""
     state = {"growth": fingerprint(plan, shard), "boot": _boot()}
     if (draft / STATE).is_file() and json.loads((draft / STATE).read_text("utf-8")) == state:
         done = (draft / JOURNAL).read_text("utf-8") if (draft / JOURNAL).is_file() else ""
         return set(done.splitlines()[: done.count("\n")])
     shutil.rmtree(draft, ignore_errors=True)
-    _check_space(plan, draft)
+    _check_space(plan.bytes + beside, draft)
     draft.mkdir()
     for name in {place.file for place in places.values()}:
         _write_header(plan, draft / name, {key: place for key, place in places.items() if place.file == name})
@@ -271,11 +273,11 @@ def _boot() -> str:
         return "unknown"
 
 
-def _check_space(plan: Plan, draft: Path) -> None:
+def _check_space(needed: int, draft: Path) -> None:
     free = shutil.disk_usage(draft.parent).free
-    if plan.bytes + MARGIN > free:
+    if needed + MARGIN > free:
         raise OutputError(
-            f"{draft.parent}: {plan.bytes / 1e9:.2f} GB are needed and {free / 1e9:.2f} GB are free; make room, choose "
+            f"{draft.parent}: {needed / 1e9:.2f} GB are needed and {free / 1e9:.2f} GB are free; make room, choose "
             "another disk, or grow less"
         )
 
