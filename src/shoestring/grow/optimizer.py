@@ -13,9 +13,7 @@ gradients (`exp_avg`) are multiplied so, means of squares (`exp_avg_sq`) by the 
 
 from __future__ import annotations
 
-import mmap
 import os
-import pickle
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -33,6 +31,7 @@ from shoestring.grow.axes import NEW
 from shoestring.grow.checkpoint import Stored
 from shoestring.grow.dtypes import OF_TORCH
 from shoestring.grow.loading import empty_model
+from shoestring.grow.pickles import mapped
 from shoestring.grow.planning import Plan, plan
 from shoestring.grow.sides import Side
 from shoestring.grow.tensors import Growth
@@ -75,7 +74,7 @@ class Moments:
         _write_empty(self, draft / FILE)
         with (ui or UI(quiet=True)).bar("optimizer", self.bytes, "B") as bar:
             for numbers in self._portions():
-                old, new = _mapped(self.path), _mapped(draft / FILE, shared=True)
+                old, new = _state(self.path), _state(draft / FILE, shared=True)
                 for number in numbers:
                     kept, grown = old["state"][self.sources[number]], new["state"][number]
                     for name, value in kept.items():
@@ -150,8 +149,8 @@ def _growths(
     }
     if planned.inferred and (renamed := tensors.keys() - planned.checkpoint.tensors.keys()):
         raise InputError(
-            f"--optimizer {path}: the moments of {min(renamed)} cannot be grown: {planned.family} has no rule, and what "
-            "was inferred is about stored tensors, which have other names; leave --optimizer out"
+            f"--optimizer {path}: the moments of {min(renamed)} cannot be grown: {planned.family} has no rule, and "
+            "what was inferred is about stored tensors, which have other names; leave --optimizer out"
         )
     checkpoint, request = replace(planned.checkpoint, tensors=tensors), replace(planned.request, dtype=None)
     again = (
@@ -160,20 +159,16 @@ def _growths(
     return {growth.name: growth for growth in again.growths}
 
 
-def _mapped(path: Path, shared: bool = False) -> dict[str, Any]:
-    """Returns a state whose tensors are pages of the file; `shared` ones are written by being changed."""
-    with torch.serialization.set_default_mmap_options(mmap.MAP_SHARED if shared else mmap.MAP_PRIVATE):
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+def _state(path: Path, shared: bool = False) -> dict[str, Any]:
+    """Returns a state_dict whose tensors are pages of the file."""
+    state = mapped(path, shared)
     return state.get("optimizer", state) if isinstance(state, dict) else {}
 
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"--optimizer {path}: no such file; give {FILE} of a Trainer's checkpoint")
-    try:
-        state = _mapped(path)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise InputError(f"--optimizer {path}: {_unreadable(path, error)}") from error
+    state = _state(path)
     if not {"state", "param_groups"} <= set(state):
         raise InputError(
             f"--optimizer {path}: is no optimizer's state_dict; it needs 'state' and 'param_groups'"
@@ -184,15 +179,6 @@ def _read(path: Path) -> dict[str, Any]:
             f"--optimizer {path}: has {', '.join(sorted(other))}; only Adam and AdamW of torch can be grown"
         )
     return state
-
-
-def _unreadable(path: Path, error: Exception) -> str:
-    if "mmap can only be used" in str(error):
-        return (
-            "is in torch's old format, which cannot be read in parts; type: python -c \"import torch; "
-            f"torch.save(torch.load('{path}', weights_only=True), '{path}')\""
-        )
-    return f"cannot be read safely: {(str(error).splitlines() or [type(error).__name__])[0]}"
 
 
 def _parameters(config: Mapping[str, Any]) -> Names:
@@ -244,7 +230,7 @@ def _by_name(name: str, shape: tuple[int, ...]) -> int:
 
 def _write_empty(moments: Moments, path: Path) -> None:
     """Writes the new state with room for its tensors."""
-    old, fake = _mapped(moments.path), FakeTensorMode()
+    old, fake = _state(moments.path), FakeTensorMode()
     state: dict[int, dict[str, Any]] = {}
     for number, growth in moments.growths.items():
         kept = old["state"][moments.sources[number]]
