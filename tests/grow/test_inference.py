@@ -1,5 +1,7 @@
 """Architectures without a rule: what their tensors do is inferred, accepted only if it is exact, and streamed."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
@@ -93,6 +95,12 @@ def test_what_inference_does_not_do(tmp_path):
         inference.infer(checkpoint, Request(hidden="1.5x"))
     with pytest.raises(OptionError, match="give --hidden 2x alone"):
         inference.infer(checkpoint, Request(hidden="2x", layers="+1"))
+
+
+def test_the_guide_names_every_architecture_that_is_tested():
+    guide = (Path(__file__).parents[2] / "docs" / "grow.md").read_text("utf-8")
+    for kind in (*CAUSAL, *MASKED, *SEQUENCE):
+        assert f"`{kind}`" in guide, kind
 
 
 @pytest.mark.slow

@@ -124,12 +124,12 @@ def test_a_process_that_is_killed_leaves_what_the_next_one_needs(tmp_path):
     assert whole.written.bytes < len(one)
 
 
-def test_a_full_disk_is_noticed_before_anything_is_written(tmp_path, plan_of, monkeypatch):
-    planned = plan_of(make(tmp_path / "small", "llama"), hidden="2x")
+def test_a_full_disk_is_noticed_before_anything_is_written(tmp_path, monkeypatch):
+    source = make(tmp_path / "small", "llama")
     monkeypatch.setattr(writing, "MARGIN", 10**18)
     with pytest.raises(OutputError, match=r"GB are needed and .* GB are free; make room"):
-        writing.write(planned, tmp_path / "draft")
-    assert not (tmp_path / "draft").exists()
+        grow(source, tmp_path / "big", Request(hidden="2x"))
+    assert [path.name for path in tmp_path.iterdir()] == ["small"]
 
 
 def test_every_tensor_is_projected_back(tmp_path, plan_of):

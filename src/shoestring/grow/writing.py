@@ -75,7 +75,6 @@ def write(
     check: bool = True,
     shard: int = SHARD,
     threads: int | None = None,
-    beside: int = 0,
 ) -> Written:
     """Writes every tensor of a plan into a folder.
 
@@ -86,14 +85,12 @@ def write(
         check: project every tensor back and compare.
         shard: bytes of tensors in one file.
         threads: by default one for each core, at most 8.
-        beside: bytes that something else will write there.
 
     Raises:
-        InputError: the old model cannot be read, or has numbers that are not finite.
-        OutputError: no space.
+        InputError: the old model cannot be read, or is not given back by what it grew into.
     """
     ui, places = ui or UI(quiet=True), layout(plan, shard)
-    done = _prepared(plan, draft, places, shard, beside)
+    done = _prepared(plan, draft, places, shard)
     waiting = [growth for growth in plan.growths if growth.name not in done]
     with ExitStack() as stack, ui.bar("growing", plan.bytes, "B") as bar:
         files = _Files(stack, plan, draft, places)
@@ -237,14 +234,13 @@ def finish(draft: Path) -> None:
             os.close(handle)
 
 
-def _prepared(plan: Plan, draft: Path, places: dict[str, Place], shard: int, beside: int) -> set[str]:
+def _prepared(plan: Plan, draft: Path, places: dict[str, Place], shard: int) -> set[str]:
     """Makes the draft with its headers, or returns what a killed run of the same plan has written there."""
     state = {"growth": fingerprint(plan, shard), "boot": _boot()}
     if (draft / STATE).is_file() and json.loads((draft / STATE).read_text("utf-8")) == state:
         done = (draft / JOURNAL).read_text("utf-8") if (draft / JOURNAL).is_file() else ""
         return set(done.splitlines()[: done.count("\n")])
     shutil.rmtree(draft, ignore_errors=True)
-    _check_space(plan.bytes + beside, draft)
     draft.mkdir()
     for name in {place.file for place in places.values()}:
         _write_header(plan, draft / name, {key: place for key, place in places.items() if place.file == name})
@@ -273,8 +269,14 @@ def _boot() -> str:
         return "unknown"
 
 
-def _check_space(needed: int, draft: Path) -> None:
-    free = shutil.disk_usage(draft.parent).free
+def check_space(needed: int, draft: Path) -> None:
+    """Looks whether there is room for so many bytes, with what a killed run's draft has or gives back.
+
+    Raises:
+        OutputError: there is not.
+    """
+    taken = sum(each.stat().st_blocks * 512 for each in draft.iterdir()) if draft.is_dir() else 0
+    free = shutil.disk_usage(draft.parent).free + taken
     if needed + MARGIN > free:
         raise OutputError(
             f"{draft.parent}: {needed / 1e9:.2f} GB are needed and {free / 1e9:.2f} GB are free; make room, choose "
