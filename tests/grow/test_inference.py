@@ -1,8 +1,9 @@
 """Architectures without a rule: what their tensors do is inferred, accepted only if it is exact, and streamed."""
 
+from pathlib import Path
+
 import pytest
 import torch
-from tests.grow.models import logits, save
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
 from shoestring._errors import InputError, OptionError
@@ -10,6 +11,8 @@ from shoestring.grow import inference
 from shoestring.grow.checkpoint import opened
 from shoestring.grow.growing import grow
 from shoestring.grow.request import Request
+
+from .models import logits, save
 
 CAUSAL = [
     "llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi", "phi3", "gpt2", "gpt_neo",
@@ -88,10 +91,16 @@ def test_alibi_is_noticed_and_measured(tmp_path):
 
 def test_what_inference_does_not_do(tmp_path):
     checkpoint = opened(make(tmp_path / "small", "gpt_neox"))
-    with pytest.raises(OptionError, match="grows by whole factors; try 1x or 2x"):
+    with pytest.raises(OptionError, match=r"grows by whole factors; try 2x$"):
         inference.infer(checkpoint, Request(hidden="1.5x"))
     with pytest.raises(OptionError, match="give --hidden 2x alone"):
         inference.infer(checkpoint, Request(hidden="2x", layers="+1"))
+
+
+def test_the_guide_names_every_architecture_that_is_tested():
+    guide = (Path(__file__).parents[2] / "docs" / "grow.md").read_text("utf-8")
+    for kind in (*CAUSAL, *MASKED, *SEQUENCE):
+        assert f"`{kind}`" in guide, kind
 
 
 @pytest.mark.slow

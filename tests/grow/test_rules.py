@@ -6,12 +6,13 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.grow.models import FAMILIES, HEADS, AutoModelForCausalLM, logits, make
 
 from shoestring._errors import OptionError
 from shoestring.grow import planning
 from shoestring.grow.checkpoint import opened
 from shoestring.grow.request import Request
+
+from .models import FAMILIES, HEADS, AutoModelForCausalLM, logits, make
 
 LIMIT = 1e-12
 GROWTHS = {

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from tests.grow.models import logits, save
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
 from shoestring._errors import OptionError
 from shoestring.transformer import ShoestringConfig, ShoestringForCausalLM, ShoestringForMaskedLM
+
+from .models import logits, save
 
 BASE = {
     "vocab_size": 61, "hidden_size": 16, "num_layers": 2, "num_heads": 4, "key_size": 6, "value_size": 4,

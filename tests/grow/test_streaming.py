@@ -11,7 +11,6 @@ import time
 import pytest
 import torch
 from safetensors import safe_open
-from tests.grow.models import make
 from transformers import AutoModelForCausalLM
 
 from shoestring._errors import OutputError
@@ -19,6 +18,8 @@ from shoestring.grow import writing
 from shoestring.grow.checkpoint import opened
 from shoestring.grow.growing import grow
 from shoestring.grow.request import Request
+
+from .models import make
 
 ALL = {"hidden": "1.5x", "layers": "+1", "vocab": "+3"}
 
@@ -93,6 +94,7 @@ def test_a_killed_growth_goes_on_and_gives_the_same_bytes(tmp_path, plan_of):
     written = writing.write(planned, tmp_path / "again")
     assert 0 < written.resumed < written.tensors
     assert digest(tmp_path / "again") == digest(tmp_path / "whole")
+    writing.finish(tmp_path / "again")
     assert sorted(path.name for path in (tmp_path / "again").iterdir()) == ["model.safetensors"]
 
 
@@ -122,12 +124,12 @@ def test_a_process_that_is_killed_leaves_what_the_next_one_needs(tmp_path):
     assert whole.written.bytes < len(one)
 
 
-def test_a_full_disk_is_noticed_before_anything_is_written(tmp_path, plan_of, monkeypatch):
-    planned = plan_of(make(tmp_path / "small", "llama"), hidden="2x")
+def test_a_full_disk_is_noticed_before_anything_is_written(tmp_path, monkeypatch):
+    source = make(tmp_path / "small", "llama")
     monkeypatch.setattr(writing, "MARGIN", 10**18)
     with pytest.raises(OutputError, match=r"GB are needed and .* GB are free; make room"):
-        writing.write(planned, tmp_path / "draft")
-    assert not (tmp_path / "draft").exists()
+        grow(source, tmp_path / "big", Request(hidden="2x"))
+    assert [path.name for path in tmp_path.iterdir()] == ["small"]
 
 
 def test_every_tensor_is_projected_back(tmp_path, plan_of):

@@ -1,21 +1,34 @@
 """A grown model trains: everything gets a gradient, copies part, moments are those of the grown model."""
 
 import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
 
 import pytest
 import torch
-from tests.grow.models import HEADS, make
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, Trainer, TrainingArguments
 
-from shoestring._errors import InputError
-from shoestring.grow.growing import grow
+from shoestring._errors import InputError, OutputError
+from shoestring.grow import optimizer, writing
+from shoestring.grow.growing import grow, planned
 from shoestring.grow.request import Request
+
+from .models import HEADS, make
+from .test_inference import make as inferred
 
 IDS = torch.randint(3, 61, (8, 9), generator=torch.Generator().manual_seed(0))
 
 
 def loaded(folder, family):
-    return HEADS.get(family, AutoModelForCausalLM).from_pretrained(folder).train()
+    model = HEADS.get(family, AutoModelForCausalLM).from_pretrained(folder).train()
+    if hasattr(model.config, "_experts_implementation"):
+        model.set_experts_implementation("eager")  # fused kernels want sizes that divide by 16
+    return model
 
 
 def one_step(model, rate=0.0):
@@ -67,13 +80,15 @@ def test_copies_part_unless_they_share_equally(split, tmp_path, enlarge):
     [
         ("llama", {"hidden": "2x"}), ("qwen2", {"hidden": "1.5x", "heads": "2x", "kv_heads": "2x"}),
         ("mistral", {"head_dim": "2x"}), ("bert", {"hidden": "2x"}), ("gpt2", {"hidden": "3x"}),
-        ("gemma2", {"hidden": "2x"}),
+        ("gemma2", {"hidden": "2x"}), ("mixtral", {"hidden": "2x", "experts": "2x"}), ("qwen3_moe", {"hidden": "2x"}),
+        ("t5", {"hidden": "2x"}),
     ],
 )  # fmt: skip
 def test_grown_moments_are_those_of_the_grown_model(family, request_, tmp_path):
     """With equal parts exactly: the first mean of a gradient is a tenth of it, in both models."""
     source = make(tmp_path / "small", family, attention_dropout=0.0, hidden_dropout_prob=0.0,
-                  attention_probs_dropout_prob=0.0, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)  # fmt: skip
+                  attention_probs_dropout_prob=0.0, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+                  dropout_rate=0.0)  # fmt: skip
     torch.save(one_step(loaded(source, family).eval()).state_dict(), tmp_path / "optimizer.pt")
     request = Request(**request_, split="equal")
     grow(source, tmp_path / "big", request, verify="algebra", optimizer=tmp_path / "optimizer.pt")
@@ -142,13 +157,95 @@ def test_optimizers_that_cannot_be_grown(tmp_path):
     other = loaded(make(tmp_path / "other", "llama", intermediate_size=20), "llama")
     torch.save(one_step(other).state_dict(), tmp_path / "other.pt")
     torch.save({"a": 1}, tmp_path / "not.pt")
+    torch.save(one_step(model).state_dict(), tmp_path / "old.pt", _use_new_zipfile_serialization=False)
     for name, message in (
         ("sgd.pt", "has momentum_buffer; only Adam and AdamW"), ("other.pt", "are not the .* of this model"),
         ("not.pt", "is no optimizer's state_dict"), ("none.pt", "no such file"),
+        ("old.pt", "is in torch's old format, which cannot be read in parts; type: python -c"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=message):
             grow(source, tmp_path / "big", Request(hidden="2x"), verify="algebra", optimizer=tmp_path / name)
-        assert not (tmp_path / "big").exists()
+        assert not list(tmp_path.glob("*big*"))  # it is looked at before weights are written
+
+
+def test_the_command_that_an_old_file_asks_for_works(tmp_path):
+    source = make(tmp_path / "small", "llama")
+    old = tmp_path / "old.pt"
+    torch.save(one_step(loaded(source, "llama")).state_dict(), old, _use_new_zipfile_serialization=False)
+    with pytest.raises(InputError) as error:
+        grow(source, tmp_path / "big", Request(hidden="2x"), verify="algebra", optimizer=old)
+    command = shlex.split(str(error.value).partition("type: ")[2])
+    subprocess.run([sys.executable, *command[1:]], check=True)
+    grow(source, tmp_path / "big", Request(hidden="2x"), verify="algebra", optimizer=old)
+    assert (tmp_path / "big" / "optimizer.pt").is_file()
+
+
+def test_moments_are_never_in_memory_together(tmp_path, monkeypatch):
+    """A state of 230 MB is written; beside what is mapped, which the kernel may take back, a chunk is held."""
+    source = make(
+        tmp_path / "small",
+        "llama",
+        hidden_size=512,
+        intermediate_size=1024,
+        vocab_size=256,
+        num_hidden_layers=3,
+    )
+    torch.save(one_step(loaded(source, "llama")).state_dict(), tmp_path / "optimizer.pt")
+    monkeypatch.setattr(optimizer, "CHUNK", 1 << 20)
+    monkeypatch.setattr(optimizer, "MAPPED", 8 << 20)
+    moments = optimizer.plan_optimizer(planned(source, Request(hidden="2x")), tmp_path / "optimizer.pt")
+    assert moments.bytes > 200 << 20
+    (tmp_path / "draft").mkdir()
+    before, peak, done = resident(), [0], threading.Event()
+
+    def watch():
+        while not done.wait(0.002):
+            peak[0] = max(peak[0], resident())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    moments.write(tmp_path / "draft")
+    done.set()
+    watcher.join()
+    assert peak[0] - before < 100 << 20
+    assert (tmp_path / "draft" / "optimizer.pt").stat().st_size > moments.bytes
+
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_moments_are_grown_where_a_rule_was_inferred(tmp_path):
+    source = inferred(tmp_path / "small", "stablelm")
+    torch.save(one_step(loaded(source, "stablelm").eval()).state_dict(), tmp_path / "optimizer.pt")
+    request = Request(hidden="2x", split="equal")
+    grow(source, tmp_path / "big", request, verify="algebra", optimizer=tmp_path)
+    grown = torch.load(tmp_path / "big" / "optimizer.pt", weights_only=True)["state"]
+    truth = one_step(loaded(tmp_path / "big", "stablelm").eval()).state_dict()["state"]
+    assert grown.keys() == truth.keys()
+    for number, state in truth.items():  # equal parts, so exactly
+        scale = float(state["exp_avg"].abs().max()) + 1e-6
+        assert float((grown[number]["exp_avg"] - state["exp_avg"]).abs().max()) <= 1e-3 * scale
+
+
+def test_moments_of_tensors_that_are_stored_under_another_name_are_refused(tmp_path):
+    source = inferred(tmp_path / "small", "gpt_neox")
+    torch.save(one_step(loaded(source, "gpt_neox")).state_dict(), tmp_path / "optimizer.pt")
+    with pytest.raises(InputError, match=r"moments of .*weight cannot be grown: gpt_neox has no rule"):
+        grow(source, tmp_path / "big", Request(hidden="2x"), optimizer=tmp_path)
+
+
+def test_room_for_the_moments_is_asked_for_too(tmp_path, monkeypatch):
+    source = make(tmp_path / "small", "llama")
+    torch.save(one_step(loaded(source, "llama")).state_dict(), tmp_path / "optimizer.pt")
+    chosen = planned(source, Request(hidden="2x"))
+    moments = optimizer.plan_optimizer(chosen, tmp_path / "optimizer.pt")
+    assert moments.bytes == 2 * chosen.bytes  # two moments, in fp32 like the weights
+    free = shutil.disk_usage(tmp_path)._replace(free=writing.MARGIN + chosen.bytes + 1)
+    monkeypatch.setattr(writing.shutil, "disk_usage", lambda path: free)
+    with pytest.raises(OutputError, match="are needed"):
+        grow(source, tmp_path / "big", Request(hidden="2x"), verify="algebra", optimizer=tmp_path)
+    grow(source, tmp_path / "big", Request(hidden="2x"), verify="algebra")
 
 
 def test_the_head_of_bert_is_loaded_as_it_was_saved(tmp_path, enlarge):

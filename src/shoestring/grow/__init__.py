@@ -6,8 +6,8 @@
 
 - `axes` how one axis grows; `sides`, `tensors`, `splits`, `draws`, `dtypes` what that does to numbers;
 - `family`, `rules/` what each tensor of an architecture is; `probing`, `inference` the same for one without a rule;
-- `request`, `sizing`, `growing_axes`, `planning` from a wish to a plan; `checkpoint`, `writing`, `growing` from a plan
-  to a folder;
+- `request`, `sizing`, `growing_axes`, `planning` from a wish to a plan; `checkpoint`, `pickles`, `writing`, `growing`
+  from a plan to a folder;
 - `small`, `loading`, `wide`, `proof`, `trial`, `report` the proof; `optimizer`, `advising` training.
 """
 

@@ -1,6 +1,7 @@
 """A Hugging Face folder as numbers on disk: where each tensor lies, and refusals in one line.
 
-Nothing is loaded: the headers of safetensors files say name, dtype, shape and place of every tensor.
+Nothing is loaded: the headers of safetensors files say name, dtype, shape and place of every tensor, and so do the
+directories of torch's pickles, of which nothing is run.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ import numpy as np
 
 from shoestring import hub
 from shoestring._errors import InputError
+from shoestring._extras import require
 from shoestring.grow.dtypes import STORAGE, TORCH, WHOLE, Array, size
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
+PICKLE = "pytorch_model.bin"
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ def opened(path: str | os.PathLike[str]) -> Checkpoint:
     """Finds the tensors of a model folder.
 
     Raises:
-        InputError: it is none, lacks a shard, is a pickle, quantised, or damaged.
+        InputError: it is none, lacks a shard, is quantised, damaged, or a pickle of something else than tensors.
     """
     folder = hub.require_model_folder(path)
     config = json.loads((folder / "config.json").read_text("utf-8"))
@@ -137,22 +140,25 @@ def main_dtype(checkpoint: Checkpoint) -> str:
 
 
 def _files(folder: Path) -> list[Path]:
-    if (folder / INDEX).is_file():
-        shards = sorted(set(json.loads((folder / INDEX).read_text("utf-8"))["weight_map"].values()))
+    one, index = (SINGLE, INDEX) if (folder / SINGLE).is_file() or (folder / INDEX).is_file() else (
+        PICKLE, f"{PICKLE}.index.json"
+    )  # fmt: skip
+    if (folder / index).is_file():
+        shards = sorted(set(json.loads((folder / index).read_text("utf-8"))["weight_map"].values()))
         missing = [name for name in shards if not (folder / name).is_file()]
         if missing:
             more = f" and {len(missing) - 1} more" if missing[1:] else ""
-            raise InputError(f"{folder}: lacks {missing[0]}{more}, which {INDEX} names; get it and try again")
+            raise InputError(f"{folder}: lacks {missing[0]}{more}, which {index} names; get it and try again")
         return [folder / name for name in shards]
-    if (folder / SINGLE).is_file():
-        return [folder / SINGLE]
-    raise InputError(
-        f"{folder}: its weights are a pickle (pytorch_model.bin), which may run code; save it as safetensors first: "
-        "load it with transformers, from_pretrained(folder, weights_only=True), and save_pretrained elsewhere"
-    )
+    return [folder / one]
 
 
 def _header(path: Path) -> dict[str, Stored]:
+    if path.suffix == ".bin":
+        require("grow", "torch")
+        from shoestring.grow import pickles
+
+        return pickles.header(path)
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(length))

@@ -45,7 +45,11 @@ def sizes(command: Callable) -> Callable:
 @click.argument("source", metavar="SRC")
 @click.argument("target", metavar="DST", type=click.Path(path_type=Path))
 @sizes
-@click.option("--optimizer", metavar="FILE", help="Grow this optimizer.pt too: Trainer's or plain torch's.")
+@click.option(
+    "--optimizer",
+    metavar="PATH",
+    help="Grow this optimizer.pt too, or the one in this folder: Trainer's or torch's.",
+)
 @click.option(
     "--verify", default="logits", show_default=True,
     help="algebra (every tensor is projected back), logits (small copies are run too) or full (both models are).",
@@ -65,8 +69,8 @@ def grow(
 ) -> None:
     """Enlarges a trained Transformer without changing what it computes, with proof.
 
-    SRC is a Hugging Face folder with safetensors, DST the folder to write. Memory does not depend on the size of
-    the model; interrupted, the same command goes on.
+    SRC is a Hugging Face folder, with safetensors or pytorch_model.bin, DST the folder to write. Memory does not
+    depend on the size of the model; interrupted, the same command goes on.
     """
     require("grow", "numpy")
     from shoestring.grow.growing import grow as run

@@ -27,7 +27,7 @@ def planned(source: str | os.PathLike[str], request: Request) -> Plan:
     """Plans a growth; reads headers only, unless the architecture has no rule and one must be inferred.
 
     Raises:
-        InputError: no model folder, damaged, quantised, a pickle, or of an architecture that cannot be grown.
+        InputError: no model folder, damaged, quantised, or of an architecture that cannot be grown.
         OptionError: sizes that do not fit.
     """
     checkpoint = opened(source)
@@ -53,13 +53,13 @@ def grow(
     Interrupted, the same call goes on where it was.
 
     Args:
-        source: a Hugging Face folder with safetensors.
+        source: a Hugging Face folder, with safetensors or `pytorch_model.bin`.
         target: the folder to write; on a disk with room for it.
         request: the new sizes.
         verify: `algebra` projects every tensor back; `logits` also runs small copies before anything is written;
             `full` also loads and runs both whole models.
         overwrite: replace a folder that is there.
-        optimizer: the state of Adam that belongs to the model, to be grown too.
+        optimizer: the state of Adam that belongs to the model, to be grown too, or the folder that holds it.
         ui: shows progress.
 
     Returns:
@@ -78,23 +78,28 @@ def grow(
     chosen = planned(source, request)
     refuse_lossy(chosen)
     _check_target(chosen.checkpoint, target, overwrite)
+    moments = None
+    if optimizer is not None:
+        from shoestring.grow.optimizer import plan_optimizer
+
+        moments = plan_optimizer(chosen, optimizer)
+    draft = target.with_name(f".{target.name}.growing")
+    writing.check_space(chosen.bytes + (moments.bytes if moments else 0), draft)
     proof = None
     if verify != "algebra":
         from shoestring.grow.proof import prove
 
         ui.say("growing a small copy first, and comparing what it computes")
         proof = prove(chosen)
-    draft = target.with_name(f".{target.name}.growing")
     start = time.perf_counter()
     written = writing.write(chosen, draft, ui)
     seconds = time.perf_counter() - start
     if written.resumed:
         ui.say(f"{written.resumed} of {written.tensors} tensors had been written before")
     carry_over(chosen, draft)
-    if optimizer is not None:
-        from shoestring.grow.optimizer import grow_optimizer
-
-        ui.say(f"optimizer: {grow_optimizer(chosen, optimizer, draft)} parameters have moments")
+    if moments is not None:
+        moments.write(draft, ui)
+        ui.say(f"optimizer: the moments of {len(moments.growths)} parameters have grown")
     whole = None
     if verify == "full":
         from shoestring.grow.proof import compare_whole
@@ -103,7 +108,7 @@ def grow(
         whole = compare_whole(chosen, draft)
     report = Report(chosen, written, proof, whole, seconds)
     save(report, draft)
-    writing.flush(draft)
+    writing.finish(draft)
     if target.exists():
         shutil.rmtree(target)
     draft.rename(target)

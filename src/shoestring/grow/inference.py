@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -94,6 +95,7 @@ def search(probe: Probe, kind: str, folder: Path, lossy: bool = False) -> Findin
         trial = Plan(
             probe.small, request, kind, Sizes(), Sizes(), growths, {}, (), (), False, axes.identity(1), infer,
         )  # fmt: skip
+        shutil.rmtree(draft, ignore_errors=True)  # a trial is not to go on where another one ended
         write(trial, draft, check=False, threads=1)
         error = probe.error(draft)
         if error < best.error:
@@ -118,10 +120,10 @@ def _times(request: Request, kind: str, hidden: int) -> int:
         )
     size = amount("hidden", request.hidden, hidden)
     if size % hidden or size < hidden:
-        times = max(1, int(size / hidden))
+        fits = [times for times in (int(size / hidden), int(size / hidden) + 1) if times > 1]
         raise OptionError(
             f"--hidden {request.hidden}: {kind} has no rule, and what is inferred grows by whole factors; "
-            f"try {times}x or {times + 1}x"
+            f"try {' or '.join(f'{times}x' for times in fits)}"
         )
     return int(size // hidden)
 

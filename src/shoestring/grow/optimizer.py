@@ -5,92 +5,175 @@ coordinate gets 1 / (c s) of the old gradient, and a column that reads coordinat
 gradients (`exp_avg`) are multiplied so, means of squares (`exp_avg_sq`) by the squares; the step stays. Exact for
 `--split equal`, right on average for unequal parts. What is new has no mean yet and the tensor's average of squares.
 
-Formats: `torch.save(optimizer.state_dict())` of torch's Adam and AdamW, which is also the Trainer's `optimizer.pt`. It
-is read with `weights_only=True`, and held in memory, unlike the weights.
+- Formats: `torch.save(optimizer.state_dict())` of torch's Adam and AdamW, which is also the Trainer's `optimizer.pt`.
+- Parameters are grown by the same rules as weights, under the names that the model in memory has: experts are one
+  tensor there, and many in a checkpoint.
+- Memory: both files are mapped, a chunk of rows is computed at a time, and what was mapped is let go.
 """
 
 from __future__ import annotations
 
 import os
-import pickle
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from shoestring._errors import InputError
 from shoestring.grow.axes import NEW
+from shoestring.grow.checkpoint import Stored
+from shoestring.grow.dtypes import OF_TORCH
 from shoestring.grow.loading import empty_model
-from shoestring.grow.planning import Plan
+from shoestring.grow.pickles import mapped
+from shoestring.grow.planning import Plan, plan
 from shoestring.grow.sides import Side
 from shoestring.grow.tensors import Growth
+from shoestring.ui import UI
 
 MOMENTS = {"exp_avg": 1, "exp_avg_sq": 2, "max_exp_avg_sq": 2}  # name -> power of the gradient
 BESIDE = ("trainer_state.json", "scheduler.pt", "run.json")  # what else a Trainer resumes from
+FILE = "optimizer.pt"
+CHUNK = 16 << 20  # bytes of new numbers, in fp64, made at a time
+MAPPED = 256 << 20  # bytes of new numbers after which both files are mapped anew
 Names = list[tuple[str, tuple[int, ...]]]
+Grouping = Callable[[str, tuple[int, ...]], int]
 
 
-def grow_optimizer(planned: Plan, path: str | os.PathLike[str], draft: Path) -> int:
-    """Writes `optimizer.pt` for the grown model, and copies the rest of a Trainer's state that lies beside the old one.
+@dataclass(frozen=True)
+class Moments:
+    """An optimizer's state and how it grows; nothing of it is in memory.
+
+    Args:
+        path: the old state.
+        growths: by the number that the new parameter has in the new state.
+        sources: number of the new parameter -> number of the old one.
+        groups: the new `param_groups`.
+        bytes: of the new moments.
+    """
+
+    path: Path
+    growths: Mapping[int, Growth]
+    sources: Mapping[int, int]
+    groups: list[dict[str, Any]]
+    bytes: int
+
+    def write(self, draft: Path, ui: UI | None = None) -> None:
+        """Writes `optimizer.pt` for the grown model, and copies the rest of a Trainer's state that lies beside the old.
+
+        Args:
+            draft: the folder of the new model.
+            ui: shows progress.
+        """
+        _write_empty(self, draft / FILE)
+        with (ui or UI(quiet=True)).bar("optimizer", self.bytes, "B") as bar:
+            for numbers in self._portions():
+                old, new = _state(self.path), _state(draft / FILE, shared=True)
+                for number in numbers:
+                    kept, grown = old["state"][self.sources[number]], new["state"][number]
+                    for name, value in kept.items():
+                        if name in MOMENTS:
+                            _fill(grown[name], value, self.growths[number], MOMENTS[name])
+                            bar.update(grown[name].nbytes)
+                        elif isinstance(value, Tensor):
+                            grown[name].copy_(value)
+        for name in (*BESIDE, *(each.name for each in self.path.parent.glob("rng_state*.pth"))):
+            if (self.path.parent / name).is_file():
+                shutil.copy2(self.path.parent / name, draft / name)
+
+    def _portions(self) -> Iterator[list[int]]:
+        """Yields the parameters in portions of `MAPPED` bytes, larger parameters alone."""
+        portion, filled = [], 0
+        for number, growth in self.growths.items():
+            size = prod(growth.shape) * 8
+            if portion and filled + size > MAPPED:
+                yield portion
+                portion, filled = [], 0
+            portion.append(number)
+            filled += size
+        if portion:
+            yield portion
+
+
+def plan_optimizer(planned: Plan, path: str | os.PathLike[str]) -> Moments:
+    """Finds what each number of an optimizer's state becomes; reads no moments.
 
     Args:
         planned: the growth.
-        path: the old optimizer's state.
-        draft: the folder of the new model.
-
-    Returns:
-        The number of parameters that have moments.
+        path: the old optimizer's state, or the Trainer's checkpoint that holds it.
 
     Raises:
         InputError: it cannot be read safely, is of another optimizer, or of another model.
     """
-    state = _read(Path(path))
+    path = Path(path, FILE) if Path(path).is_dir() else Path(path)
+    state = _read(path)
     old, new = (_parameters(config) for config in (planned.checkpoint.config, planned.config))
-    growths = {_plain(growth.name): growth for growth in planned.growths}
     order, grouping = _order(state, old, path)
-    moments = {name: state["state"].get(index) for index, name in enumerate(order)}
-    groups, grown, index = [], {}, 0
+    moments = {name: state["state"].get(number) for number, name in enumerate(order)}
+    growths = _growths(planned, path, moments, dict(old))
+    places = {name: number for number, name in enumerate(order)}
+    groups, grown, sources, index = [], {}, {}, 0
     for number, group in enumerate(state["param_groups"]):
         names = [name for name, shape in new if grouping(name, shape) == number]
         for position, name in enumerate(names, index):
-            growth = growths.get(_plain(name))
-            if growth is None:
-                raise InputError(
-                    f"{path}: the moments of {name} cannot be grown: it is stored in another form than it is used"
-                )
-            if (kept := moments.get(_as_named(order, growth.source) or "")) is not None:
-                grown[position] = _grown(kept, growth)
-        groups.append({**group, "params": list(range(index, index + len(names)))})
+            if name in growths:
+                grown[position], sources[position] = growths[name], places[growths[name].source]
+        settings = {key: _plain(value) for key, value in group.items()}
+        groups.append({**settings, "params": list(range(index, index + len(names)))})
         if "param_names" in group:
             groups[-1]["param_names"] = names
         index += len(names)
-    torch.save({"state": grown, "param_groups": groups}, draft / "optimizer.pt")
-    for name in (*BESIDE, *(each.name for each in Path(path).parent.glob("rng_state*.pth"))):
-        if (Path(path).parent / name).is_file():
-            shutil.copy2(Path(path).parent / name, draft / name)
-    return len(grown)
+    size = sum(
+        prod(growth.shape) * each.element_size()
+        for number, growth in grown.items()
+        for name, each in state["state"][sources[number]].items()
+        if name in MOMENTS
+    )
+    return Moments(path, grown, sources, groups, size)
+
+
+def _growths(
+    planned: Plan, path: Path, moments: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, Growth]:
+    """Plans the growth of the parameters that have moments as if the optimizer's file were the checkpoint."""
+    tensors = {
+        name: Stored(path, OF_TORCH[str(each["exp_avg"].dtype).removeprefix("torch.")], shapes[name], 0)
+        for name, each in moments.items()
+        if each is not None
+    }
+    if planned.inferred and (renamed := tensors.keys() - planned.checkpoint.tensors.keys()):
+        raise InputError(
+            f"--optimizer {path}: the moments of {min(renamed)} cannot be grown: {planned.family} has no rule, and "
+            "what was inferred is about stored tensors, which have other names; leave --optimizer out"
+        )
+    checkpoint, request = replace(planned.checkpoint, tensors=tensors), replace(planned.request, dtype=None)
+    again = (
+        planned.again(checkpoint, request) if planned.inferred else plan(checkpoint, request, planned.tied)
+    )
+    return {growth.name: growth for growth in again.growths}
+
+
+def _state(path: Path, shared: bool = False) -> dict[str, Any]:
+    """Returns a state_dict whose tensors are pages of the file."""
+    state = mapped(path, shared)
+    return state.get("optimizer", state) if isinstance(state, dict) else {}
 
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise InputError(f"--optimizer {path}: no such file; give optimizer.pt of a Trainer's checkpoint")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise InputError(
-            f"--optimizer {path}: cannot be read safely: {str(error).splitlines()[0]}"
-        ) from error
-    state = state.get("optimizer", state) if isinstance(state, dict) else {}
+        raise InputError(f"--optimizer {path}: no such file; give {FILE} of a Trainer's checkpoint")
+    state = _state(path)
     if not {"state", "param_groups"} <= set(state):
         raise InputError(
             f"--optimizer {path}: is no optimizer's state_dict; it needs 'state' and 'param_groups'"
         )
-    known = {*MOMENTS, "step"}
-    other = {name for each in state["state"].values() for name in each} - known
+    other = {name for each in state["state"].values() for name in each} - {*MOMENTS, "step"}
     if other:
         raise InputError(
             f"--optimizer {path}: has {', '.join(sorted(other))}; only Adam and AdamW of torch can be grown"
@@ -102,13 +185,11 @@ def _parameters(config: Mapping[str, Any]) -> Names:
     return [(name, tuple(each.shape)) for name, each in empty_model(config).named_parameters()]
 
 
-def _order(
-    state: Mapping[str, Any], names: Names, path: object
-) -> tuple[list[str], Callable[[str, tuple[int, ...]], int]]:
+def _order(state: Mapping[str, Any], names: Names, path: object) -> tuple[list[str], Grouping]:
     """Finds which parameter each number stands for: one group, or those that decay and then those that do not."""
     groups = state["param_groups"]
 
-    def fits(grouping: Callable[[str, tuple[int, ...]], int]) -> list[str] | None:
+    def fits(grouping: Grouping) -> list[str] | None:
         order = [
             (name, shape)
             for number in range(len(groups))
@@ -129,7 +210,7 @@ def _order(
             return order, grouping
     raise InputError(
         f"--optimizer {path}: its {sum(len(group['params']) for group in groups)} parameters in {len(groups)} "
-        f"groups are not the {len(names)} of this model; give the optimizer.pt that was saved with it"
+        f"groups are not the {len(names)} of this model; give the {FILE} that was saved with it"
     )
 
 
@@ -147,42 +228,51 @@ def _by_name(name: str, shape: tuple[int, ...]) -> int:
     return 1 if "bias" in lowered or "norm" in lowered or ".ln_" in lowered else 0
 
 
-def _grown(kept: Mapping[str, Any], growth: Growth) -> dict[str, Any]:
-    grown: dict[str, Any] = {}
-    for name, value in kept.items():
-        if name not in MOMENTS:
-            grown[name] = value.clone() if isinstance(value, Tensor) else value
-            continue
-        power = MOMENTS[name]
-        matrix = value.double().reshape(growth.rows.source, growth.columns.source).numpy()
-        fresh = float(matrix.mean()) if power == 2 else 0.0
-        if growth.fill is not None and power == 1:
-            out = np.zeros((growth.rows.size, growth.columns.size))
-        else:
-            out = _along(_along(matrix, growth.rows, power, 0, fresh), growth.columns, power, 1, fresh)
-        grown[name] = torch.from_numpy(out.reshape(growth.shape)).to(value.dtype)
-    return grown
+def _write_empty(moments: Moments, path: Path) -> None:
+    """Writes the new state with room for its tensors."""
+    old, fake = _state(moments.path), FakeTensorMode()
+    state: dict[int, dict[str, Any]] = {}
+    for number, growth in moments.growths.items():
+        kept = old["state"][moments.sources[number]]
+        with fake:
+            rooms = {
+                name: torch.empty(growth.shape, dtype=kept[name].dtype)
+                for name in MOMENTS.keys() & kept.keys()
+            }
+        state[number] = {**kept, **rooms}
+    with torch.serialization.skip_data(materialize_fake_tensors=True):
+        torch.save({"state": state, "param_groups": moments.groups}, path)
 
 
-def _along(matrix: np.ndarray, side: Side, power: int, axis: int, fresh: float) -> np.ndarray:
-    if side.plain:
-        return matrix
-    new = side.index == NEW
-    factor = np.where(new, 0.0, side.gradient**power)
-    shape = (-1, 1) if axis == 0 else (1, -1)
-    out = np.take(matrix, np.where(new, 0, side.index), axis=axis) * factor.reshape(shape)
-    return out + np.where(new, fresh, 0.0).reshape(shape)
+def _plain(value: Any) -> Any:
+    """A learning rate may be a tensor, and the skeleton of a file holds none."""
+    return float(value) if isinstance(value, Tensor) and value.numel() == 1 else value
 
 
-def _plain(name: str) -> str:
-    """Names without the prefix of the base model, which a checkpoint may lack."""
-    return (
-        name.removeprefix("model.")
-        .removeprefix("bert.")
-        .removeprefix("roberta.")
-        .removeprefix("transformer.")
+def _fill(new: Tensor, old: Tensor, growth: Growth, power: int) -> None:
+    """Computes a moment from the old one, a chunk of rows at a time."""
+    rows, columns = growth.rows, growth.columns
+    source, target = old.reshape(rows.source, columns.source), new.view(rows.size, columns.size)
+    if growth.fill is not None and power == 1:
+        return  # files begin with zeros
+    step = max(1, CHUNK // (8 * max(columns.size, columns.source)))
+    fresh = _mean(source, step) if power == 2 and (rows.new or columns.new) else 0.0
+    (row, times), (column, along) = _taken(rows, power), _taken(columns, power)
+    for start in range(0, rows.size, step):
+        part = slice(start, start + step)
+        block = source[row[part]].double()[:, column] * times[part, None] * along
+        block[torch.from_numpy(rows.index[part] == NEW)] = fresh
+        block[:, torch.from_numpy(columns.index == NEW)] = fresh
+        target[part] = block.to(new.dtype)
+
+
+def _taken(side: Side, power: int) -> tuple[Tensor, Tensor]:
+    """Returns which old coordinate each new one takes, and what it is multiplied by."""
+    return torch.from_numpy(np.maximum(side.index, 0)), torch.from_numpy(side.gradient**power)
+
+
+def _mean(source: Tensor, step: int) -> float:
+    total = sum(
+        float(source[start : start + step].sum(dtype=torch.float64)) for start in range(0, len(source), step)
     )
-
-
-def _as_named(order: list[str], source: str) -> str | None:
-    return next((name for name in order if _plain(name) == _plain(source)), None)
+    return total / max(1, source.numel())

@@ -81,8 +81,13 @@ class Plan:
         return {name: (old, new[name]) for name, old in asdict(self.old).items() if old != new[name]}
 
 
-def plan(checkpoint: Checkpoint, request: Request) -> Plan:
+def plan(checkpoint: Checkpoint, request: Request, tied: bool | None = None) -> Plan:
     """Plans the growth of a model whose architecture has a rule.
+
+    Args:
+        checkpoint: the old model.
+        request: what is asked for.
+        tied: whether the head is the embedding; None looks at what is stored.
 
     Raises:
         InputError: a tensor that no rule knows, or of a shape that the config does not say.
@@ -95,7 +100,7 @@ def plan(checkpoint: Checkpoint, request: Request) -> Plan:
             f"--layers {request.layers}: {model.family}: {model.no_depth}; grow --hidden or --ffn instead"
         )
     grown = grow_axes(model, new)
-    tied = is_tied(checkpoint, model)
+    tied = is_tied(checkpoint, model) if tied is None else tied
     builder = _Builder(checkpoint, request, model, new, grown, tied)
     return Plan(
         checkpoint, request, model.family, model.sizes, new, tuple(builder.growths()),

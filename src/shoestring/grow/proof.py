@@ -62,7 +62,8 @@ def trials(small: Plan, folder: Path) -> list[Trial]:
 def compare_whole(planned: Plan, draft: Path) -> Trial:
     """Loads both whole models and compares them, in the dtype that the new one is stored in."""
     dtype = planned.request.dtype or main_dtype(planned.checkpoint)
-    dtype = "float32" if dtype == "float16" else dtype
+    pickled = any(stored.path.suffix == ".bin" for stored in planned.checkpoint.tensors.values())
+    dtype = "float32" if dtype == "float16" or pickled else dtype  # torch.load cannot be made wide
     ids = trial_ids(planned.old.vocab, planned.request.seed)
     old = outputs(planned.checkpoint.folder, planned.checkpoint.config, dtype, ids)
     new = _aligned(planned, outputs(draft, planned.config, dtype, ids), old)

@@ -87,8 +87,7 @@ def write(
         threads: by default one for each core, at most 8.
 
     Raises:
-        InputError: the old model cannot be read, or has numbers that are not finite.
-        OutputError: no space.
+        InputError: the old model cannot be read, or is not given back by what it grew into.
     """
     ui, places = ui or UI(quiet=True), layout(plan, shard)
     done = _prepared(plan, draft, places, shard)
@@ -111,8 +110,6 @@ def write(
                 bar.update(_bytes(growth))
     if len({place.file for place in places.values()}) > 1:
         _write_index(plan, draft, places)
-    for name in (JOURNAL, STATE):
-        (draft / name).unlink()
     return Written(len(plan.growths), plan.bytes, len(done), len(waiting) if check else 0, worst)
 
 
@@ -225,8 +222,10 @@ def _opened(stack: ExitStack, path: Path, flags: int) -> int:
     return handle
 
 
-def flush(draft: Path) -> None:
-    """Puts everything in a folder on disk, so that it survives the machine."""
+def finish(draft: Path) -> None:
+    """Forgets the journal and puts everything in the folder on disk, so that it survives the machine."""
+    for name in (JOURNAL, STATE):
+        (draft / name).unlink()
     for path in draft.iterdir():
         handle = os.open(path, os.O_RDONLY)
         try:
@@ -242,7 +241,6 @@ def _prepared(plan: Plan, draft: Path, places: dict[str, Place], shard: int) -> 
         done = (draft / JOURNAL).read_text("utf-8") if (draft / JOURNAL).is_file() else ""
         return set(done.splitlines()[: done.count("\n")])
     shutil.rmtree(draft, ignore_errors=True)
-    _check_space(plan, draft)
     draft.mkdir()
     for name in {place.file for place in places.values()}:
         _write_header(plan, draft / name, {key: place for key, place in places.items() if place.file == name})
@@ -271,11 +269,17 @@ def _boot() -> str:
         return "unknown"
 
 
-def _check_space(plan: Plan, draft: Path) -> None:
-    free = shutil.disk_usage(draft.parent).free
-    if plan.bytes + MARGIN > free:
+def check_space(needed: int, draft: Path) -> None:
+    """Looks whether there is room for so many bytes, with what a killed run's draft has or gives back.
+
+    Raises:
+        OutputError: there is not.
+    """
+    taken = sum(each.stat().st_blocks * 512 for each in draft.iterdir()) if draft.is_dir() else 0
+    free = shutil.disk_usage(draft.parent).free + taken
+    if needed + MARGIN > free:
         raise OutputError(
-            f"{draft.parent}: {plan.bytes / 1e9:.2f} GB are needed and {free / 1e9:.2f} GB are free; make room, choose "
+            f"{draft.parent}: {needed / 1e9:.2f} GB are needed and {free / 1e9:.2f} GB are free; make room, choose "
             "another disk, or grow less"
         )
 

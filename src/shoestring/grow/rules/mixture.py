@@ -22,7 +22,18 @@ def expert(name: str, gate: str, up: str, down: str) -> tuple[Tensor, ...]:
     )
 
 
+FUSED = (  # all experts of a block in one tensor, as transformers has them in memory
+    Tensor(
+        "layers.*.mlp.experts.gate_up_proj", (("experts", "write"), ("gate_up", "write"), ("hidden", "read"))
+    ),
+    Tensor(
+        "layers.*.mlp.experts.down_proj",
+        (("experts", "write"), ("hidden", "write"), ("ffn", "read")),
+        "silent",
+    ),
+)
 TENSORS = (
+    *FUSED,
     *expert("layers.*.block_sparse_moe.experts.*", "w1", "w3", "w2"),
     *expert("layers.*.mlp.experts.*", "gate_proj", "up_proj", "down_proj"),
     *linear("layers.*.block_sparse_moe.gate", "experts", "hidden"),
