@@ -26,6 +26,7 @@ from shoestring._extras import require
 from shoestring.transformer.talking_heads import chunked, eager, fused, masks
 from shoestring.transformer.talking_heads.dropout import Dropout, new_seed
 from shoestring.transformer.talking_heads.mix import Mix
+from shoestring.transformer.talking_heads.terms import Terms
 
 Backend = Literal["auto", "eager", "chunked", "triton", "sdpa", "lift"]
 SHORT = 128 * 128  # pairs of query and key up to which writing all out is as fast
@@ -112,21 +113,20 @@ def attend(
         raise OptionError(f"dropout {dropout}: must be at least 0 and below 1")
     name = chosen(backend, query, key, pre, post, dropout)
     scale = query.shape[-1] ** -0.5 if scale is None else scale
-    terms: dict[str, Any] = {"mask": mask, "is_causal": is_causal, "scale": scale}
+    seen: dict[str, Any] = {"mask": mask, "is_causal": is_causal, "scale": scale}
     with torch.autocast(device, enabled=False):
         if name == "sdpa":
-            return fused.plain(query, key, value, rate=dropout, **terms), None
+            return fused.plain(query, key, value, rate=dropout, **seen), None
         if name == "lift":
-            return fused.lift(query, key, value, pre, post, **terms), None
-        key, value = fused.repeated(key, query.shape[1]), fused.repeated(value, out_heads)
-        pre, post = _wide(pre, query), _wide(post, query)
+            return fused.lift(query, key, value, pre, post, **seen), None
         drop = Dropout(dropout, new_seed(query.device)) if dropout else None
+        terms = Terms(_wide(pre, query), _wide(post, query), dropout=drop, **seen)
         if query.dtype == torch.float16:  # its products overflow at 65504
             query, key = query.float(), key.float()
         if name == "eager":
-            return eager.attention(query, key, value, pre, post, dropout=drop, **terms)
-        kernel = name == "triton"
-        return chunked.attention(query, key, value, pre, post, dropout=drop, kernel=kernel, **terms), None
+            return eager.attention(query, key, value, terms)
+        key, value = fused.repeated(key, query.shape[1]), fused.repeated(value, out_heads)
+        return chunked.attention(query, key, value, terms, kernel=name == "triton"), None
 
 
 def counted(query: Tensor, key: Tensor, value: Tensor, pre: Mix, post: Mix) -> tuple[int, int]:
