@@ -48,7 +48,8 @@ def _products(query: Float[Tensor, "b hk n k"], key: Float[Tensor, "b g m k"]) -
 
 def _grouped(x: Float[Tensor, "b h n d"], groups: int) -> Float[Tensor, "b g r d"]:
     """Puts the heads that share keys or values below each other, as further rows."""
-    return x.unflatten(1, (groups, -1)).flatten(2, 3)
+    batch, heads, rows, width = x.shape
+    return x.reshape(batch, groups, heads // groups * rows, width)
 
 
 def softmax(logits: Float[Tensor, "b h n m"], seen: Tensor | None) -> Float[Tensor, "b h n m"]:

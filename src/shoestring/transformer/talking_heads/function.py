@@ -14,6 +14,7 @@ A back end that cannot do what it is asked for is an error, never another result
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from importlib.util import find_spec
 from typing import Any, Literal, get_args
 
@@ -104,7 +105,7 @@ def attend(
     Autocast ends at the tensors that come in: mixes and softmax stay in float32.
     """
     device = query.device.type
-    if torch.is_autocast_enabled(device):
+    if autocast := torch.is_autocast_enabled(device):
         kind = torch.get_autocast_dtype(device)
         query, key, value = query.to(kind), key.to(kind), value.to(kind)
     heads, out_heads = counted(query, key, value, pre, post)
@@ -114,7 +115,7 @@ def attend(
     name = chosen(backend, query, key, pre, post, dropout)
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     seen: dict[str, Any] = {"mask": mask, "is_causal": is_causal, "scale": scale}
-    with torch.autocast(device, enabled=False):
+    with torch.autocast(device, enabled=False) if autocast else nullcontext():
         if name == "sdpa":
             return fused.plain(query, key, value, rate=dropout, **seen), None
         if name == "lift":
