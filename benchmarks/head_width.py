@@ -1,7 +1,8 @@
 """Do wider keys or talking heads pay, at equal parameters? `python benchmarks/head_width.py [--quick]`.
 
 - The study of `shoestring.tour.heads` at its full size: 5 seeds of three forms, one after the other on one thread.
-- Every run is saved as it ends; interrupted, the same command goes on with the next one.
+- Every run is saved as it ends; interrupted, the same command goes on with the next one. From the third seed on what is
+  there is compared.
 
 -> results/head_width.json, docs/head_width.png
 """
@@ -56,7 +57,7 @@ def save(result: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Trains what is missing, compares, writes JSON and figure."""
+    """Trains what is missing."""
     torch.set_num_threads(1)
     quick = "--quick" in sys.argv
     study = Study(steps=20, seeds=2, held_out=32) if quick else Study()
@@ -69,15 +70,21 @@ def main() -> None:
         result["runs"][form].append(run)
         print(f"{form:28} seed {seed}: {run['losses'][-1][1]:.4f} nats, "
               f"{1e3 * run['seconds per step']:.1f} ms a step", flush=True)  # fmt: skip
-        if not quick:
-            save(result)
-    result |= compared(study, result["runs"])
-    for kind in ("equal steps", "equal time"):
-        for form, row in result[kind].items():
-            print(f"{kind:12} {form:28} {row['loss']:.4f}  {row['difference']:+.4f} ± {row['half']:.4f}")
+        concluded(study, result, quick)
+
+
+def concluded(study: Study, result: dict[str, Any], quick: bool) -> None:
+    """Saves what is known, and compares the seeds that all forms have had."""
+    seeds = min(map(len, result["runs"].values()))
+    if seeds >= (2 if quick else 3) and seeds == max(map(len, result["runs"].values())):
+        result |= {"seeds": seeds, **compared(study, result["runs"])}
+        for kind in ("equal steps", "equal time"):
+            for form, row in result[kind].items():
+                print(f"{kind:12} {form:28} {row['loss']:.4f}  {row['difference']:+.4f} ± {row['half']:.4f}")
     if not quick:
         save(result)
-        draw(result, FIGURE, "Held-out loss against keys of hidden / heads")
+        if "seeds" in result:
+            draw(result, FIGURE, "Held-out loss against keys of hidden / heads")
 
 
 if __name__ == "__main__":
