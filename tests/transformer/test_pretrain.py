@@ -177,7 +177,7 @@ def test_a_unilm_model_with_wide_keys_and_talking_heads_from_the_command_line(sh
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ((*PRETRAIN, "--talking-heads", "loud"), "talking_heads 'loud': unknown; choose one of none, pre"),
+        ((*PRETRAIN, "--talking-heads", "loud"), "talking_heads 'loud': unknown; choose none or pre or post"),
         ((*PRETRAIN, "--key-size", "0"), "key_size 0: must be a whole number of at least 1"),
         ((*PRETRAIN, "--key-size", "7"), "key_size 7: rope turns pairs"),
         ((*PRETRAIN, "--set", "rope_bands=[8192, 4, 1]"), "must be [length, few, many]"),
