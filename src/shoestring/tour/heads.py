@@ -232,7 +232,7 @@ def draw(found: Mapping[str, Any], path: Any, title: str) -> None:
 
 
 def heads(settings: Settings, before: dict[str, Outcome]) -> Outcome:
-    """Runs the study for half a minute: enough to see how it is done, not to decide anything."""
+    """Runs the study small: enough to see how it is done, not to decide anything."""
     study = Study(
         hidden_size=48, length=32, seeds=3, steps=max(10, round(10 * settings.minutes)), held_out=128
     )
