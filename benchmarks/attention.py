@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -87,7 +88,7 @@ def cait(length: int) -> tuple[Way, Way]:
 def timm_cait() -> ModuleType:
     """Imports timm's CaiT; its attention needs nothing of torchvision, its package does."""
     try:
-        import torchvision  # noqa: F401
+        import_module("torchvision")
     except (ImportError, RuntimeError):  # absent, or built for another torch
         from unittest.mock import MagicMock
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 
 import pytest
@@ -48,6 +49,17 @@ def test_what_is_saved_is_loaded_bit_for_bit(model, tokenizer, tmp_path):
         names(tmp_path / "model")
     )
     assert hub.require_model_folder(tmp_path / "model") == tmp_path / "model"
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027])
+def test_weights_may_be_read_by_whom_the_umask_lets(model, umask, tmp_path):
+    before = os.umask(umask)
+    try:
+        hub.save(tmp_path / "model", model)
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "model").iterdir()}
+    assert modes == dict.fromkeys(modes, 0o666 & ~umask)
 
 
 def test_saving_replaces_weights_and_keeps_what_is_not_a_model(model, tmp_path):

@@ -133,21 +133,24 @@ def attention() -> str:
 def head_width() -> str:
     """Returns the study of wider keys and talking heads at equal parameters."""
     measured = result("head_width")
-    if measured is None:
+    if measured is None or "seeds" not in measured:
         return ""
     rows = [
-        f"| {form} | {kind} | {row['loss']:.3f} | {row['difference']:+.3f} ± {row['half']:.3f} |"
+        f"| {form} | {kind} | {measured['steps in equal time'][form] if kind == 'equal time' else study['steps']} "
+        f"| {row['loss']:.3f} | {row['difference']:+.3f} ± {row['half']:.3f} |"
+        for study in [measured["study"]]
         for kind in ("equal steps", "equal time")
         for form, row in measured[kind].items()
     ]
-    cost = measured["cpu seconds"]
-    base = next(iter(cost.values()))
-    times = ", ".join(f"{form} {seconds / base:.2f}" for form, seconds in cost.items())
+    study, parameters = measured["study"], next(iter(measured["parameters"].values()))
     return "\n".join(
         [
             "![differences with their intervals](head_width.png)", "",
-            "| form | compared for | held-out loss | difference to the first, 95 % |", "|---|---|---|---|", *rows, "",
-            f"{measured['seeds']} seeds of {measured['steps']} steps. CPU time of a run, relative: {times}.",
+            "| form | compared for | steps | held-out loss | difference to the first, 95 % |",
+            "|---|---|---|---|---|", *rows, "",
+            f"{measured['seeds']} seeds; {parameters:,} parameters, hidden {study['hidden_size']}, "
+            f"{study['num_heads']} heads, pieces of {study['length']} characters, {study['batch_size']} a step; one "
+            f"thread, torch {measured['torch']}. Intervals by Student's t over the differences within a seed.",
         ]
     )  # fmt: skip
 

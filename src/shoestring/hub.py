@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -206,6 +207,9 @@ def _write(model: PreTrainedModel, draft: Path, folder: object) -> None:
             model.save_pretrained(draft)
     except SafetensorError as error:  # its own name for a full disk
         raise OutputError(f"{folder}: cannot be written: {_first_line(error)}") from error
+    usual = stat.S_IMODE((draft / "config.json").stat().st_mode)
+    for weights in draft.glob("*.safetensors"):  # which safetensors lets only their owner read
+        weights.chmod(usual)
 
 
 def _carry_over(old: Path, draft: Path) -> None:

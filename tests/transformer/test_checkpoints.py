@@ -38,6 +38,11 @@ from shoestring.transformer.checkpoints.convert import largest_difference
 SIZES = {
     "vocab_size": 60, "hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 3, "intermediate_size": 36,
 }  # fmt: skip
+LINEAR = {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4}
+LLAMA3 = {  # of 8 wide heads' four frequencies two stay, one is a blend and one is divided
+    "rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 200,
+}  # fmt: skip
 GPT2 = {"vocab_size": 60, "n_embd": 24, "n_layer": 3, "n_head": 3, "bos_token_id": 1, "eos_token_id": 2}
 THEIRS = {
     "bert": (BertForMaskedLM, BertConfig(**SIZES)),
@@ -56,6 +61,8 @@ THEIRS = {
     "llama": (LlamaForCausalLM, LlamaConfig(**SIZES)),
     "llama, tied, wide heads": (LlamaForCausalLM, LlamaConfig(**SIZES, head_dim=20, tie_word_embeddings=True)),
     "llama, shared keys": (LlamaForCausalLM, LlamaConfig(**SIZES, num_key_value_heads=1)),
+    "llama, linear rope": (LlamaForCausalLM, LlamaConfig(**SIZES, rope_parameters=LINEAR)),
+    "llama 3": (LlamaForCausalLM, LlamaConfig(**SIZES, rope_parameters=LLAMA3)),
     "llama, biases": (LlamaForCausalLM, LlamaConfig(**SIZES, attention_bias=True, mlp_bias=True)),
 }  # fmt: skip
 AUTO = {"masked-lm": AutoModelForMaskedLM, "causal-lm": AutoModelForCausalLM}
@@ -337,9 +344,11 @@ def test_a_pickle_that_would_run_code(tmp_path):
     [
         (
             "llama",
-            {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}},
-            "rope_type 'linear'",
+            {"rope_parameters": {**LINEAR, "rope_type": "dynamic"}},
+            "rope_type 'dynamic': is not converted",
         ),
+        ("llama", {"rope_parameters": {**LLAMA3, "rope_type": "yarn"}}, "rope_type 'yarn': is not converted"),
+        ("llama", {"rope_parameters": {**LINEAR, "partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
         ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, r"scale_attn_\*"),
         ("roformer", {"rotary_value": True}, "rotary_value"),
     ],

@@ -150,9 +150,38 @@ def test_commands_end_to_end(shoestring, corpus):
     assert again.stderr == "OutputError: m: holds a finished model; choose another name or pass --overwrite\n"
 
 
+def test_a_unilm_model_with_wide_keys_and_talking_heads_from_the_command_line(shoestring, corpus):
+    done = shoestring(
+        "pretrain", "corpus.txt", "--tokenizer", "tk", "-o", "m", "--objective", "unilm", "--talking-heads", "both",
+        "--key-size", 12, "--value-size", 6, *NANO, "--steps", 40, "--learning-rate", "0.01", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["held-out loss (nats)"] < 0.8 * said["uniform guessing (nats)"]
+    model, reader = (
+        AutoModelForCausalLM.from_pretrained(corpus / "m"),
+        AutoTokenizer.from_pretrained(corpus / "m"),
+    )
+    assert model.config.prefix_lm
+    assert (model.config.key_size, model.config.value_size, model.config.talking_heads) == (12, 6, "both")
+    mixes = [x for name, x in model.named_parameters() if name.endswith(("pre_mix", "post_mix"))]
+    assert len(mixes) == 4
+    assert all((mix - torch.eye(4)).abs().max() > 1e-3 for mix in mixes)  # they have learned to talk
+    prompt = reader("第7天我们", return_tensors="pt")
+    outs = [
+        model.generate(**prompt, max_new_tokens=6, do_sample=False, use_cache=use) for use in (True, False)
+    ]
+    assert torch.equal(*outs)
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        ((*PRETRAIN, "--talking-heads", "loud"), "talking_heads 'loud': unknown; choose none or pre or post"),
+        ((*PRETRAIN, "--key-size", "0"), "key_size 0: must be a whole number of at least 1"),
+        ((*PRETRAIN, "--key-size", "7"), "key_size 7: rope turns pairs"),
+        ((*PRETRAIN, "--set", "rope_bands=[8192, 4, 1]"), "must be [length, few, many]"),
+        ((*PRETRAIN, "--set", "rope_factor=0"), "rope_factor 0: must be above 0"),
         (("tokenizer", "none.txt", "-o", "t"), "none.txt"),
         (("tokenizer", "empty.txt", "-o", "t"), "empty.txt"),
         (("tokenizer", "corpus.txt", "-o", "t", "--vocab-size", "90000"), "this corpus supports only"),

@@ -79,7 +79,7 @@ def loaded(folder: str, device: str) -> NVAE:
 
     from shoestring.nvae.modeling import load
     from shoestring.train import TrainSettings
-    from shoestring.train.trainer import device_of
+    from shoestring.train.arguments import device_of
 
     model: Any = load(folder).to(device_of(TrainSettings(steps=1, device=device)))
     return model.to(memory_format=torch.channels_last).eval()

@@ -38,8 +38,8 @@ from shoestring.nvae.regularisers import batch_norm_scales
 from shoestring.nvae.settings import NVAESettings
 from shoestring.nvae.state import RunState
 from shoestring.train import checkpoint, record
+from shoestring.train.arguments import device_of, half
 from shoestring.train.settings import differences, identity
-from shoestring.train.trainer import device_of, half
 from shoestring.ui import UI
 
 MOST_ROLLBACKS = 12

@@ -8,6 +8,7 @@ from typing import Any
 
 from shoestring import files, plot
 from shoestring.tour import grow, lm, text
+from shoestring.tour.heads import heads
 from shoestring.tour.match import match
 from shoestring.tour.nvae import nvae
 from shoestring.tour.rank import rank
@@ -204,6 +205,7 @@ STAGES = [
     Stage("encoder", "Pre-training an encoder", encoder, needs=("text", "tokenizer")),
     Stage("fill", "The encoder fills in masked words", fill, needs=("encoder",)),
     Stage("rank", "How many dimensions its attention has", rank, needs=("text", "encoder")),
+    Stage("heads", "Wider keys or talking heads? (too short to decide)", heads, needs=("text",)),
     Stage("decoder", "Pre-training a decoder", decoder, needs=("text", "tokenizer")),
     Stage("continue", "The decoder continues sentences", go_on, needs=("decoder",)),
     Stage("grow", "Growing the decoder", grow.grow, needs=("text", "tokenizer", "decoder")),

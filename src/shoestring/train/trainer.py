@@ -24,12 +24,13 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Subset
-from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
+from transformers import PreTrainedModel, Trainer, TrainerCallback
 from transformers.loss.loss_utils import ForCausalLMLoss
 from transformers.trainer_callback import PrinterCallback
 
-from shoestring._errors import OptionError, OutputError, TrainError
+from shoestring._errors import OutputError, TrainError
 from shoestring.train import checkpoint
+from shoestring.train.arguments import arguments
 from shoestring.train.settings import TrainSettings, rate_factor
 
 
@@ -296,63 +297,6 @@ def tokens(batch: Mapping[str, Any]) -> Tensor:
     ids = batch.get("input_ids")
     first = next(iter(batch.values()))
     return torch.tensor(0 if ids is None else ids.numel(), device=first.device)
-
-
-def device_of(settings: TrainSettings) -> str:
-    """Returns cpu, cuda or mps.
-
-    Raises:
-        OptionError: this machine does not have it.
-    """
-    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    available = [name for name, ok in here.items() if ok]
-    if settings.device == "auto":
-        return available[0]
-    if settings.device not in available:
-        raise OptionError(f"device {settings.device!r} is not on this machine; it has {', '.join(available)}")
-    return settings.device
-
-
-def half(settings: TrainSettings, device: str) -> bool:
-    """Tells whether a run computes in bf16: where it was asked for, or where the device has it natively."""
-    if settings.precision != "auto":
-        return settings.precision == "bf16"
-    return device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-
-
-def arguments(settings: TrainSettings, folder: Path, processes: int) -> TrainingArguments:
-    """Returns the Trainer's form of our settings, with every automatism of its own off."""
-    device = device_of(settings)
-    size, passes = settings.micro_batches(processes)
-    values = TrainingArguments(
-        output_dir=str(folder),
-        max_steps=settings.steps,
-        per_device_train_batch_size=size,
-        gradient_accumulation_steps=passes,
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        adam_beta1=settings.betas[0],
-        adam_beta2=settings.betas[1],
-        max_grad_norm=settings.clip,
-        seed=settings.seed,
-        use_cpu=device == "cpu",
-        ddp_backend="gloo" if device == "cpu" and processes > 1 else None,
-        bf16=half(settings, device),
-        dataloader_pin_memory=device == "cuda",
-        ddp_find_unused_parameters=False,
-        train_sampling_strategy="sequential",
-        remove_unused_columns=False,
-        logging_nan_inf_filter=False,
-        logging_strategy="no",
-        eval_strategy="no",
-        save_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
-        log_level="error",
-        log_level_replica="error",
-    )
-    values._n_gpu = 1  # several devices are for torchrun, never for torch's DataParallel
-    return values
 
 
 def _reason(error: Exception) -> str:

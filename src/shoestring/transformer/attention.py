@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -27,18 +28,34 @@ from shoestring.transformer.talking_heads.module import DynamicMix, HeadMixes
 
 
 class Rope(nn.Module):
-    """Rotary position code (Su et al. 2021): turns dimension pairs (i, i + d/2) by position * theta^(-2i/d)."""
+    """Rotary position code (Su et al. 2021): turns dimension pairs (i, i + d/2) by position * frequency i.
 
-    def __init__(self, key_size: int, theta: float) -> None:
+    Frequency i is theta^(-2i/d), divided by `rope_factor` to reach further (linear scaling, Chen et al. 2023). With
+    `rope_bands` (length, few, many), as in Llama 3, that holds for frequencies of fewer than `few` turns in `length`
+    tokens; those of more than `many` turns stay, and between the two it is a blend.
+    """
+
+    def __init__(self, config: ShoestringConfig) -> None:
         super().__init__()
-        self.key_size, self.theta = key_size, theta
+        self.key_size, self.theta = config.key_size, config.rope_theta
+        self.factor, self.bands = config.rope_factor, config.rope_bands
 
     def forward(self, position_ids: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Returns cosines and sines, each (batch, 1, length, key_size)."""
-        steps = torch.arange(0, self.key_size, 2, dtype=torch.float32, device=position_ids.device)
-        angles = position_ids[:, None, :, None].float() * self.theta ** (-steps / self.key_size)
+        angles = position_ids[:, None, :, None].float() * self.frequencies(position_ids.device)
         angles = torch.cat((angles, angles), dim=-1)
         return angles.cos().to(dtype), angles.sin().to(dtype)
+
+    def frequencies(self, device: torch.device) -> Float[Tensor, " pairs"]:
+        """Returns radians per position, for each pair."""
+        steps = torch.arange(0, self.key_size, 2, dtype=torch.float32, device=device)
+        frequencies = self.theta ** (-steps / self.key_size)
+        if self.bands is None:
+            return frequencies / self.factor
+        length, few, many = self.bands
+        turns = length * frequencies / (2 * math.pi)
+        kept = ((turns - few) / (many - few)).clamp(0, 1)
+        return frequencies * (kept + (1 - kept) / self.factor)
 
 
 def rotate(

@@ -46,6 +46,9 @@ class ShoestringConfig(PreTrainedConfig):
             4 hidden_size without a gate.
         position: `rope` (Su et al. 2021), `learned` or `sinusoidal` embeddings, or `relative` (NEZHA, Wei et al. 2019:
             fixed codes of the distance, at most 64, are added to keys and values).
+        rope_theta: base of rope's frequencies.
+        rope_factor: divides rope's frequencies, to reach further than the training did.
+        rope_bands: [length, few, many]: that is for frequencies of few turns in `length` tokens, as in Llama 3.
         norm: `rms` or `layer`.
         norm_position: `pre` (before each sublayer, and after the last) or `post` (after each addition, as in BERT).
         max_position_embeddings: longest sequence; binding for `learned` only.
@@ -93,6 +96,8 @@ class ShoestringConfig(PreTrainedConfig):
     norm_position: str = "pre"
     max_position_embeddings: int = 1024
     rope_theta: float = 10000.0
+    rope_factor: float = 1.0
+    rope_bands: Any = None
     norm_eps: float = 1e-6
     is_decoder: bool = False
     prefix_lm: bool = False
@@ -170,6 +175,7 @@ class ShoestringConfig(PreTrainedConfig):
             raise OptionError(
                 f"key_size {self.key_size}: rope turns pairs, so it must be even; try {self.key_size + 1}"
             )
+        self._check_rope()
         if self.position == "relative" and self.key_size != self.value_size:
             raise OptionError(
                 f"position 'relative' adds one code to keys and values, so key_size {self.key_size} and value_size "
@@ -190,6 +196,17 @@ class ShoestringConfig(PreTrainedConfig):
             raise OptionError("prefix_lm: a prefix decoder is a decoder; set is_decoder=true")
         if not 0 <= self.dropout < 1:
             raise OptionError(f"dropout {self.dropout} must be at least 0 and below 1")
+
+    def _check_rope(self) -> None:
+        if not self.rope_factor > 0:
+            raise OptionError(f"rope_factor {self.rope_factor}: must be above 0")
+        if self.rope_bands is None:
+            return
+        bands = list(self.rope_bands) if isinstance(self.rope_bands, (list, tuple)) else []
+        if len(bands) != 3 or not (bands[0] > 0 and 0 < bands[1] < bands[2]):
+            raise OptionError(
+                f"rope_bands {self.rope_bands}: must be [length, few, many] with few below many, such as [8192, 1, 4]"
+            )
 
     def _code_size(self) -> int:
         return self.key_size if self.position == "relative" else self.embedding_size

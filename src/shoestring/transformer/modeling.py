@@ -73,7 +73,7 @@ class ShoestringModel(ShoestringPreTrainedModel):
         self.embed_positions = nn.Embedding(config.max_position_embeddings, width) if learned else None
         self.embed_types = nn.Embedding(config.type_vocab_size, width) if config.type_vocab_size else None
         self.embed_projection = nn.Linear(width, config.hidden_size) if width != config.hidden_size else None
-        self.rope = Rope(config.key_size, config.rope_theta) if config.position == "rope" else None
+        self.rope = Rope(config) if config.position == "rope" else None
         self.layers = nn.ModuleList(Block(config, index) for index in range(config.num_layers))
         # pre-norm: after the last block; post-norm: on the embeddings, as in BERT.
         self.pre = config.norm_position == "pre"

@@ -230,16 +230,28 @@ def _untangled(state: State) -> State:
     return result
 
 
+def _rope(parameters: Mapping[str, Any]) -> Settings:
+    """Returns how rope's frequencies are; those that change with the text, or the logits, are refused."""
+    kind, settings = parameters.get("rope_type", "default"), {"rope_theta": parameters["rope_theta"]}
+    if kind not in ("default", "linear", "llama3"):
+        raise InputError(f"rope_type {kind!r}: is not converted; default, linear and llama3 are")
+    if parameters.get("partial_rotary_factor", 1.0) != 1.0:
+        raise InputError("partial_rotary_factor: a rope that leaves some dimensions alone is not converted")
+    if kind != "default":
+        settings["rope_factor"] = parameters["factor"]
+    if kind == "llama3":
+        names = ("original_max_position_embeddings", "low_freq_factor", "high_freq_factor")
+        settings["rope_bands"] = [parameters[name] for name in names]
+    return settings
+
+
 def _llama(config: Any) -> Settings:
-    rope = config.rope_parameters
-    if rope.get("rope_type", "default") != "default":
-        raise InputError(f"rope_type {rope['rope_type']!r}: only the default rope is converted")
     groups = config.num_key_value_heads
     return {
         **_general(config),
         **({"num_key_value_heads": groups} if groups != config.num_attention_heads else {}),
         "norm": "rms", "norm_position": "pre", "norm_eps": config.rms_norm_eps,
-        "position": "rope", "rope_theta": rope["rope_theta"],
+        "position": "rope", **_rope(config.rope_parameters),
         "max_position_embeddings": config.max_position_embeddings,
         "hidden_act": config.hidden_act, "attention_bias": config.attention_bias, "mlp_bias": config.mlp_bias,
         "dropout": config.attention_dropout,

@@ -20,6 +20,7 @@ from shoestring.transformer.talking_heads.core import Chunk
 from shoestring.transformer.talking_heads.dropout import Dropout
 from shoestring.transformer.talking_heads.masks import Span, part, spans
 from shoestring.transformer.talking_heads.mix import Mix
+from shoestring.transformer.talking_heads.terms import Terms
 
 # Elements of a chunk of logits, of which a few should fit the last cache; and fewest and most queries in it: matrix
 # products want many, the causal triangle wants few. Those for CUDA are an estimate.
@@ -36,19 +37,23 @@ def attention(
     query: Float[Tensor, "b hk n k"],
     key: Float[Tensor, "b hk m k"],
     value: Float[Tensor, "b hv m v"],
-    pre: Mix,
-    post: Mix,
-    *,
-    mask: Tensor | None,
-    is_causal: bool,
-    scale: float,
-    dropout: Dropout | None,
+    terms: Terms,
     kernel: bool = False,
 ) -> Float[Tensor, "b hv n v"]:
     """Returns the output; `kernel` uses the Triton kernels between the products."""
-    rate, seed = (0.0, None) if dropout is None else dropout
+    rate, seed = terms.dropout or (0.0, None)
     return torch.ops.shoestring.talking_heads(
-        query, key, value, *pre, *post, mask, seed, is_causal, scale, rate, kernel
+        query,
+        key,
+        value,
+        *terms.pre,
+        *terms.post,
+        terms.mask,
+        seed,
+        terms.is_causal,
+        terms.scale,
+        rate,
+        kernel,
     )
 
 

@@ -9,37 +9,47 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from shoestring.transformer.talking_heads.dropout import Dropout
 from shoestring.transformer.talking_heads.masks import lowest, visible
-from shoestring.transformer.talking_heads.mix import Mix
+from shoestring.transformer.talking_heads.terms import Terms
 
 
 def attention(
     query: Float[Tensor, "b hk n k"],
-    key: Float[Tensor, "b hk m k"],
-    value: Float[Tensor, "b hv m v"],
-    pre: Mix,
-    post: Mix,
-    *,
-    mask: Tensor | None,
-    is_causal: bool,
-    scale: float,
-    dropout: Dropout | None,
+    key: Float[Tensor, "b g m k"],
+    value: Float[Tensor, "b u m v"],
+    terms: Terms,
 ) -> tuple[Float[Tensor, "b hv n v"], Float[Tensor, "b hv n m"]]:
     """Returns the output and the weights that the values were summed with.
 
     Half precision is mixed and normalised in float32.
     """
-    wide = torch.promote_types(query.dtype, torch.float32)
-    logits = pre.apply((query * scale @ key.transpose(-1, -2)).to(wide))
+    wide, mask = torch.promote_types(query.dtype, torch.float32), terms.mask
+    logits = terms.pre.apply(_products(query * terms.scale, key).to(wide))
     if mask is not None and mask.is_floating_point():
         logits = logits + mask
-    seen = visible(mask, is_causal, query.shape[2], key.shape[2], query.device)
-    weights = post.apply(softmax(logits, seen))
-    if dropout is not None:
-        weights = weights * dropout.factors(weights)
+    seen = visible(mask, terms.is_causal, query.shape[2], key.shape[2], query.device)
+    weights = terms.post.apply(softmax(logits, seen))
+    if terms.dropout is not None:
+        weights = weights * terms.dropout.factors(weights)
     weights = weights.to(value.dtype)
-    return weights @ value, weights
+    output = _grouped(weights, value.shape[1]) @ value
+    return output.reshape(*weights.shape[:3], value.shape[-1]), weights
+
+
+def _products(query: Float[Tensor, "b hk n k"], key: Float[Tensor, "b g m k"]) -> Float[Tensor, "b hk n m"]:
+    """Returns Q K^T; the cache is neither copied nor transposed.
+
+    One query is multiplied from the right: K Q^T streams through the keys, the other way round takes twice as long.
+    """
+    asks = _grouped(query, key.shape[1])
+    found = asks @ key.mT if query.shape[2] > 1 else (key @ asks.mT).mT
+    return found.reshape(*query.shape[:3], key.shape[2])
+
+
+def _grouped(x: Float[Tensor, "b h n d"], groups: int) -> Float[Tensor, "b g r d"]:
+    """Puts the heads that share keys or values below each other, as further rows."""
+    batch, heads, rows, width = x.shape
+    return x.reshape(batch, groups, heads // groups * rows, width)
 
 
 def softmax(logits: Float[Tensor, "b h n m"], seen: Tensor | None) -> Float[Tensor, "b h n m"]:

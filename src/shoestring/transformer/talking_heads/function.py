@@ -14,6 +14,7 @@ A back end that cannot do what it is asked for is an error, never another result
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from importlib.util import find_spec
 from typing import Any, Literal, get_args
 
@@ -26,6 +27,7 @@ from shoestring._extras import require
 from shoestring.transformer.talking_heads import chunked, eager, fused, masks
 from shoestring.transformer.talking_heads.dropout import Dropout, new_seed
 from shoestring.transformer.talking_heads.mix import Mix
+from shoestring.transformer.talking_heads.terms import Terms
 
 Backend = Literal["auto", "eager", "chunked", "triton", "sdpa", "lift"]
 SHORT = 128 * 128  # pairs of query and key up to which writing all out is as fast
@@ -103,7 +105,7 @@ def attend(
     Autocast ends at the tensors that come in: mixes and softmax stay in float32.
     """
     device = query.device.type
-    if torch.is_autocast_enabled(device):
+    if autocast := torch.is_autocast_enabled(device):
         kind = torch.get_autocast_dtype(device)
         query, key, value = query.to(kind), key.to(kind), value.to(kind)
     heads, out_heads = counted(query, key, value, pre, post)
@@ -112,21 +114,20 @@ def attend(
         raise OptionError(f"dropout {dropout}: must be at least 0 and below 1")
     name = chosen(backend, query, key, pre, post, dropout)
     scale = query.shape[-1] ** -0.5 if scale is None else scale
-    terms: dict[str, Any] = {"mask": mask, "is_causal": is_causal, "scale": scale}
-    with torch.autocast(device, enabled=False):
+    seen: dict[str, Any] = {"mask": mask, "is_causal": is_causal, "scale": scale}
+    with torch.autocast(device, enabled=False) if autocast else nullcontext():
         if name == "sdpa":
-            return fused.plain(query, key, value, rate=dropout, **terms), None
+            return fused.plain(query, key, value, rate=dropout, **seen), None
         if name == "lift":
-            return fused.lift(query, key, value, pre, post, **terms), None
-        key, value = fused.repeated(key, query.shape[1]), fused.repeated(value, out_heads)
-        pre, post = _wide(pre, query), _wide(post, query)
+            return fused.lift(query, key, value, pre, post, **seen), None
         drop = Dropout(dropout, new_seed(query.device)) if dropout else None
+        terms = Terms(_wide(pre, query), _wide(post, query), dropout=drop, **seen)
         if query.dtype == torch.float16:  # its products overflow at 65504
             query, key = query.float(), key.float()
         if name == "eager":
-            return eager.attention(query, key, value, pre, post, dropout=drop, **terms)
-        kernel = name == "triton"
-        return chunked.attention(query, key, value, pre, post, dropout=drop, kernel=kernel, **terms), None
+            return eager.attention(query, key, value, terms)
+        key, value = fused.repeated(key, query.shape[1]), fused.repeated(value, out_heads)
+        return chunked.attention(query, key, value, terms, kernel=name == "triton"), None
 
 
 def counted(query: Tensor, key: Tensor, value: Tensor, pre: Mix, post: Mix) -> tuple[int, int]:

@@ -118,19 +118,45 @@ def _matrix(x, rows, columns, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
 
 
 @triton.jit
-def _logits(
-    s, p, mask, program, start, keys, mask_head, mask_query, mask_key, diagonal,
-    H: tl.constexpr, HP: tl.constexpr, PRE: tl.constexpr, MASK: tl.constexpr, TILE: tl.constexpr,
-    PRECISION: tl.constexpr,
+def _load(x, program, start, queries, keys, COUNT, PADDED: tl.constexpr, TILE: tl.constexpr):
+    """A tile in float32, 0 where there is none."""
+    places, exists = _tile(x, program, start, queries, keys, COUNT, PADDED, TILE)
+    return tl.load(places, mask=exists, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def _mixed(
+    logits, p, mask, program, start, queries, keys, mask_head, mask_query, mask_key, diagonal,
+    K: tl.constexpr, H: tl.constexpr, KP: tl.constexpr, HP: tl.constexpr, PRE: tl.constexpr, MASK: tl.constexpr,
+    TILE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """The mixed logits of a tile, HIDDEN where a key may not be seen."""
-    logits = tl.dot(tl.trans(p), s, input_precision=PRECISION) if PRE else s
+    """A tile of logits as it is, and mixed: HIDDEN where a key may not be seen."""
+    s = _load(logits, program, start, queries, keys, K, KP, TILE)
+    x = tl.dot(tl.trans(p), s, input_precision=PRECISION) if PRE else s
     heads, columns = tl.arange(0, HP), start + tl.arange(0, TILE)
     if MASK:
         places = mask + heads[:, None] * mask_head + program * mask_query + columns[None, :] * mask_key
-        logits += tl.load(places, mask=(heads < H)[:, None] & (columns < keys)[None, :], other=0.0)
+        x += tl.load(places, mask=(heads < H)[:, None] & (columns < keys)[None, :], other=0.0)
     seen = (columns < keys) & (columns <= program + diagonal)
-    return tl.maximum(tl.where(seen[None, :], logits, HIDDEN), HIDDEN)
+    return s, tl.maximum(tl.where(seen[None, :], x, HIDDEN), HIDDEN)
+
+
+@triton.jit
+def _normaliser(
+    logits, p, mask, program, queries, keys, mask_head, mask_query, mask_key, diagonal,
+    K: tl.constexpr, H: tl.constexpr, KP: tl.constexpr, HP: tl.constexpr, PRE: tl.constexpr, MASK: tl.constexpr,
+    TILE: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """What makes a softmax of mixed logits x, exp(x - top) share: one sweep over the keys; share 0 sees nothing."""
+    top = tl.full([HP], HIDDEN, tl.float32)
+    total = tl.zeros([HP], tl.float32)
+    for start in range(0, keys, TILE):
+        _, x = _mixed(logits, p, mask, program, start, queries, keys, mask_head, mask_query, mask_key, diagonal,
+                      K, H, KP, HP, PRE, MASK, TILE, PRECISION)  # fmt: skip
+        higher = tl.maximum(top, tl.max(x, 1))
+        total = total * tl.exp(top - higher) + tl.sum(tl.exp(x - higher[:, None]), 1)
+        top = higher
+    return top, tl.where(top > BLIND, 1 / total, 0.0)
 
 
 @triton.jit
@@ -162,22 +188,11 @@ def _forward(
 ):  # fmt: skip
     program = tl.program_id(0)
     p, w = _matrix(pre, K, H, KP, HP), _matrix(post, H, V, HP, VP)
-    top = tl.full([HP], HIDDEN, tl.float32)
-    total = tl.zeros([HP], tl.float32)
+    top, share = _normaliser(logits, p, mask, program, queries, keys, mask_head, mask_query, mask_key, diagonal,
+                             K, H, KP, HP, PRE, MASK, TILE, PRECISION)  # fmt: skip
     for start in range(0, keys, TILE):
-        places, exists = _tile(logits, program, start, queries, keys, K, KP, TILE)
-        s = tl.load(places, mask=exists, other=0.0).to(tl.float32)
-        x = _logits(s, p, mask, program, start, keys, mask_head, mask_query, mask_key, diagonal, H, HP, PRE, MASK,
-                    TILE, PRECISION)  # fmt: skip
-        higher = tl.maximum(top, tl.max(x, 1))
-        total = total * tl.exp(top - higher) + tl.sum(tl.exp(x - higher[:, None]), 1)
-        top = higher
-    share = tl.where(top > BLIND, 1 / total, 0.0)
-    for start in range(0, keys, TILE):
-        places, exists = _tile(logits, program, start, queries, keys, K, KP, TILE)
-        s = tl.load(places, mask=exists, other=0.0).to(tl.float32)
-        x = _logits(s, p, mask, program, start, keys, mask_head, mask_query, mask_key, diagonal, H, HP, PRE, MASK,
-                    TILE, PRECISION)  # fmt: skip
+        _, x = _mixed(logits, p, mask, program, start, queries, keys, mask_head, mask_query, mask_key, diagonal,
+                      K, H, KP, HP, PRE, MASK, TILE, PRECISION)  # fmt: skip
         a = tl.exp(x - top[:, None]) * share[:, None]
         b = tl.dot(tl.trans(w), a, input_precision=PRECISION) if POST else a
         if DROP:
@@ -196,28 +211,16 @@ def _backward(
 ):  # fmt: skip
     program = tl.program_id(0)
     p, w = _matrix(pre, K, H, KP, HP), _matrix(post, H, V, HP, VP)
-    top = tl.full([HP], HIDDEN, tl.float32)
-    total = tl.zeros([HP], tl.float32)
-    for start in range(0, keys, TILE):
-        places, exists = _tile(logits, program, start, queries, keys, K, KP, TILE)
-        s = tl.load(places, mask=exists, other=0.0).to(tl.float32)
-        x = _logits(s, p, mask, program, start, keys, mask_head, mask_query, mask_key, diagonal, H, HP, PRE, MASK,
-                    TILE, PRECISION)  # fmt: skip
-        higher = tl.maximum(top, tl.max(x, 1))
-        total = total * tl.exp(top - higher) + tl.sum(tl.exp(x - higher[:, None]), 1)
-        top = higher
-    share = tl.where(top > BLIND, 1 / total, 0.0)
+    top, share = _normaliser(logits, p, mask, program, queries, keys, mask_head, mask_query, mask_key, diagonal,
+                             K, H, KP, HP, PRE, MASK, TILE, PRECISION)  # fmt: skip
 
     inner = tl.zeros([HP], tl.float32)  # rowsum(A dA)
     dw = tl.zeros([HP, VP], tl.float32)
     for start in range(0, keys, TILE):
-        places, exists = _tile(logits, program, start, queries, keys, K, KP, TILE)
-        s = tl.load(places, mask=exists, other=0.0).to(tl.float32)
-        x = _logits(s, p, mask, program, start, keys, mask_head, mask_query, mask_key, diagonal, H, HP, PRE, MASK,
-                    TILE, PRECISION)  # fmt: skip
+        _, x = _mixed(logits, p, mask, program, start, queries, keys, mask_head, mask_query, mask_key, diagonal,
+                      K, H, KP, HP, PRE, MASK, TILE, PRECISION)  # fmt: skip
         a = tl.exp(x - top[:, None]) * share[:, None]
-        places, exists = _tile(gradient, program, start, queries, keys, V, VP, TILE)
-        db = tl.load(places, mask=exists, other=0.0).to(tl.float32)
+        db = _load(gradient, program, start, queries, keys, V, VP, TILE)
         if DROP:
             db *= _factors(seed, program, start, row, query, key, threshold, grow, VP, TILE)
         da = tl.dot(w, db, input_precision=PRECISION) if POST else db
@@ -230,13 +233,10 @@ def _backward(
 
     dp = tl.zeros([KP, HP], tl.float32)
     for start in range(0, keys, TILE):
-        s_places, s_exists = _tile(logits, program, start, queries, keys, K, KP, TILE)
-        s = tl.load(s_places, mask=s_exists, other=0.0).to(tl.float32)
-        x = _logits(s, p, mask, program, start, keys, mask_head, mask_query, mask_key, diagonal, H, HP, PRE, MASK,
-                    TILE, PRECISION)  # fmt: skip
+        s, x = _mixed(logits, p, mask, program, start, queries, keys, mask_head, mask_query, mask_key, diagonal,
+                      K, H, KP, HP, PRE, MASK, TILE, PRECISION)  # fmt: skip
         a = tl.exp(x - top[:, None]) * share[:, None]
-        places, exists = _tile(gradient, program, start, queries, keys, V, VP, TILE)
-        db = tl.load(places, mask=exists, other=0.0).to(tl.float32)
+        db = _load(gradient, program, start, queries, keys, V, VP, TILE)
         b = tl.dot(tl.trans(w), a, input_precision=PRECISION) if POST else a
         if DROP:
             factors = _factors(seed, program, start, row, query, key, threshold, grow, VP, TILE)
@@ -246,8 +246,10 @@ def _backward(
         ds = tl.dot(p, dl, input_precision=PRECISION) if PRE else dl
         if PRE:
             dp += tl.dot(s, tl.trans(dl), input_precision=PRECISION)
+        places, exists = _tile(gradient, program, start, queries, keys, V, VP, TILE)
         tl.store(places, b.to(gradient.dtype.element_ty), mask=exists)
-        tl.store(s_places, ds.to(logits.dtype.element_ty), mask=s_exists)
+        places, exists = _tile(logits, program, start, queries, keys, K, KP, TILE)
+        tl.store(places, ds.to(logits.dtype.element_ty), mask=exists)
     if PRE:
         i, j = tl.arange(0, KP), tl.arange(0, HP)
         tl.store(dpre + (program * KP + i[:, None]) * HP + j[None, :], dp)

@@ -51,7 +51,9 @@ class Mix(NamedTuple):
         """Returns the mixed heads; differentiable."""
         out = x
         if self.matrix is not None:
-            out = torch.bmm(self.matrix.t().expand(len(x), -1, -1), x.flatten(2)).unflatten(2, x.shape[2:])
+            out = torch.bmm(self.matrix.t().expand(len(x), -1, -1), x.flatten(2)).view(
+                len(x), self.matrix.shape[1], *x.shape[2:]
+            )
         if self.by_query is not None:
             out = out + torch.einsum("binm,bnio->bonm", x, self.by_query)
         if self.by_key is not None:
