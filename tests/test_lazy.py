@@ -24,6 +24,9 @@ def test_importing_the_packages_loads_nothing_heavy():
     imports = "; ".join(f"import shoestring.{package}" for package in PACKAGES)
     heavy = "{'torch', 'numpy', 'transformers', 'click', 'pyarrow'} & set(sys.modules)"
     asked = subprocess.run(
-        [sys.executable, "-c", f"import sys; {imports}; print({heavy})"], capture_output=True, text=True, check=True
+        [sys.executable, "-c", f"import sys; {imports}; print({heavy})"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert asked.stdout == "set()\n"

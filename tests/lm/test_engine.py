@@ -1,6 +1,7 @@
 """The engines: cached == uncached, batch == single, forks and joins == fresh, few bits == nearly the same."""
 
 import shutil
+from operator import attrgetter
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from shoestring._errors import InputError, OptionError
+from shoestring.lm import quantize
 from shoestring.lm.conversion import convert
 from shoestring.lm.engine import load
 from shoestring.lm.quantize import GROUP, Linear4, Linear8, to_int4, to_int8
@@ -123,6 +125,20 @@ def test_a_rows_result_does_not_depend_on_its_batch(rows, seed):
     weight, x = torch.randn(2 * GROUP, 2 * GROUP), torch.randn(rows, 2 * GROUP) * 10 ** torch.randn(rows, 1)
     for layer in (Linear8(*to_int8(weight), None), Linear4(*to_int4(weight), None)):
         assert torch.equal(layer(x)[:1], layer(x[:1]))
+
+
+def test_torch_still_has_the_kernels_that_it_does_not_promise():
+    for name in quantize.KERNELS:
+        assert callable(attrgetter(name)(torch)), name
+
+
+def test_prompts_are_unpacked_as_the_kernel_packed_them():
+    torch.manual_seed(0)
+    layer = Linear4(*to_int4(torch.randn(4 * GROUP, 3 * GROUP)), torch.randn(4 * GROUP))
+    assert quantize._block() in (32, 64)  # 0, slower and as right, on processors that no one has tried
+    x = torch.randn(2, quantize._DENSE_ROWS, 3 * GROUP)
+    short = torch.cat([layer(part) for part in x.split(8, dim=1)], dim=1)
+    assert (layer(x) - short).norm() / short.norm() < 0.004  # the kernel rounds its sums to bfloat16
 
 
 def test_few_bits_are_close_to_many():

@@ -20,7 +20,7 @@ from shoestring.lm import cache as caches
 from shoestring.lm.engine import Progress, require_length, tokenizer_of
 from shoestring.lm.sources import FolderSource
 
-CHUNK = 128  # tokens that are read at once, so that a long prompt shows progress and memory stays small
+CHUNK = 256  # tokens that are read at once, so that a long prompt shows progress and memory stays small
 _SMALL = 300_000_000  # weights up to which fp32 is quick enough on a CPU
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -201,7 +201,7 @@ def _groups(continuations: Sequence[Sequence[int]]) -> Iterator[list[Sequence[in
     for each in continuations:
         if not each:
             raise OptionError("a candidate without tokens cannot be scored; give each at least one character")
-        if group and sum(map(len, group)) + len(each) > 2 * CHUNK:
+        if group and sum(map(len, group)) + len(each) > CHUNK:
             yield group
             group = []
         group.append(each)
