@@ -108,6 +108,17 @@ def test_scores_on_the_shared_cache_equal_full_forwards(engine, prompt, candidat
     assert not torch.equal(before, session.logits)
 
 
+@settings(max_examples=20, deadline=None)
+@given(prompt=IDS, after=IDS, candidates=st.lists(IDS, min_size=1, max_size=25))
+def test_scores_after_more_tokens_equal_those_of_a_longer_session(engine, prompt, after, candidates):
+    session = engine.open([prompt])
+    longer = engine.open([prompt + after]).score(candidates)
+    for _ in range(2):  # the session is unchanged
+        for found, wanted in zip(session.score(candidates, after), longer, strict=True):
+            assert found == pytest.approx(wanted, abs=1e-5)
+    assert session.ids == [prompt]
+
+
 def test_scores_of_another_family(llama):
     prompt, candidates = [20, 21, 22], [[1, 2, 3], [4], [1, 9]]
     for candidate, score in zip(candidates, llama.open([prompt]).score(candidates), strict=True):

@@ -195,8 +195,12 @@ class LlamaSession:
             each.ids, each.sequences = [], []
         self.ids, self.sequences = ids, sequences
 
-    def score(self, continuations: Sequence[Sequence[int]]) -> list[list[float]]:
-        """Returns the log-probability of each token of each continuation of the only row."""
+    def score(self, continuations: Sequence[Sequence[int]], after: Sequence[int] = ()) -> list[list[float]]:
+        """Returns the log-probability of each token of each continuation of the only row and `after`."""
+        if after:
+            session = self.fork(len(self.ids[0]))
+            session.extend(after)
+            return session.score(continuations)
         if not all(continuations):
             raise OptionError("a candidate without tokens cannot be scored; give each at least one character")
         longest = max(map(len, continuations), default=0)
