@@ -4,7 +4,7 @@
     ... --only decode                                      one part: decode, choice, conversion or serving
     ... --full                                             the full 2.6B shape alone: 25 GB of disk, half an hour
     ... --work FOLDER                                      keeps the models there for the next part
-    ... --quick                                            1 layer, to try it out; writes no result
+    ... --quick                                            1 narrow layer, to try it out; writes no result
 
 Engines take turns within a round; the best and the median of the rounds are kept. A share is the bytes of the
 weights that a token needs, times tokens per second, over the speed at which both cores can read memory. Each part
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from width.checkpoints import build
+from width.checkpoints import HIDDEN, build
 from width.choosing import choice
 from width.converting import conversion
 from width.decoding import speeds
@@ -44,10 +44,10 @@ LAYERS, ROUNDS, SECONDS = 8, 3, 60
 
 def measure(part: str, work: Path, vocabulary: Path, quick: bool) -> dict[str, Any]:
     """Returns what a part measures."""
-    layers, rounds = (1, 1) if quick else (LAYERS, ROUNDS)
+    layers, rounds, hidden = (1, 1, 768) if quick else (LAYERS, ROUNDS, HIDDEN)
     if part == "full":
         return whole(work, vocabulary, _say)
-    model = build(work / f"{layers}-layers", layers, vocabulary)
+    model = build(work / f"{hidden}x{layers}", layers, vocabulary, hidden)
     if part == "conversion":
         return conversion(work, model, layers, rounds)
     if part == "decode":
@@ -97,7 +97,9 @@ def main() -> None:
     )
     parser.add_argument("--vocab", type=Path, help="CPM's chinese_vocab.model")
     parser.add_argument("--only", choices=PARTS, help="one part")
-    parser.add_argument("--quick", action="store_true", help="1 layer, to try it out; writes no result")
+    parser.add_argument(
+        "--quick", action="store_true", help="1 narrow layer, to try it out; writes no result"
+    )
     parser.add_argument("--full", action="store_true", help="the full 2.6B shape alone")
     parser.add_argument("--work", type=Path, help="where to keep the models; default: a temporary folder")
     arguments = parser.parse_args()

@@ -10,21 +10,23 @@ import torch
 
 from shoestring.lm.megatron import entries, shard
 from shoestring.lm.safetensors_file import Shape, Writer
-from shoestring.lm.sources import FolderSource
+from shoestring.lm.sources import HEADS, FolderSource
 
-HIDDEN, HEADS, POSITIONS, VOCABULARY, LAYERS = 2560, 32, 1024, 30_000, 32
+HIDDEN, POSITIONS, VOCABULARY, LAYERS = 2560, 1024, 30_000, 32
 WORDS = (
     "天气", "北京", "今天", "我们", "中国", "人民", "学习", "工作", "生活", "美丽", "城市", "历史", "文化", "经济",
     "发展",
 )  # fmt: skip
 
 
-def build(folder: Path, layers: int, vocabulary: Path) -> Path:
+def build(folder: Path, layers: int, vocabulary: Path, hidden: int = HIDDEN) -> Path:
     """Writes a folder unless it is there already, and returns it."""
     if (folder / "config.json").exists():
         return folder
     folder.mkdir(parents=True, exist_ok=True)
-    plan = {f"transformer.{name}": Shape(torch.float16, sizes) for name, sizes in _sizes(layers).items()}
+    plan = {
+        f"transformer.{name}": Shape(torch.float16, sizes) for name, sizes in _sizes(layers, hidden).items()
+    }
     block = torch.randn(1 << 24).mul_(0.02).half()
     with (folder / "model.safetensors").open("wb") as file:
         writer = Writer(file, plan)
@@ -37,7 +39,8 @@ def build(folder: Path, layers: int, vocabulary: Path) -> Path:
     CpmTokenizer(vocabulary).save_pretrained(folder)
     config = {
         "architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "activation_function": "gelu_new",
-        "n_embd": HIDDEN, "n_layer": layers, "n_head": HEADS, "n_positions": POSITIONS, "vocab_size": VOCABULARY,
+        "n_embd": hidden, "n_layer": layers, "n_head": HEADS[hidden], "n_positions": POSITIONS,
+        "vocab_size": VOCABULARY,
         "layer_norm_epsilon": 1e-5, "bos_token_id": None, "eos_token_id": 7, "pad_token_id": 5,
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(config))
@@ -65,16 +68,16 @@ def weights(folder: Path) -> int:
     return max(path.stat().st_size for path in folder.iterdir() if path.suffix in (".safetensors", ".gguf"))
 
 
-def _sizes(layers: int) -> dict[str, tuple[int, ...]]:
+def _sizes(layers: int, hidden: int) -> dict[str, tuple[int, ...]]:
     sizes: dict[str, tuple[int, ...]] = {
-        "wte.weight": (VOCABULARY, HIDDEN),
-        "wpe.weight": (POSITIONS, HIDDEN),
+        "wte.weight": (VOCABULARY, hidden),
+        "wpe.weight": (POSITIONS, hidden),
     }
     linear = {"attn.c_attn": (1, 3), "attn.c_proj": (1, 1), "mlp.c_fc": (1, 4), "mlp.c_proj": (4, 1)}
     for layer in range(layers):
         for name, (inputs, outputs) in linear.items():
-            sizes[f"h.{layer}.{name}.weight"] = (inputs * HIDDEN, outputs * HIDDEN)
-            sizes[f"h.{layer}.{name}.bias"] = (outputs * HIDDEN,)
+            sizes[f"h.{layer}.{name}.weight"] = (inputs * hidden, outputs * hidden)
+            sizes[f"h.{layer}.{name}.bias"] = (outputs * hidden,)
         for name in ("ln_1", "ln_2"):
-            sizes |= {f"h.{layer}.{name}.{part}": (HIDDEN,) for part in ("weight", "bias")}
-    return sizes | {"ln_f.weight": (HIDDEN,), "ln_f.bias": (HIDDEN,)}
+            sizes |= {f"h.{layer}.{name}.{part}": (hidden,) for part in ("weight", "bias")}
+    return sizes | {"ln_f.weight": (hidden,), "ln_f.bias": (hidden,)}
