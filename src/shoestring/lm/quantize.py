@@ -13,7 +13,9 @@ torch gives no public names to these kernels; `KERNELS` lists what a new release
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -23,6 +25,7 @@ GROUP = 64  # inputs that share a scale in int4
 _INT4_OUTPUTS = 64  # the int4 kernel takes outputs in blocks of so many on every processor
 _DENSE_ROWS = 64  # tokens of a prompt from which on unpacking the weights is quicker
 _DENSE_OUTPUTS = 256  # that are unpacked at once, so that they stay in the processor's cache
+_ROWS = 512  # that are quantized at once
 KERNELS = (
     "ops.quantized.linear_prepack",
     "ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32",
@@ -34,8 +37,7 @@ KERNELS = (
 
 def to_int8(weight: Float[Tensor, "outputs inputs"]) -> tuple[Tensor, Tensor]:
     """Returns (int8 weight, float32 scale of each output): weight = int8 * scale."""
-    scale = weight.float().abs().amax(dim=1).clamp(min=1e-12) / 127
-    return (weight.float() / scale[:, None]).round_().clamp_(-127, 127).to(torch.int8), scale
+    return _by_rows(_rows_to_int8, weight)
 
 
 def to_int4(weight: Float[Tensor, "outputs inputs"]) -> tuple[Tensor, Tensor, Tensor]:
@@ -43,20 +45,7 @@ def to_int4(weight: Float[Tensor, "outputs inputs"]) -> tuple[Tensor, Tensor, Te
 
     Among a few ranges around a group's own the one with the least squared error is taken.
     """
-    outputs, inputs = weight.shape
-    groups = weight.float().view(outputs, inputs // GROUP, GROUP)
-    low, high = groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True)
-    levels, scale, zero, least = _rounded(groups, low, high)
-    for shrink in (0.95, 0.9, 0.85, 0.8):
-        *other, error = _rounded(groups, low * shrink, high * shrink)
-        better = error < least
-        levels, scale, zero, least = (
-            torch.where(better, new, old)
-            for new, old in zip((*other, error), (levels, scale, zero, least), strict=True)
-        )  # fmt: skip
-    flat = levels.view(outputs, inputs).to(torch.uint8)
-    packed = flat[:, ::2] | (flat[:, 1::2] << 4)
-    return packed, scale.squeeze(-1).bfloat16(), zero.squeeze(-1).bfloat16()
+    return _by_rows(_rows_to_int4, weight)
 
 
 @lru_cache(maxsize=1)
@@ -156,6 +145,34 @@ class Embedding8(nn.Module):
     def forward(self, ids: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows hidden"]:
         """Returns the rows in float32."""
         return self.weight[ids].float() * self.scale[ids][..., None]
+
+
+def _by_rows(function: Callable[[Tensor], tuple[Tensor, ...]], weight: Tensor) -> Any:
+    """Applies a function of rows to a few at a time, so that memory holds few of them as float32."""
+    return tuple(map(torch.cat, zip(*map(function, weight.split(_ROWS)), strict=True)))
+
+
+def _rows_to_int8(weight: Tensor) -> tuple[Tensor, ...]:
+    rows = weight.float()
+    scale = rows.abs().amax(dim=1).clamp(min=1e-12) / 127
+    return (rows / scale[:, None]).round_().clamp_(-127, 127).to(torch.int8), scale
+
+
+def _rows_to_int4(weight: Tensor) -> tuple[Tensor, ...]:
+    outputs, inputs = weight.shape
+    groups = weight.float().reshape(outputs, inputs // GROUP, GROUP)
+    low, high = groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True)
+    levels, scale, zero, least = _rounded(groups, low, high)
+    for shrink in (0.95, 0.9, 0.85, 0.8):
+        *other, error = _rounded(groups, low * shrink, high * shrink)
+        better = error < least
+        levels, scale, zero, least = (
+            torch.where(better, new, old)
+            for new, old in zip((*other, error), (levels, scale, zero, least), strict=True)
+        )  # fmt: skip
+    flat = levels.view(outputs, inputs).to(torch.uint8)
+    packed = flat[:, ::2] | (flat[:, 1::2] << 4)
+    return packed, scale.squeeze(-1).bfloat16(), zero.squeeze(-1).bfloat16()
 
 
 def _grid(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
