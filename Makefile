@@ -23,7 +23,7 @@ check: .venv/installed   ## format, lint, types, who-may-import-whom
 	.venv/bin/lint-imports
 
 sanitize: .venv/installed   ## the native kernel under ASan and UBSan: its tests and a minute of fuzzing
-	$(RUN) tests/sanitize_kernel.py
+	$(RUN) tests/count/sanitize_kernel.py
 
 format: .venv/installed   ## rewrite the code in the house style
 	$(RUN) -m ruff format .

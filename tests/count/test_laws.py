@@ -26,23 +26,9 @@ ENGINES = ["kernel", "rjieba", "jieba"] if HAS_KERNEL else ["rjieba", "jieba"]
 KINDS = [DictTally, NativeTally] if HAS_KERNEL else [DictTally]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def cache_folder(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SHOESTRING_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    path = tmp_path_factory.mktemp("corpus") / "reviews.txt"
-    path.write_text("\n".join(sentences(1200)), encoding="utf-8")
-    return path
-
-
 @pytest.fixture(scope="module")
 def expected():
-    return counted(sentences(1200))
+    return counted(sentences(1500))
 
 
 def table(job: Job, *sources, **settings) -> list[tuple[str, int, int]]:
@@ -61,7 +47,7 @@ def test_every_engine_counts_what_the_naive_loop_counts(engine, corpus, expected
 
 
 def test_without_hmm(corpus):
-    assert count_words(corpus, hmm=False) == FrequencyTable(counted(sentences(1200), False))
+    assert count_words(corpus, hmm=False) == FrequencyTable(counted(sentences(1500), False))
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 4])
@@ -95,7 +81,7 @@ def test_odd_texts_are_counted_as_jieba_cuts_them(tmp_path):
 
 
 def test_document_frequencies(corpus):
-    documents = Counter(word for text in sentences(1200) for word in counted([text]))
+    documents = Counter(word for text in sentences(1500) for word in counted([text]))
     for engine in ENGINES:
         for memory in (1 << 20, 1 << 30):
             found = table(Job(engine=engine, df=True, memory=memory, part_bytes=30_000, workers=1), corpus)
@@ -154,14 +140,14 @@ def test_a_function_of_the_user(corpus, monkeypatch, tmp_path):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
     from mine import halves
 
-    wanted = Counter(part for text in sentences(1200) for part in halves(text) if part)
+    wanted = Counter(part for text in sentences(1500) for part in halves(text) if part)
     found = table(Job("mine:halves", workers=2, part_bytes=60_000), corpus)
     assert [row[:2] for row in found] == rows(wanted)
 
 
 def test_word_ngrams(corpus):
     wanted = Counter()
-    for text in sentences(1200):
+    for text in sentences(1500):
         tokens = list(counted_tokens(text))
         for length in (2, 3):
             wanted.update(" ".join(tokens[at : at + length]) for at in range(len(tokens) - length + 1))
@@ -202,7 +188,7 @@ def test_runs_of_characters_equal_a_dict(tmp_path, data):
 def test_runs_of_real_text(corpus):
     pytest.importorskip("numpy")
     wanted = Counter(
-        run for text in sentences(1200) for run in (text[at : at + 4] for at in range(len(text) - 3))
+        run for text in sentences(1500) for run in (text[at : at + 4] for at in range(len(text) - 3))
     )
     job = Job("char", ngrams=(4, 4), workers=2, memory=1 << 22, part_bytes=30_000)
     assert list(count_words(corpus, job).items()) == rows(wanted)
@@ -291,4 +277,4 @@ def test_frequency_table_reads_like_a_mapping(corpus, expected):
     assert found["酒店"] == expected["酒店"]
     assert found["no such word"] == 0
     assert found.to_arrow().column("count").to_pylist() == [count for _, count in rows(expected)]
-    assert found.report.documents == 1200
+    assert found.report.documents == 1500

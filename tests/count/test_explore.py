@@ -22,20 +22,6 @@ from shoestring.count.pipeline import Count
 HAS_KERNEL = find_spec("shoestring.count._kernel") is not None
 
 
-@pytest.fixture(autouse=True, scope="module")
-def cache_folder(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SHOESTRING_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    path = tmp_path_factory.mktemp("corpus") / "reviews.txt"
-    path.write_text("\n".join(sentences(1500)), encoding="utf-8")
-    return path
-
-
 # ---- words ----
 
 
@@ -229,7 +215,7 @@ def test_a_dask_cluster_counts_runs_of_characters(cluster, corpus):
 
 
 def test_a_dask_worker_that_is_killed_changes_nothing(cluster, corpus, tmp_path):
-    job = Job("test_count_explore:killing_cut", part_bytes=50_000)
+    job = Job("test_explore:killing_cut", part_bytes=50_000)
     counting = Count(job, [corpus], dask=cluster)
     counting.run()
     assert (tmp_path / "marker").exists()

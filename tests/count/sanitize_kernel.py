@@ -1,6 +1,6 @@
 """Builds the native kernel with AddressSanitizer and UndefinedBehaviorSanitizer and runs its tests and the fuzzer.
 
-`make sanitize`, or `python tests/sanitize_kernel.py [SECONDS]`; needs gcc or clang on Linux.
+`make sanitize`, or `python tests/count/sanitize_kernel.py [SECONDS]`; needs gcc or clang on Linux.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 KERNEL = ROOT / "src" / "shoestring" / "count" / "kernel"
 FLAGS = (
     "-std=c11 -g -O1 -fno-omit-frame-pointer -ffp-contract=off -fPIC -shared -Wall -Wextra -Werror "
@@ -36,7 +37,7 @@ def main(seconds: str) -> int:
             [compiler, "-print-file-name=libasan.so"], check=True, capture_output=True, text=True
         ).stdout.strip()
         environment = {
-            **os.environ, "PYTHONPATH": os.pathsep.join([name, str(ROOT / "tests")]), "LD_PRELOAD": library,
+            **os.environ, "PYTHONPATH": os.pathsep.join([name, str(HERE)]), "LD_PRELOAD": library,
             "ASAN_OPTIONS": "detect_leaks=0", "PYTHONMALLOC": "malloc", "SHOESTRING_CACHE": str(Path(name) / "cache"),
         }  # fmt: skip
         tests = [
@@ -50,8 +51,8 @@ def main(seconds: str) -> int:
             "kernel or tallies or user_words",
         ]
         for command in (
-            [sys.executable, str(ROOT / "tests" / "fuzz_kernel.py"), seconds, "1"],
-            [*tests, str(ROOT / "tests" / "test_count_cut.py"), str(ROOT / "tests" / "test_count_laws.py")],
+            [sys.executable, str(HERE / "fuzz_kernel.py"), seconds, "1"],
+            [*tests, str(HERE / "test_cut.py"), str(HERE / "test_laws.py")],
         ):
             if code := subprocess.run(command, env=environment, cwd=name, check=False).returncode:
                 return code

@@ -1,4 +1,4 @@
-"""Fuzzes the native kernel against jieba: `python tests/fuzz_kernel.py SECONDS [SEED]`; prints what differs.
+"""Fuzzes the native kernel against jieba: `python tests/count/fuzz_kernel.py SECONDS [SEED]`; prints what differs.
 
 Strings made to be cut wrongly, dictionaries with words that override, forced splits, broken UTF-8, broken tables.
 """

@@ -28,13 +28,6 @@ TEXT = "我来到北京清华大学。\r\n他来到了网易杭研大厦\n小明
 LINES = TEXT.replace("\r\n", "\n").split("\n")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def cache_folder(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SHOESTRING_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 def reading(**settings) -> files.Reading:
     return files.Reading(**{"errors": "strict", "max_document_bytes": None, **settings})
 
