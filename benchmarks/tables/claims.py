@@ -62,7 +62,7 @@ def training(tokenizer: dict[str, Any]) -> Figures:
 
 def decoding(lm: dict[str, Any]) -> Figures:
     """Tokens per second at int8, and the peers'."""
-    rows = lm["speeds"]["engines"]
+    rows = lm["decode"]["engines"]
     peers = ("llama.cpp q8_0", "transformers bf16")
     beside = "; ".join(f"{name}: {rows[name]['decode']:.1f}" for name in peers)
     return f"{rows['int8']['decode']:.1f} tokens/s", beside
@@ -71,8 +71,16 @@ def decoding(lm: dict[str, Any]) -> Figures:
 def choosing(lm: dict[str, Any]) -> Figures:
     """Seconds for a choice, and the naive loop's."""
     found = lm["choice"]
-    seconds, naive = (found[name] / found["queries"] for name in ("seconds", "naive_seconds"))
-    return f"{seconds:.2f} s", f"a forward pass for each: {naive:.1f} s (1/{found['times']:.0f})"
+    return (
+        f"{found['seconds']:.2f} s",
+        f"a forward pass for each: {found['naive_seconds']:.1f} s (1/{found['times']:.0f})",
+    )
+
+
+def serving(lm: dict[str, Any]) -> Figures:
+    """The server's tokens per second for eight clients."""
+    found = lm["serving"]
+    return f"{found['eight']:.0f} tokens/s", f"one client: {found['one']:.0f} tokens/s"
 
 
 def images(nvae: dict[str, Any]) -> Figures:
@@ -220,11 +228,15 @@ CLAIMS = (
     Claim("grow_memory", "grow: peak memory of the whole command", "grow：整条命令的内存峰值", grown_memory),
     Claim(
         "lm", "lm: tokens made at CPM's width, 8 layers, int8, 2 cores",
-        "lm：CPM 宽度、8 层、int8、2 核的生成速度", decoding,
+        "lm：CPM 宽度、8 层、int8、2 核的生成速度", decoding, "decode",
     ),
     Claim(
         "lm", "lm: choosing among 10 candidates after 300 tokens of shots",
-        "lm：300 个 token 的示例之后在 10 个候选中选择", choosing,
+        "lm：300 个 token 的示例之后在 10 个候选中选择", choosing, "choice",
+    ),
+    Claim(
+        "lm", "lm: eight clients streaming from one int8 server at that width",
+        "lm：同样宽度的 int8 服务，8 个客户端同时流式生成", serving, "serving",
     ),
     Claim("nvae", "nvae: a training step, 2.2 M weights, CPU time", "nvae：训练一步（223 万参数）的 CPU 时间", images),
     Claim("nvae", "nvae: what it keeps for the backward pass", "nvae：为反向传播保留的内存", kept),
@@ -258,6 +270,7 @@ CHINESE = {
     "written": "写出",
     "a chunk": "一块",
     "a forward pass for each": "逐个前向",
+    "one client": "一个客户端",
     " x bare Python": " 倍于裸 Python",
     "` alone: ": "` 本身：",
 }

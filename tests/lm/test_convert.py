@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from shoestring._errors import InputError, OptionError
-from shoestring.lm import sources
+from shoestring.lm import published, sources
 from shoestring.lm.conversion import convert
 from shoestring.lm.megatron import entries, merge, shard
 from shoestring.lm.torch_files import open_torch_file
@@ -150,12 +150,52 @@ def test_a_missing_shard(model, vocabulary, tmp_path):
         convert(source, tmp_path / "out", vocabulary=vocabulary, heads=4)
 
 
-def test_published_files_must_have_their_hash(tmp_path):
+def hashes(data: bytes) -> dict[str, str]:
+    return {"SHA-1": hashlib.sha1(data).hexdigest(), "MD5": hashlib.md5(data).hexdigest()}
+
+
+@pytest.mark.parametrize("kind", ["SHA-1", "MD5"])
+def test_published_files_must_have_both_digests(tmp_path, monkeypatch, kind):
     file = tmp_path / "mp_rank_00_model_states.pt"
-    file.write_bytes(b"corrupted")
-    found = hashlib.sha1(b"corrupted").hexdigest()
-    with pytest.raises(InputError, match=f"SHA-1 {found}, but CPM-LM was published with 71d6b6ad"):
-        sources._require_published([file])
+    file.write_bytes(b"as published")
+    monkeypatch.setitem(published.FILES, file.name, hashes(b"as published"))
+    published.require_published([file])
+    right = {**hashes(b"as published"), kind: "71d6"}
+    monkeypatch.setitem(published.FILES, file.name, right)
+    found = hashes(b"as published")[kind]
+    with pytest.raises(
+        InputError, match=f"mp_rank_00.*: {kind} {found}, but CPM-LM was published with 71d6; download"
+    ):
+        published.require_published([file])
+
+
+def test_the_published_digests_are_the_releases():
+    for name, digests in published.FILES.items():
+        assert (name[:8], len(digests["SHA-1"]), len(digests["MD5"])) == ("mp_rank_", 40, 32)
+
+
+def test_a_conversion_of_files_that_were_not_published_leaves_nothing(
+    model, vocabulary, tmp_path, monkeypatch
+):
+    source = checkpoint(model, tmp_path / "cpm", 2)
+    monkeypatch.setattr(sources, "CPM_LM", (2, 64, 2))
+    with pytest.raises(InputError, match=r"mp_rank_00_model_states.pt: SHA-1 .* pass --unpublished"):
+        convert(source, tmp_path / "out", vocabulary=vocabulary, heads=4)
+    assert not (tmp_path / "out").exists()
+    assert convert(source, tmp_path / "out", vocabulary=vocabulary, heads=4, published=False).parameters
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 200), min_size=1, max_size=3),
+    other=st.integers(1, 600),
+    columns=st.booleans(),
+    dtype=st.sampled_from([torch.float16, torch.float32, torch.bfloat16]),
+)
+def test_joined_and_transposed_in_one_pass(sizes, other, columns, dtype):
+    pieces = [torch.randn((other, size) if columns else (size, other)).to(dtype) for size in sizes]
+    rule = "columns" if columns else "rows"
+    assert torch.equal(merge(rule, pieces, transposed=True), merge(rule, pieces).t())
 
 
 def test_ranks_that_contradict_each_other(model, vocabulary, tmp_path):

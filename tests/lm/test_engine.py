@@ -1,6 +1,7 @@
 """The engines: cached == uncached, batch == single, forks and joins == fresh, few bits == nearly the same."""
 
 import shutil
+from operator import attrgetter
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from shoestring._errors import InputError, OptionError
+from shoestring.lm import quantize
 from shoestring.lm.conversion import convert
 from shoestring.lm.engine import load
 from shoestring.lm.quantize import GROUP, Linear4, Linear8, to_int4, to_int8
@@ -106,6 +108,17 @@ def test_scores_on_the_shared_cache_equal_full_forwards(engine, prompt, candidat
     assert not torch.equal(before, session.logits)
 
 
+@settings(max_examples=20, deadline=None)
+@given(prompt=IDS, after=IDS, candidates=st.lists(IDS, min_size=1, max_size=25))
+def test_scores_after_more_tokens_equal_those_of_a_longer_session(engine, prompt, after, candidates):
+    session = engine.open([prompt])
+    longer = engine.open([prompt + after]).score(candidates)
+    for _ in range(2):  # the session is unchanged
+        for found, wanted in zip(session.score(candidates, after), longer, strict=True):
+            assert found == pytest.approx(wanted, abs=1e-5)
+    assert session.ids == [prompt]
+
+
 def test_scores_of_another_family(llama):
     prompt, candidates = [20, 21, 22], [[1, 2, 3], [4], [1, 9]]
     for candidate, score in zip(candidates, llama.open([prompt]).score(candidates), strict=True):
@@ -123,6 +136,20 @@ def test_a_rows_result_does_not_depend_on_its_batch(rows, seed):
     weight, x = torch.randn(2 * GROUP, 2 * GROUP), torch.randn(rows, 2 * GROUP) * 10 ** torch.randn(rows, 1)
     for layer in (Linear8(*to_int8(weight), None), Linear4(*to_int4(weight), None)):
         assert torch.equal(layer(x)[:1], layer(x[:1]))
+
+
+def test_torch_still_has_the_kernels_that_it_does_not_promise():
+    for name in quantize.KERNELS:
+        assert callable(attrgetter(name)(torch)), name
+
+
+def test_prompts_are_unpacked_as_the_kernel_packed_them():
+    torch.manual_seed(0)
+    layer = Linear4(*to_int4(torch.randn(4 * GROUP, 3 * GROUP)), torch.randn(4 * GROUP))
+    assert quantize._block() in (32, 64)  # 0, slower and as right, on processors that no one has tried
+    x = torch.randn(2, quantize._DENSE_ROWS, 3 * GROUP)
+    short = torch.cat([layer(part) for part in x.split(8, dim=1)], dim=1)
+    assert (layer(x) - short).norm() / short.norm() < 0.004  # the kernel rounds its sums to bfloat16
 
 
 def test_few_bits_are_close_to_many():

@@ -1,7 +1,17 @@
 """The llama.cpp back end gives what torch gives, from files that we write; without the package it says so."""
 
+import shutil
+
 import pytest
 import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    MistralConfig,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+)
 
 from shoestring._errors import InputError, OptionError
 from shoestring.lm.beam import beam_search
@@ -9,6 +19,7 @@ from shoestring.lm.choosing import choose
 from shoestring.lm.conversion import convert
 from shoestring.lm.engine import load
 from shoestring.lm.generation import generate
+from shoestring.lm.gguf_families import architecture
 from shoestring.lm.sampling import Sampling
 
 from .conftest import gpt2
@@ -22,8 +33,6 @@ GREEDY = Sampling(max_tokens=8, temperature=0)
 @pytest.fixture(scope="module")
 def source(tmp_path_factory, folder):
     """k-quants need a hidden size of a multiple of 256."""
-    import shutil
-
     target = tmp_path_factory.mktemp("wide") / "wide"
     gpt2(hidden=256).save_pretrained(target)
     for name in ("chinese_vocab.model", "tokenizer_config.json"):
@@ -80,6 +89,69 @@ def test_quantized_files_say_nearly_the_same(source, exact, tmp_path, to, limit)
     rows = [[token, 5000, 12] for token in range(100, 2500, 100)]
     wanted, found = (each.open(rows).logits.log_softmax(-1) for each in (exact, engine))
     assert (wanted.exp() * (wanted - found)).sum(-1).mean() < limit
+
+
+THETA = {"rope_type": "default", "rope_theta": 5e5}
+FAMILIES = {
+    "llama": (LlamaConfig, {"num_key_value_heads": 2, "attention_bias": True, "rope_parameters": THETA}),
+    "mistral": (MistralConfig, {"num_key_value_heads": 2, "head_dim": 32, "sliding_window": None}),
+    "qwen2": (Qwen2Config, {"num_key_value_heads": 4, "tie_word_embeddings": True}),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_other_families_say_what_transformers_says(family, folder, tmp_path):
+    model = tiny(*FAMILIES[family])
+    model.save_pretrained(tmp_path / family)
+    bytes_tokenizer().save_pretrained(tmp_path / family)
+    convert(tmp_path / family, tmp_path / "gguf", to="gguf-f16")
+    engine = load(tmp_path / "gguf")
+    ids = engine.tokenizer.encode(PROMPTS[1] * 2)
+    assert len(ids) > 60
+    with torch.no_grad():
+        chances = model(torch.tensor([ids])).logits[0, :-1].log_softmax(-1)
+    wanted = chances.gather(1, torch.tensor(ids[1:])[:, None])[:, 0].tolist()
+    assert engine.logprobs(ids) == pytest.approx(wanted, abs=0.02)
+    made = model.generate(torch.tensor([ids]), max_new_tokens=8, do_sample=False, pad_token_id=5)
+    found = generate(engine, [ids], GREEDY)[0][0]
+    assert [token.id for token in found.tokens] == made[0, len(ids) :].tolist()
+    assert found.text == engine.tokenizer.decode(made[0, len(ids) :], skip_special_tokens=True)
+
+
+def bytes_tokenizer():
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    core = Tokenizer(models.BPE({letter: index for index, letter in enumerate(letters)}, []))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=core)
+
+
+def tiny(kind, settings):
+    torch.manual_seed(0)
+    sizes = {
+        "vocab_size": 320, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "max_position_embeddings": 128, "bos_token_id": None, "eos_token_id": None,
+    }  # fmt: skip
+    model = AutoModelForCausalLM.from_config(kind(**sizes, **settings), dtype=torch.float32).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(5) if parameter.ndim == 2 else parameter.add_(torch.randn_like(parameter) * 0.05)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"model_type": "gpt_neo"}, "written for gpt2, llama, mistral, qwen2, this is gpt_neo"),
+        ({"rope_parameters": {"rope_type": "llama3"}}, "llama with rope_type llama3 is not written here"),
+        ({"rope_scaling": {"type": "linear"}}, "llama with rope_type linear is not written here"),
+        ({"hidden_act": "gelu"}, "llama with hidden_act gelu is not written here"),
+        ({"model_type": "mistral", "sliding_window": 64}, "mistral with sliding_window 64 is not written here"),
+    ],
+)  # fmt: skip
+def test_what_llama_cpp_would_get_wrong_is_refused(settings, says):
+    with pytest.raises(OptionError, match=says):
+        architecture({"model_type": "llama", "max_position_embeddings": 128, **settings}, "gguf-f16")
 
 
 def test_damaged_files_and_options(source, engine, tmp_path):

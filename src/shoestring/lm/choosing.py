@@ -1,6 +1,6 @@
 """Which of some candidates follows: likelihoods on a shared cache, instead of one forward pass for each.
 
-- The shots are read once for all queries, a query once for all candidates, the candidates in one pass.
+- The shots are read once for all queries; a query and all candidates in one pass after them.
 - A prompt and a candidate are tokenized together, as a text is, and compared from the first token on in which
   the candidates differ; cutting at their border could give ids that no text has.
 - Scores: `likelihood` (sum of log-probabilities), `mean` (divided by the number of tokens), `channel` (the
@@ -63,18 +63,29 @@ class Prefix:
 
     def read(self, ids: Sequence[int]) -> Session:
         """Returns a session that has read these ids, from what is known of their beginning."""
-        if self._session is None:
-            return self.engine.open([ids])
-        known = self._session.ids[0]
-        common = shared([ids, known])
-        if common == len(ids) == len(known):
-            return self._session.fork(common)
-        common = min(common, len(ids) - 1)  # the last is read again, for its logits
-        if common == 0:
-            return self.engine.open([ids])
-        session = self._session.fork(common)
-        session.extend(ids[common:])
+        session, rest = self._begun(ids)
+        if rest:
+            session.extend(rest)
         return session
+
+    def score(self, ids: Sequence[int], continuations: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Returns the log-probability of each token of each continuation of these ids."""
+        if self._session is not None and list(ids[: len(self._session.ids[0])]) == self._session.ids[0]:
+            return self._session.score(continuations, after=ids[len(self._session.ids[0]) :])
+        session, rest = self._begun(ids)
+        try:
+            return session.score(continuations, after=rest)
+        finally:
+            session.close()
+
+    def _begun(self, ids: Sequence[int]) -> tuple[Session, Sequence[int]]:
+        """Returns a new session of what is known of the ids' beginning, and the ids after it."""
+        common = shared([ids, self._session.ids[0]]) if self._session is not None else 0
+        if self._session is not None and common < len(self._session.ids[0]):
+            common = min(common, len(ids) - 1)  # the last is read again, for its logits
+        if self._session is None or common == 0:
+            return self.engine.open([ids]), ()
+        return self._session.fork(common), ids[common:]
 
 
 def choose(
@@ -107,11 +118,8 @@ def choose(
     common = min(common, min(map(len, whole)) - 1)  # each has a token of its own to be scored
     if common < 1:
         raise OptionError(f"prompt {prompt!r}: empty, or one word with a candidate; give a longer one")
-    session = (prefix or Prefix(engine)).read(whole[0][:common])
-    try:
-        return _choice(candidates, session.score([ids[common:] for ids in whole]), score)
-    finally:
-        session.close()
+    found = (prefix or Prefix(engine)).score(whole[0][:common], [ids[common:] for ids in whole])
+    return _choice(candidates, found, score)
 
 
 def choose_channel(
@@ -131,9 +139,7 @@ def choose_channel(
     for head, prompt in zip(heads, prompts, strict=True):
         whole = list(engine.tokenizer.encode(head + text))
         common = min(shared([engine.tokenizer.encode(head), whole]), len(whole) - 1)
-        session = prompt.read(whole[:common])
-        found += session.score([whole[common:]])
-        session.close()
+        found += prompt.score(whole[:common], [whole[common:]])
     return _choice(candidates, found, "channel")
 
 

@@ -13,6 +13,8 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from shoestring import hub
 from shoestring._errors import InputError, OptionError
 from shoestring.files import atomic, atomic_folder
 from shoestring.lm import gguf_file
+from shoestring.lm.published import checking
 from shoestring.lm.quantize import GROUP, to_int4, to_int8
 from shoestring.lm.safetensors_file import Shape, Writer
 from shoestring.lm.skeleton import Layer, bits_of, config_of, empty, linear_layers, require_fitting
@@ -30,11 +33,14 @@ from shoestring.lm.sources import QUANTIZED, MegatronSource, Source, open_source
 from shoestring.lm.tokenizer import FILE, CpmTokenizer
 from shoestring.ui import UI
 
+WEIGHTS = "model.safetensors"
 TARGETS = ("hf", "int8", "int4", *gguf_file.TYPES)
 _TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
     "merges.txt", "vocab.txt", "tokenizer.model", FILE, "generation_config.json", "chat_template.jinja",
 )  # fmt: skip
+_THREADS = 2  # that make tensors, each of which holds one in memory
+_FLUSHED = 128 << 20  # bytes after which the disk is told to begin writing
 _VOCABULARY_PLACES = (FILE, f"../{FILE}", f"bpe_3w_new/{FILE}", f"../bpe_3w_new/{FILE}")
 
 
@@ -72,7 +78,7 @@ def convert(
         to: one of `TARGETS`.
         vocabulary: CPM's chinese_vocab.model, if it does not lie with the weights.
         heads: number of attention heads, for shards of an unknown size.
-        published: check CPM-LM's files against the published SHA-1.
+        published: check CPM-LM's files against the published SHA-1 and MD5.
         overwrite: replace a folder.
         ui: shows progress.
 
@@ -84,20 +90,36 @@ def convert(
     ui = ui or UI(quiet=True)
     if to not in TARGETS:
         raise OptionError(f"--to {to}: unknown; choose one of {', '.join(TARGETS)}")
-    weights = open_source(source, heads, published)
+    weights = open_source(source, heads)
     _require_plain(weights, source)
     tokenizer = cpm_vocabulary(weights, vocabulary)
     model = empty(config_of(weights.config))
     require_fitting(weights.shapes, model, weights.folder)
     total = sum(shape.bytes for shape in weights.shapes.values())
     parameters = sum(math.prod(shape.sizes) for shape in weights.shapes.values())
-    with ui.bar(f"converting to {to}", total, "B") as bar, atomic_folder(Path(output), overwrite) as draft:
+    with ExitStack() as stack:
+        shards = (
+            weights.files
+            if published and isinstance(weights, MegatronSource) and weights.as_published
+            else []
+        )
+        check = stack.enter_context(checking(shards))
+        bar = stack.enter_context(ui.bar(f"converting to {to}", total, "B"))
+        draft = stack.enter_context(atomic_folder(Path(output), overwrite))
         config = dict(weights.config)
         if to in gguf_file.TYPES:
             size = gguf_file.write(draft, weights, to, bar.update)
         else:
-            _write_weights(draft / "model.safetensors", weights, linear_layers(model), to, bar.update)
-            size = (draft / "model.safetensors").stat().st_size
+            few = to in ("int8", "int4")
+            pieces = quantized(weights, linear_layers(model), int(to[3:])) if few else plain(weights)
+            _write_weights(
+                draft / WEIGHTS,
+                list(pieces),
+                check,
+                lambda piece: bar.update(weights.shapes[piece.source].bytes),
+            )
+            size = (draft / WEIGHTS).stat().st_size
+        check.result()
         if to in ("int8", "int4"):
             config["quantization_config"] = {"bits": int(to[3:]), "group": GROUP}
             config |= {"model_type": QUANTIZED, "base_model_type": config["model_type"]}
@@ -107,17 +129,39 @@ def convert(
     return Converted(Path(output), parameters, size)
 
 
-def quantized(weights: Source, layers: list[Layer], bits: int) -> Iterator[tuple[str, Shape, Callable]]:
-    """Yields (name, shape, read) of what an int8 or int4 folder holds, in order; `read` makes the tensor."""
+@dataclass(frozen=True)
+class Piece:
+    """What one stored weight becomes.
+
+    Args:
+        source: the weight's name.
+        shapes: name -> type and sizes of each tensor it becomes.
+        make: reads it and returns those tensors by name.
+    """
+
+    source: str
+    shapes: dict[str, Shape]
+    make: Callable[[], dict[str, torch.Tensor]]
+
+
+def plain(weights: Source) -> Iterator[Piece]:
+    """Yields every weight as it is."""
+    for name, shape in weights.shapes.items():
+        yield Piece(name, {name: shape}, lambda name=name: {name: weights.read(name)})
+
+
+def quantized(weights: Source, layers: list[Layer], bits: int) -> Iterator[Piece]:
+    """Yields what an int8 or int4 folder holds, in order."""
     by_weight = {f"{layer.name}.weight": layer for layer in layers if not layer.tied}
     tied = any(layer.tied for layer in layers)
     for name, shape in weights.shapes.items():
         embedding = tied and len(shape.sizes) == 2 and name not in by_weight and _is_embedding(name)
         if name in by_weight or embedding:
             layer = by_weight.get(name) or _tied_to_the_head(name, shape)
-            yield from _parts(weights, name, layer, bits_of(layer, bits))
+            yield _few_bits(weights, name, layer, bits_of(layer, bits))
         else:
-            yield name, Shape(torch.float32, shape.sizes), lambda name=name: weights.read(name).float()
+            wide = {name: Shape(torch.float32, shape.sizes)}
+            yield Piece(name, wide, lambda name=name: {name: weights.read(name).float()})
 
 
 def cpm_vocabulary(weights: Source, vocabulary: str | os.PathLike[str] | None) -> CpmTokenizer | None:
@@ -145,8 +189,7 @@ def cpm_vocabulary(weights: Source, vocabulary: str | os.PathLike[str] | None) -
     return tokenizer
 
 
-def _parts(weights: Source, name: str, layer: Layer, bits: int) -> Iterator[tuple[str, Shape, Callable]]:
-    made: dict[str, torch.Tensor] = {}
+def _few_bits(weights: Source, name: str, layer: Layer, bits: int) -> Piece:
     shape = (layer.outputs, layer.inputs)
     if bits == 8:
         parts = {"int8": Shape(torch.int8, shape), "scale": Shape(torch.float32, shape[:1])}
@@ -154,17 +197,14 @@ def _parts(weights: Source, name: str, layer: Layer, bits: int) -> Iterator[tupl
         groups = Shape(torch.bfloat16, (layer.outputs, layer.inputs // GROUP))
         half = Shape(torch.uint8, (layer.outputs, layer.inputs // 2))
         parts = {"int4": half, "scale": groups, "zero": groups}
+    shapes = {f"{name}.{part}": part_shape for part, part_shape in parts.items()}
 
-    def read(part: str) -> torch.Tensor:
-        if not made:
-            weight = weights.read(name)
-            weight = weight.t() if layer.transposed else weight
-            values = to_int8(weight) if bits == 8 else to_int4(weight)
-            made.update(zip(parts, values, strict=True))
-        return made.pop(part)
+    def make() -> dict[str, torch.Tensor]:
+        weight = weights.read(name)
+        weight = weight.t() if layer.transposed else weight
+        return dict(zip(shapes, to_int8(weight) if bits == 8 else to_int4(weight), strict=True))
 
-    for part, shape_ in parts.items():
-        yield f"{name}.{part}", shape_, lambda part=part: read(part)
+    return Piece(name, shapes, make)
 
 
 def _tied_to_the_head(name: str, shape: Shape) -> Layer:
@@ -176,21 +216,29 @@ def _is_embedding(name: str) -> bool:
     return name.rsplit(".", 2)[-2] in ("wte", "embed_tokens")
 
 
-def _write_weights(
-    path: Path, weights: Source, layers: list[Layer], to: str, progress: Callable[[int], Any]
-) -> None:
-    if to == "hf":
-        plan = [(name, shape, lambda name=name: weights.read(name)) for name, shape in weights.shapes.items()]
-    else:
-        plan = list(quantized(weights, layers, int(to[3:])))
-    with atomic(path, "wb") as file:
-        writer = Writer(file, {name: shape for name, shape, _ in plan})
-        for name, _, read in plan:
-            writer.write(name, read())
-            if (plain := weights.shapes.get(name)) is not None:
-                progress(plain.bytes)
-            elif not name.endswith((".scale", ".zero")):
-                progress(weights.shapes[name.rpartition(".")[0]].bytes)
+def _write_weights(path: Path, pieces: list[Piece], check: Future, progress: Callable[[Piece], Any]) -> None:
+    """Makes and writes pieces in a few threads; the disk takes what is there while others are being made."""
+    shapes = {name: shape for piece in pieces for name, shape in piece.shapes.items()}
+    with atomic(path, "wb") as file, ExitStack() as stack:
+        writer = Writer(file, shapes)
+
+        def work(piece: Piece) -> Piece:
+            for name, tensor in piece.make().items():
+                writer.write(name, tensor)
+            return piece
+
+        makers, flusher = (ThreadPoolExecutor(threads) for threads in (_THREADS, 1))
+        for pool in (makers, flusher):
+            stack.callback(pool.shutdown, cancel_futures=True)
+        unflushed = 0
+        for piece in makers.map(work, pieces):
+            progress(piece)
+            if check.done():
+                check.result()
+            unflushed += sum(shape.bytes for shape in piece.shapes.values())
+            if unflushed > _FLUSHED:
+                flusher.submit(os.fsync, file.fileno())
+                unflushed = 0
 
 
 def _write_tokenizer(draft: Path, weights: Source, tokenizer: CpmTokenizer | None) -> None:

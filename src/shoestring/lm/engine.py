@@ -4,7 +4,7 @@ session = engine.open([[6756, 8, 3], [278]])    # rows of token ids, of any leng
 session.logits                                  # (2, vocabulary) of what follows each row
 session.step([17, 98])                          # one more token for each row
 session.select([0, 0, 1])                       # rows leave, or are doubled
-session.score([[11, 15], [9]])                  # log-probabilities of continuations, the session unchanged
+session.score([[11, 15], [9]], after=[5])       # log-probabilities of continuations, the session unchanged
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Session(Protocol):
         """Takes over the rows of other sessions, after its own."""
         ...
 
-    def score(self, continuations: Sequence[Sequence[int]]) -> list[list[float]]:
-        """Returns the log-probability of each token of each continuation of the only row."""
+    def score(self, continuations: Sequence[Sequence[int]], after: Sequence[int] = ()) -> list[list[float]]:
+        """Returns the log-probability of each token of each continuation of the only row and `after`."""
         ...
 
     def close(self) -> None:

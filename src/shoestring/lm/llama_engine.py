@@ -23,7 +23,7 @@ from shoestring.lm.gguf_file import FILE
 
 ROWS = 64  # sequences at once
 _CHUNK = 512  # tokens that are read at once
-_CONTEXTS = 4  # how many rows of full length the cache has room for
+_CONTEXTS, _CELLS = 4, 8192  # rows of full length that the cache has room for, and tokens at most
 
 
 class LlamaEngine:
@@ -47,7 +47,8 @@ class LlamaEngine:
                 f"{path}: llama.cpp cannot read it; it is damaged or half copied, convert it again"
             )
         config = json.loads((folder / "config.json").read_text("utf-8"))
-        self.vocabulary, self.positions = config["vocab_size"], config["n_positions"]
+        self.vocabulary = config["vocab_size"]
+        self.positions = min(config.get("n_positions") or config["max_position_embeddings"], _CELLS)
         self.tokenizer = tokenizer_of(folder, self.vocabulary)
         self.name, self.kind = folder.resolve().name, "llama.cpp on cpu"
         threads = threads or len(os.sched_getaffinity(0))
@@ -122,7 +123,7 @@ class LlamaEngine:
 
     def _settings(self, threads: int) -> Any:
         settings = self.api.llama_context_default_params()
-        settings.n_ctx = self.positions * _CONTEXTS
+        settings.n_ctx = min(self.positions * _CONTEXTS, _CELLS)
         settings.n_batch = settings.n_ubatch = _CHUNK
         settings.n_seq_max = ROWS
         settings.kv_unified = True
@@ -195,8 +196,12 @@ class LlamaSession:
             each.ids, each.sequences = [], []
         self.ids, self.sequences = ids, sequences
 
-    def score(self, continuations: Sequence[Sequence[int]]) -> list[list[float]]:
-        """Returns the log-probability of each token of each continuation of the only row."""
+    def score(self, continuations: Sequence[Sequence[int]], after: Sequence[int] = ()) -> list[list[float]]:
+        """Returns the log-probability of each token of each continuation of the only row and `after`."""
+        if after:
+            session = self.fork(len(self.ids[0]))
+            session.extend(after)
+            return session.score(continuations)
         if not all(continuations):
             raise OptionError("a candidate without tokens cannot be scored; give each at least one character")
         longest = max(map(len, continuations), default=0)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from shoestring.lm.conversion import quantized
+from shoestring.lm.conversion import plain, quantized
 from shoestring.lm.quantize import Embedding8, Linear4, Linear8
 from shoestring.lm.skeleton import Layer, config_of, empty, linear_layers, require_fitting
 from shoestring.lm.sources import FolderSource
@@ -36,9 +36,10 @@ def load_quantized(folder: Path, bits: int) -> Any:
     layers = linear_layers(model)
     if stored is None:
         require_fitting(source.shapes, model, folder)
-        parts = ((name, read) for name, _, read in quantized(source, layers, bits))
+        pieces = quantized(source, layers, bits)
     else:
-        parts = ((name, lambda name=name: source.read(name)) for name in source.shapes)
+        pieces = plain(source)
+    parts = (part for piece in pieces for part in piece.make().items())
     _fill(model, {f"{layer.name}.weight": layer for layer in layers}, parts, bits)
     gc.collect()
     return model
@@ -46,19 +47,19 @@ def load_quantized(folder: Path, bits: int) -> Any:
 
 def _fill(model: Any, layers: dict[str, Layer], parts: Any, bits: int) -> None:
     held: dict[str, dict[str, torch.Tensor]] = {}
-    plain: dict[str, torch.Tensor] = {}
+    others: dict[str, torch.Tensor] = {}
     tied = next((layer for layer in layers.values() if layer.tied), None)
-    for name, read in parts:
+    for name, tensor in parts:
         weight, _, part = name.rpartition(".")
         if part not in ("int8", "int4", "scale", "zero"):
-            plain[name] = read()
+            others[name] = tensor
             continue
         found = held.setdefault(weight, {})
-        found[part] = read()
+        found[part] = tensor
         if len(found) == (3 if "int4" in found else 2):
             _place(model, weight.removesuffix(".weight"), found, tied if weight not in layers else None)
             del held[weight]
-    _fill_plain(model, plain)
+    _fill_plain(model, others)
 
 
 def _place(model: Any, name: str, found: dict[str, torch.Tensor], head: Layer | None) -> None:
@@ -72,9 +73,9 @@ def _place(model: Any, name: str, found: dict[str, torch.Tensor], head: Layer | 
         model.set_submodule(name, Linear4(found["int4"], found["scale"], found["zero"], None))
 
 
-def _fill_plain(model: Any, plain: dict[str, torch.Tensor]) -> None:
+def _fill_plain(model: Any, others: dict[str, torch.Tensor]) -> None:
     """Sets biases, norms and embeddings that were not quantized; others, such as old masks, are not needed."""
-    for name, tensor in plain.items():
+    for name, tensor in others.items():
         path, _, part = name.rpartition(".")
         try:
             module = model.get_submodule(path)

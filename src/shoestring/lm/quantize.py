@@ -2,14 +2,20 @@
 
 - int8: one scale for each output; activations are rounded row by row, so that a row's result does not depend on
   what else is in the batch, which `torch.ao.quantization`'s dynamic layers do not give.
-- int4: a scale and a zero for every `GROUP` inputs; activations in bfloat16.
+- int4: a scale and a zero for every `GROUP` inputs; activations in bfloat16. The kernel is made for few rows: for
+  many, blocks of weights are unpacked and multiplied as float32.
 - Processors without VNNI add pairs of products in 16 bits, which overflow at 8-bit activations; there the
-  activations get 7 bits.
+  activations get 7 bits. Whether they do is tried out.
+
+torch gives no public names to these kernels; `KERNELS` lists what a new release of torch must still have.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -17,13 +23,21 @@ from torch import Tensor, nn
 
 GROUP = 64  # inputs that share a scale in int4
 _INT4_OUTPUTS = 64  # the int4 kernel takes outputs in blocks of so many on every processor
-LEVELS = 127 if torch.cpu._is_vnni_supported() else 63  # of an activation on either side of zero
+_DENSE_ROWS = 64  # tokens of a prompt from which on unpacking the weights is quicker
+_DENSE_OUTPUTS = 256  # that are unpacked at once, so that they stay in the processor's cache
+_ROWS = 512  # that are quantized at once
+KERNELS = (
+    "ops.quantized.linear_prepack",
+    "ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32",
+    "_make_per_channel_quantized_tensor",  # by this name its warning can be caught
+    "ops.aten._convert_weight_to_int4pack_for_cpu",
+    "ops.aten._weight_int4pack_mm_for_cpu",
+)
 
 
 def to_int8(weight: Float[Tensor, "outputs inputs"]) -> tuple[Tensor, Tensor]:
     """Returns (int8 weight, float32 scale of each output): weight = int8 * scale."""
-    scale = weight.float().abs().amax(dim=1).clamp(min=1e-12) / 127
-    return (weight.float() / scale[:, None]).round_().clamp_(-127, 127).to(torch.int8), scale
+    return _by_rows(_rows_to_int8, weight)
 
 
 def to_int4(weight: Float[Tensor, "outputs inputs"]) -> tuple[Tensor, Tensor, Tensor]:
@@ -31,28 +45,15 @@ def to_int4(weight: Float[Tensor, "outputs inputs"]) -> tuple[Tensor, Tensor, Te
 
     Among a few ranges around a group's own the one with the least squared error is taken.
     """
-    outputs, inputs = weight.shape
-    groups = weight.float().view(outputs, inputs // GROUP, GROUP)
-    low, high = groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True)
-    best, chosen = None, None
-    for shrink in (1.0, 0.95, 0.9, 0.85, 0.8):
-        scale, zero = _grid(low * shrink, high * shrink)
-        levels = ((groups - zero) / scale + 8).round_().clamp_(0, 15)
-        error = ((levels - 8) * scale + zero - groups).square_().sum(-1, keepdim=True)
-        if best is None or chosen is None:
-            best, chosen = error, (levels, scale, zero)
-            continue
-        better = error < best
-        best = torch.where(better, error, best)
-        chosen = tuple(
-            torch.where(better, new, old)
-            for new, old in zip((levels, scale, zero), chosen, strict=True)
-        )  # fmt: skip
-    assert chosen is not None
-    levels, scale, zero = chosen
-    flat = levels.view(outputs, inputs).to(torch.uint8)
-    packed = flat[:, ::2] | (flat[:, 1::2] << 4)
-    return packed, scale.squeeze(-1).bfloat16(), zero.squeeze(-1).bfloat16()
+    return _by_rows(_rows_to_int4, weight)
+
+
+@lru_cache(maxsize=1)
+def levels() -> int:
+    """Returns how many steps an activation may have on either side of zero, 127 or, where those overflow, 63."""
+    ones, weight = torch.ones(1, 64), torch.full((64, 64), 127, dtype=torch.int8)
+    y = _linear8(ones, 127, _packed8(weight, torch.ones(64)))
+    return 127 if torch.allclose(y, torch.full_like(y, 127.0 * 64), rtol=1e-3) else 63
 
 
 def takes_int4(outputs: int, inputs: int) -> bool:
@@ -84,9 +85,7 @@ class Linear8(nn.Module):
         """Returns (..., outputs) in float32."""
         flat = x.reshape(-1, self.inputs).float()
         size = flat.abs().amax(dim=1, keepdim=True).clamp_(min=1e-9)
-        y = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
-            flat / size, 1.0 / LEVELS, LEVELS + 1, self.packed
-        )
+        y = _linear8(flat / size, levels(), self.packed)
         y = y.mul_(size) if self.bias is None else torch.addcmul(self.bias, y, size)
         return y.view(*x.shape[:-1], self.outputs)
 
@@ -111,16 +110,29 @@ class Linear4(nn.Module):
         super().__init__()
         self.outputs, self.inputs = packed.shape[0], packed.shape[1] * 2
         levels = torch.stack((packed & 15, packed >> 4), dim=-1).view(self.outputs, self.inputs)
-        self.packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(levels.to(torch.int32), 1)
+        self.packed = _packed4(levels)
         self.grid = torch.stack((scale, zero), dim=-1).transpose(0, 1).contiguous()
         self.bias = None if bias is None else bias.float()
 
     def forward(self, x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
         """Returns (..., outputs) in float32."""
         flat = x.reshape(-1, self.inputs).bfloat16()
-        y = torch.ops.aten._weight_int4pack_mm_for_cpu(flat, self.packed, GROUP, self.grid).float()
+        if x.ndim > 1 and x.shape[-2] >= _DENSE_ROWS and _block():
+            y = self._dense(flat.float())
+        else:
+            y = torch.ops.aten._weight_int4pack_mm_for_cpu(flat, self.packed, GROUP, self.grid).float()
         y = y if self.bias is None else y.add_(self.bias)
         return y.view(*x.shape[:-1], self.outputs)
+
+    def _dense(self, flat: Float[Tensor, "rows inputs"]) -> Float[Tensor, "rows outputs"]:
+        block, y = _block(), flat.new_empty(len(flat), self.outputs)
+        packed = self.packed.view(self.outputs // block, self.inputs, block // 2)
+        step = _DENSE_OUTPUTS // block
+        for begin in range(0, len(packed), step):
+            outputs = slice(begin * block, (begin + step) * block)
+            weights = _unpacked(packed[begin : begin + step].transpose(0, 1), self.grid[:, outputs].float())
+            y[:, outputs] = flat @ weights
+        return y
 
 
 class Embedding8(nn.Module):
@@ -135,10 +147,80 @@ class Embedding8(nn.Module):
         return self.weight[ids].float() * self.scale[ids][..., None]
 
 
+def _by_rows(function: Callable[[Tensor], tuple[Tensor, ...]], weight: Tensor) -> Any:
+    """Applies a function of rows to a few at a time, so that memory holds few of them as float32."""
+    return tuple(map(torch.cat, zip(*map(function, weight.split(_ROWS)), strict=True)))
+
+
+def _rows_to_int8(weight: Tensor) -> tuple[Tensor, ...]:
+    rows = weight.float()
+    scale = rows.abs().amax(dim=1).clamp(min=1e-12) / 127
+    return (rows / scale[:, None]).round_().clamp_(-127, 127).to(torch.int8), scale
+
+
+def _rows_to_int4(weight: Tensor) -> tuple[Tensor, ...]:
+    outputs, inputs = weight.shape
+    groups = weight.float().reshape(outputs, inputs // GROUP, GROUP)
+    low, high = groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True)
+    levels, scale, zero, least = _rounded(groups, low, high)
+    for shrink in (0.95, 0.9, 0.85, 0.8):
+        *other, error = _rounded(groups, low * shrink, high * shrink)
+        better = error < least
+        levels, scale, zero, least = (
+            torch.where(better, new, old)
+            for new, old in zip((*other, error), (levels, scale, zero, least), strict=True)
+        )  # fmt: skip
+    flat = levels.view(outputs, inputs).to(torch.uint8)
+    packed = flat[:, ::2] | (flat[:, 1::2] << 4)
+    return packed, scale.squeeze(-1).bfloat16(), zero.squeeze(-1).bfloat16()
+
+
 def _grid(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     """Returns scale and zero of 16 levels from low to high, as bfloat16 keeps them."""
     scale = ((high - low) / 15).clamp(min=1e-8).bfloat16().float()
     return scale, (low + 8 * scale).bfloat16().float()
+
+
+def _rounded(groups: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Returns the levels between low and high, their scale and zero, and the squared error of each group."""
+    scale, zero = _grid(low, high)
+    levels = ((groups - zero) / scale + 8).round_().clamp_(0, 15)
+    return levels, scale, zero, ((levels - 8) * scale + zero - groups).square_().sum(-1, keepdim=True)
+
+
+def _linear8(x: Tensor, steps: int, packed: object) -> Tensor:
+    return torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
+        x, 1.0 / steps, steps + 1, packed
+    )
+
+
+def _packed4(levels: Tensor) -> Tensor:
+    return torch.ops.aten._convert_weight_to_int4pack_for_cpu(levels.to(torch.int32), 1)
+
+
+@lru_cache(maxsize=1)
+def _block() -> int:
+    """Returns how many outputs the int4 kernel packs together here; 0 if it packs in a way not known.
+
+    A block has, for each input, bytes with one half of its outputs in the low bits and the other in the high ones.
+    """
+    levels = torch.arange(128 * 64).mul_(7).remainder_(16).view(128, 64).to(torch.uint8)
+    for block in (64, 32):
+        bytes_ = _packed4(levels).view(128 // block, 64, block // 2)
+        if torch.equal(torch.cat((bytes_ & 15, bytes_ >> 4), -1).transpose(1, 2).reshape(128, 64), levels):
+            return block
+    return 0
+
+
+def _unpacked(packed: UInt8[Tensor, "inputs blocks half"], grid: Float[Tensor, "groups outputs 2"]) -> Tensor:
+    """Returns weights as (inputs, outputs)."""
+    inputs, blocks, half = packed.shape
+    levels = torch.empty(inputs, blocks, 2 * half)
+    levels[..., :half] = packed & 15
+    levels[..., half:] = packed >> 4
+    scale, zero = grid[..., 0], grid[..., 1] - 8 * grid[..., 0]
+    levels = levels.view(inputs // GROUP, GROUP, -1)
+    return torch.addcmul(zero[:, None], levels, scale[:, None]).view(inputs, -1)
 
 
 def _packed8(weight: Tensor, scale: Tensor) -> object:

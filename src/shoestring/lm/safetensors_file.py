@@ -76,15 +76,15 @@ class Reader:
 
 
 class Writer:
-    """Writes a file whose tensors are announced first and then given in that order.
+    """Writes a file whose tensors are announced first; they may come in any order, from any thread.
 
     Args:
-        file: open for writing bytes.
+        file: open for writing bytes, with a descriptor.
         shapes: name -> what will come.
     """
 
     def __init__(self, file: IO[bytes], shapes: Mapping[str, Shape]) -> None:
-        self._file, self._pending = file, list(shapes.items())
+        self._handle, self._shapes, self._places = file.fileno(), dict(shapes), {}
         header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
         position = 0
         for name, shape in shapes.items():
@@ -94,20 +94,27 @@ class Writer:
                 "shape": list(shape.sizes),
                 "data_offsets": [position, end],
             }
-            position = end
+            self._places[name], position = position, end
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight
-        file.write(len(text).to_bytes(8, "little") + text)
+        self._start = 8 + len(text)
+        self._put(0, len(text).to_bytes(8, "little") + text)
 
-    def write(self, name: str, tensor: torch.Tensor) -> int:
-        """Writes the next tensor and returns its length in bytes."""
-        expected, shape = self._pending.pop(0)
-        if name != expected or Shape(tensor.dtype, tuple(tensor.shape)) != shape:
-            raise ValueError(f"{name} {tensor.dtype} {tuple(tensor.shape)} where {expected} {shape} is due")
+    def write(self, name: str, tensor: torch.Tensor) -> None:
+        """Writes one tensor at its place."""
+        if Shape(tensor.dtype, tuple(tensor.shape)) != self._shapes[name]:
+            raise ValueError(
+                f"{name} {tensor.dtype} {tuple(tensor.shape)} where {self._shapes[name]} was announced"
+            )
         if tensor.numel():
             data: Any = tensor.contiguous().view(-1).view(torch.uint8).numpy()
-            self._file.write(data)
-        return shape.bytes
+            self._put(self._start + self._places[name], data)
+
+    def _put(self, place: int, data: Any) -> None:
+        view = memoryview(data).cast("B")
+        while view:
+            count = os.pwrite(self._handle, view, place)
+            view, place = view[count:], place + count
 
 
 def readers(folder: str | os.PathLike[str]) -> dict[str, Reader]:

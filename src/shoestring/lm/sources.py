@@ -2,13 +2,12 @@
 
 - Megatron: any number of ranks, in the released layout `80000/mp_rank_XX_model_states.pt` or one made by
   change_mp.py; joined by `megatron.merge`.
-- The published files are recognised by their shape and then must have the published SHA-1.
+- Files of CPM-LM's shape should be the published ones, see `published`.
 - Hugging Face: safetensors, or the older pytorch_model.bin; GPT-2, Llama and what else has linear layers.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -23,11 +22,8 @@ from shoestring.lm.megatron import Entry, entries, merge, merged_shape
 from shoestring.lm.safetensors_file import Shape, readers
 from shoestring.lm.torch_files import open_torch_file
 
-PUBLISHED = {  # CPM-LM 2.6B, 2020
-    "mp_rank_00_model_states.pt": "71d6b6ad4f47b46724eb82c05da8fb9175e62a7d",
-    "mp_rank_01_model_states.pt": "42aa247a262e2011fa5e276f1a8389fad6d80edc",
-}
 HEADS = {2560: 32, 768: 12}  # hidden size -> heads, of CPM-LM and CPM-Distill; the files do not tell
+CPM_LM = (32, 2560, 2)  # layers, hidden size, shards of the release
 QUANTIZED = (
     "shoestring-quantized"  # a model_type that transformers refuses, since it would misread the weights
 )
@@ -59,35 +55,30 @@ class MegatronSource:
     Args:
         path: the folder of the shards, or the one around it with latest_checkpointed_iteration.txt.
         heads: number of attention heads; known for CPM-LM and CPM-Distill.
-        published: whether files of CPM-LM's shape must be the published ones.
 
     Raises:
-        InputError: a shard is missing, damaged, refused, or not what was published.
+        InputError: a shard is missing, damaged or refused.
         OptionError: the number of heads is needed.
     """
 
-    def __init__(
-        self, path: str | os.PathLike[str], heads: int | None = None, published: bool = True
-    ) -> None:
+    def __init__(self, path: str | os.PathLike[str], heads: int | None = None) -> None:
         self.folder = _shard_folder(Path(path))
-        files = _shard_files(self.folder)
+        self.files = files = _shard_files(self.folder)
         self._ranks = [_module(file) for file in files]
         layers = sum(name.endswith("input_layernorm.weight") for name in self._ranks[0])
         self._entries = {entry.hugging_face: entry for entry in entries(layers)}
         _require_same_names(files, self._ranks, self._entries)
         self.shapes = {name: self._shape(entry) for name, entry in self._entries.items()}
         self.config = _gpt2_config(self.shapes, layers, heads)
-        if published and (layers, self.config["n_embd"], len(files)) == (32, 2560, 2):
-            _require_published(files)
+        self.as_published = (layers, self.config["n_embd"], len(files)) == CPM_LM
 
     def read(self, name: str) -> torch.Tensor:
         """Returns one weight, joined and transposed."""
         entry = self._entries[name]
         try:
-            whole = merge(entry.rule, [rank[entry.megatron] for rank in self._ranks])
+            return merge(entry.rule, [rank[entry.megatron] for rank in self._ranks], entry.transposed)
         except InputError as error:
             raise InputError(f"{self.folder}: {entry.megatron}: {error}") from error
-        return whole.t().contiguous() if entry.transposed else whole.contiguous()
 
     def _shape(self, entry: Entry) -> Shape:
         first = self._ranks[0][entry.megatron]
@@ -124,7 +115,7 @@ class FolderSource:
         return self._pickled[name].clone() if name in self._pickled else self._readers[name].read(name)
 
 
-def open_source(path: str | os.PathLike[str], heads: int | None = None, published: bool = True) -> Source:
+def open_source(path: str | os.PathLike[str], heads: int | None = None) -> MegatronSource | FolderSource:
     """Returns the weights at a path, whichever they are."""
     folder = Path(path)
     if not folder.is_dir():
@@ -133,7 +124,7 @@ def open_source(path: str | os.PathLike[str], heads: int | None = None, publishe
         )
     if (folder / "config.json").exists():
         return FolderSource(folder)
-    return MegatronSource(folder, heads, published)
+    return MegatronSource(folder, heads)
 
 
 def _shard_folder(path: Path) -> Path:
@@ -203,17 +194,3 @@ def _gpt2_config(shapes: dict[str, Shape], layers: int, heads: int | None) -> di
         "tie_word_embeddings": True,
         "dtype": str(shapes["transformer.wte.weight"].dtype).removeprefix("torch."),
     }
-
-
-def _require_published(files: list[Path]) -> None:
-    for file in files:
-        digest = hashlib.sha1(usedforsecurity=False)
-        with file.open("rb") as opened:
-            while block := opened.read(1 << 22):
-                digest.update(block)
-        wanted = PUBLISHED[file.name]
-        if digest.hexdigest() != wanted:
-            raise InputError(
-                f"{file}: SHA-1 {digest.hexdigest()}, but CPM-LM was published with {wanted}; download it "
-                "again, or pass --unpublished if these are weights of your own"
-            )

@@ -20,7 +20,7 @@ from shoestring.lm import cache as caches
 from shoestring.lm.engine import Progress, require_length, tokenizer_of
 from shoestring.lm.sources import FolderSource
 
-CHUNK = 128  # tokens that are read at once, so that a long prompt shows progress and memory stays small
+CHUNK = 256  # tokens that are read at once, so that a long prompt shows progress and memory stays small
 _SMALL = 300_000_000  # weights up to which fp32 is quick enough on a CPU
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -141,15 +141,16 @@ class TorchSession:
         self.ids = [row for each in everyone for row in each.ids]
 
     @torch.inference_mode()
-    def score(self, continuations: Sequence[Sequence[int]]) -> list[list[float]]:
-        """Returns the log-probability of each token of each continuation of the only row."""
-        first = self.logits[0].double().log_softmax(-1)
-        scores: list[list[float]] = []
-        for group in _groups(continuations):
-            longest = max(map(len, group))
-            require_length(len(self.ids[0]) + longest, self.engine.positions, "prompt and candidate")
-            scores += self._score_tree([list(each) for each in group], first)
-        return scores
+    def score(self, continuations: Sequence[Sequence[int]], after: Sequence[int] = ()) -> list[list[float]]:
+        """Returns the log-probability of each token of each continuation of the only row and `after`."""
+        groups = list(_groups(continuations))
+        longest = max((len(each) for group in groups for each in group), default=0)
+        require_length(len(self.ids[0]) + len(after) + longest, self.engine.positions, "prompt and candidate")
+        if len(groups) > 1 and after:  # the groups share it
+            session = self.fork(len(self.ids[0]))
+            session.extend(after)
+            return session.score(continuations)
+        return [scores for group in groups for scores in self._score_tree(group, list(after))]
 
     def close(self) -> None:
         """Frees the keys and values."""
@@ -169,42 +170,50 @@ class TorchSession:
         if last:
             self.logits = output.logits[:, -1].float().cpu()
 
-    def _score_tree(self, group: list[list[int]], first: Tensor) -> list[list[float]]:
+    def _score_tree(self, group: list[list[int]], trunk: list[int]) -> list[list[float]]:
         fed = [candidate[:-1] for candidate in group]  # the last token of each is only asked for
-        found = self._tree_logits(fed) if any(fed) else first[None][:0]
-        scores, place = [], 0
+        found = self._tree_logits(trunk, fed)
+        first, place, scores = found[:1], 1, []
         for candidate, own in zip(group, fed, strict=True):
-            rows = torch.cat([first[None], found[place : place + len(own)]])
+            rows = torch.cat([first, found[place : place + len(own)]])
             place += len(own)
-            asked = torch.tensor(candidate)[:, None]
-            scores.append(rows[: len(candidate)].gather(1, asked)[:, 0].tolist())
+            scores.append(rows.gather(1, torch.tensor(candidate)[:, None])[:, 0].tolist())
         return scores
 
-    def _tree_logits(self, fed: list[list[int]]) -> Tensor:
+    def _tree_logits(self, trunk: list[int], fed: list[list[int]]) -> Tensor:
+        """Returns log-probabilities after the trunk, and after each token of each branch."""
+        if not trunk:
+            known = self.logits[:1].double().log_softmax(-1)
+            return torch.cat([known, self._tree(trunk, fed, 0)]) if any(fed) else known
+        return self._tree(trunk, fed, len(trunk) - 1)
+
+    def _tree(self, trunk: list[int], fed: list[list[int]], first: int) -> Tensor:
+        """Returns log-probabilities of all tokens from the first asked for on; each sees the trunk and its branch."""
         device, seen = self.engine.device, self.cache.get_seq_length()
-        owner = torch.tensor([index for index, own in enumerate(fed) for _ in own], device=device)
-        depth = torch.tensor([place for own in fed for place in range(len(own))], device=device)
-        sees = (owner[:, None] == owner) & (depth[:, None] >= depth)
-        mask = torch.cat([torch.ones(len(owner), seen, dtype=torch.bool, device=device), sees], dim=1)
+        branches = [(index, place, token) for index, own in enumerate(fed) for place, token in enumerate(own)]
+        nodes = [(-1, place - len(trunk), token) for place, token in enumerate(trunk)] + branches
+        owner, depth, tokens = torch.tensor(nodes, device=device).unbind(1)
+        sees = ((owner[:, None] == owner) | (owner == -1)) & (depth[:, None] >= depth)
+        mask = torch.cat([torch.ones(len(nodes), seen, dtype=torch.bool, device=device), sees], dim=1)
         output = self.engine.model(
-            input_ids=torch.tensor([[token for own in fed for token in own]], device=device),
-            attention_mask=mask[None, None], position_ids=(depth + len(self.ids[0]))[None],
-            past_key_values=self.cache, use_cache=True,
+            input_ids=tokens[None], attention_mask=mask[None, None],
+            position_ids=(depth + len(self.ids[0]) + len(trunk))[None],
+            past_key_values=self.cache, use_cache=True, logits_to_keep=len(nodes) - first,
         )  # fmt: skip
         caches.cut(self.cache, seen)
         return output.logits[0].double().log_softmax(-1).cpu()
 
 
-def _groups(continuations: Sequence[Sequence[int]]) -> Iterator[list[Sequence[int]]]:
+def _groups(continuations: Sequence[Sequence[int]]) -> Iterator[list[list[int]]]:
     """Cuts candidates into groups of few enough tokens to be read at once."""
-    group: list[Sequence[int]] = []
+    group: list[list[int]] = []
     for each in continuations:
         if not each:
             raise OptionError("a candidate without tokens cannot be scored; give each at least one character")
-        if group and sum(map(len, group)) + len(each) > 2 * CHUNK:
+        if group and sum(map(len, group)) + len(each) > CHUNK:
             yield group
             group = []
-        group.append(each)
+        group.append(list(each))
     if group:
         yield group
 
