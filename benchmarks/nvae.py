@@ -1,7 +1,6 @@
 """Claims of `shoestring nvae`, measured again -> benchmarks/results/nvae.json.
 
     python benchmarks/nvae.py [--quick]       the training step, its memory, importance weighting, high learning rates
-    python benchmarks/nvae.py --mnist DIR     the same, then 15 minutes of MNIST and a plain VAE beside it (idx files)
 
 - The training step is measured against the same mathematics written plainly: modules in NCHW that keep what autograd
   keeps, four power iterations layer by layer from fresh vectors, Adamax without foreach. Same configuration, same
@@ -21,19 +20,15 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from shoestring import plot
-from shoestring.nvae import NVAEConfig, evaluate, preset, read_images, train
+from shoestring.nvae import NVAEConfig, preset, read_images, train
 from shoestring.nvae import cells as cells_module
-from shoestring.nvae.batches import indices, prepared, tensor
 from shoestring.nvae.evaluation import importance_weighted
-from shoestring.nvae.images import Images
 from shoestring.nvae.layers import bn_conv, effective_weight
 from shoestring.nvae.modeling import NVAE
 from shoestring.nvae.objective import objective
@@ -220,92 +215,11 @@ def rates(steps: int) -> list[dict[str, object]]:
     return found
 
 
-# -- MNIST beside a plain VAE ----------------------------------------------------------------------------
-
-
-class PlainVAE(nn.Module):
-    """784-512-512-z40 and back, ReLU: what people write first."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.up = nn.Sequential(
-            nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 80)
-        )
-        self.down = nn.Sequential(
-            nn.Linear(40, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 784)
-        )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Returns the negative ELBO of every image in nats."""
-        mean, log_variance = self.up(x.flatten(1)).chunk(2, 1)
-        z = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
-        kl = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(1)
-        pixels = functional.binary_cross_entropy_with_logits(self.down(z), x.flatten(1), reduction="none")
-        return pixels.sum(1) + kl
-
-
-def plain(images: Images, test: Images, minutes: float) -> list[tuple[int, float, float]]:
-    """Returns (images seen, seconds of training, test nats) of a plain VAE by Adam."""
-    torch.manual_seed(0)
-    model, curve, spent, seen, due = PlainVAE(), [], 0.0, 0, 5.0
-    optimiser, config = torch.optim.Adam(model.parameters(), lr=1e-3), preset("mnist-cpu")
-    x_test = prepared(tensor(test, indices(0, 0, len(test), len(test))), config)
-    while spent < minutes * 60:
-        start = time.monotonic()
-        x = prepared(tensor(images, indices(0, seen, seen + 100, len(images))), config)
-        optimiser.zero_grad()
-        model(x).mean().backward()
-        optimiser.step()
-        seen, spent = seen + 100, spent + time.monotonic() - start
-        if spent > due:
-            due *= 1.25
-            with torch.no_grad():
-                curve.append((seen, spent, model(x_test).mean().item()))
-    return curve
-
-
-def mnist(folder: str, minutes: float) -> dict[str, object]:
-    images, test = read_images(folder), read_images(folder, test=True)
-    torch.set_num_threads(os.cpu_count() or 1)
-    with tempfile.TemporaryDirectory() as output:
-        run = replace(recipe("mnist-cpu"), device="cpu")
-        done = train(images, preset("mnist-cpu"), run, Path(output, "m"), test=test, minutes=minutes, ui=UI())
-        log = [json.loads(line) for line in Path(output, "m", "log.jsonl").read_text().splitlines()]
-        from shoestring.nvae.modeling import load
-
-        weighted = evaluate(load(Path(output, "m")), test.part(0, 500), samples=100)
-    return {
-        "minutes": minutes,
-        "threads": torch.get_num_threads(),
-        "steps": log[-1]["step"],
-        "seconds": done.seconds,
-        "negative_elbo": -done.evaluation.elbo,
-        "importance_weighted_100_of_500": -weighted.importance_weighted,
-        "test_curve": [
-            (line["images"], line["seconds"], line["eval_loss"]) for line in log if "eval_loss" in line
-        ],
-        "skipped": done.skipped,
-        "rollbacks": done.rollbacks,
-        "plain_vae_test_curve": plain(images, test, minutes),
-    }
-
-
-def draw(measured: dict) -> None:
-    """Draws both curves over images seen and over seconds, for the guide."""
-    curves = {"NVAE (mnist-cpu)": measured["test_curve"], "plain VAE": measured["plain_vae_test_curve"]}
-    for place, name in enumerate(("images", "seconds")):
-        lines = {label: [(point[place], point[2]) for point in points] for label, points in curves.items()}
-        axis = "images seen" if name == "images" else "seconds of training"
-        plot.nats(lines, DOCS / f"nvae-{name}.png", title="Binarised MNIST, test", x=axis, log_x=True)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--quick", action="store_true", help="few rounds, to try the script out; writes nothing"
     )
-    parser.add_argument("--mnist", metavar="DIR", help="train on MNIST too: folder of its four idx files")
-    parser.add_argument("--minutes", type=float, default=MINUTES, help="of that training")
     options = parser.parse_args()
     load = os.getloadavg()[0]
     threads = torch.get_num_threads()
@@ -319,11 +233,7 @@ def main() -> None:
     torch.set_num_threads(threads)
     measured["learning_rates"] = rates(20 if options.quick else 150)
     earlier = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
-    if options.mnist:
-        measured["mnist"] = mnist(options.mnist, options.minutes)
-        draw(measured["mnist"])
-    elif "mnist" in earlier:
-        measured["mnist"] = earlier["mnist"]
+    measured = {**earlier, **measured}  # MNIST is measured by nvae_mnist.py
     print(json.dumps(measured, indent=1))
     if not options.quick:
         RESULTS.write_text(json.dumps(measured, indent=1) + "\n", "utf-8")

@@ -23,8 +23,9 @@ from shoestring._errors import InputError, OptionError, OutputError, TrainError
 from shoestring.nvae import NVAE, Images, NVAESettings, train
 from shoestring.nvae.batches import indices
 from shoestring.nvae.guard import Guard, Verdict
+from shoestring.nvae.run import Run
 from shoestring.nvae.settings import RECIPES, recipe
-from shoestring.nvae.training import Run
+from shoestring.nvae.steps import Stepper
 from shoestring.ui import UI
 
 from .conftest import some_images, tiny_config
@@ -53,7 +54,7 @@ class Listener(UI):
 def judged(norms, **changes):
     guard, verdicts = Guard(**{"clip": 3.0, "explosion": 20.0, "patience": 3, **changes}), []
     for norm in norms:
-        guard, verdict, scale = guard.judge(norm)
+        guard, verdict, scale = guard.judge(norm, 100.0)
         verdicts.append((verdict, scale))
     return guard, verdicts
 
@@ -87,7 +88,7 @@ def test_what_is_taken_is_finite_and_never_longer_than_allowed(norms):
     guard = Guard(3.0, 20.0, 3)
     for norm in norms:
         before = guard
-        guard, verdict, scale = guard.judge(norm)
+        guard, verdict, scale = guard.judge(norm, 100.0)
         if verdict is Verdict.TAKE:
             assert math.isfinite(norm)
             assert 0 < scale <= 1
@@ -154,17 +155,17 @@ def test_it_learns_and_leaves_a_model(tmp_path):
 def test_interrupted_and_resumed_is_uninterrupted_bit_for_bit(tmp_path, bars, monkeypatch):
     more = {"flip": True, "micro_batch": 8}
     train(bars, tiny_config(), settings(**more), tmp_path / "whole", ui=QUIET)
-    original = Run._step
+    original = Run.step
     for stop in (5, 9):  # Ctrl-C during a step: it ends, is saved, and the run stops
 
         def step(self, k, stop=stop):
             original(self, k)
             self.interrupted = self.interrupted or k == stop
 
-        monkeypatch.setattr(Run, "_step", step)
+        monkeypatch.setattr(Run, "step", step)
         with pytest.raises(KeyboardInterrupt, match=f"stopped at step {stop + 1} and saved"):
             train(bars, tiny_config(), settings(**more), tmp_path / "parts", ui=QUIET)
-    monkeypatch.setattr(Run, "_step", original)
+    monkeypatch.setattr(Run, "step", original)
     train(bars, tiny_config(), settings(**more), tmp_path / "parts", ui=QUIET)
     assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
     logs = [
@@ -191,23 +192,23 @@ def test_a_killed_process_goes_on_to_the_same_weights(tmp_path):
 
 def test_steps_that_are_not_finite_leave_no_trace(tmp_path, bars, monkeypatch):
     """One poisoned batch: neither weights, statistics, vectors nor moments know of it."""
-    run = Run(bars, bars, tiny_config(), settings(), tmp_path, True, QUIET)
-    run._begin()
-    run._step(0)
+    run = Run(Stepper(bars, tiny_config(), settings()), bars, tmp_path, True, QUIET)
+    run.begin()
+    run.step(0)
     before = {name: value.clone() for name, value in run.state.tensors().items()}
-    batch = Run._batch
-    monkeypatch.setattr(Run, "_batch", lambda self, step: batch(self, step) * math.nan)
-    run._step(1)
+    batch = Stepper.batch
+    monkeypatch.setattr(Stepper, "batch", lambda self, step: batch(self, step) * math.nan)
+    run.step(1)
     assert run.state.guard.skipped == 1
     assert all(torch.equal(value, before[name]) for name, value in run.state.tensors().items())
     assert all(torch.isfinite(value).all() for value in before.values())
 
 
 def test_a_run_that_goes_astray_rolls_back_says_so_and_ends_well(tmp_path, bars, monkeypatch):
-    batch = Run._batch
+    batch = Stepper.batch
     bad = range(5, 8)
     monkeypatch.setattr(
-        Run, "_batch", lambda self, step: batch(self, step) * (math.nan if step in bad else 1.0)
+        Stepper, "batch", lambda self, step: batch(self, step) * (math.nan if step in bad else 1.0)
     )
     Listener.lines.clear()
     done = train(bars, tiny_config(), settings(patience=3), tmp_path / "m", ui=Listener())
@@ -220,8 +221,8 @@ def test_a_run_that_goes_astray_rolls_back_says_so_and_ends_well(tmp_path, bars,
 
 
 def test_a_hopeless_run_stops_and_says_what_to_do(tmp_path, bars, monkeypatch):
-    batch = Run._batch
-    monkeypatch.setattr(Run, "_batch", lambda self, step: batch(self, step) * math.nan)
+    batch = Stepper.batch
+    monkeypatch.setattr(Stepper, "batch", lambda self, step: batch(self, step) * math.nan)
     with pytest.raises(TrainError, match=r"rolled back 12 times .* learning rate below 0.01"):
         train(bars, tiny_config(), settings(steps=60, patience=1), tmp_path / "m", ui=QUIET)
 
@@ -248,7 +249,7 @@ def test_a_model_that_is_not_finite_is_not_saved(tmp_path, bars, monkeypatch):
         model.decoder.start.data[:] = math.inf
         return model
 
-    monkeypatch.setattr(Run, "_averaged", broken)
+    monkeypatch.setattr(Stepper, "averaged", broken)
     with pytest.raises(TrainError, match="weights are not finite; start again with a learning rate below"):
         train(bars, tiny_config(), settings(steps=2), tmp_path / "m", ui=QUIET)
     assert not (tmp_path / "m" / "config.json").exists()
@@ -285,14 +286,14 @@ def test_two_processes_share_the_batch_and_agree(tmp_path):
 
 
 def main(output: str, steps: str, kill: str | None = None) -> None:
-    original = Run._step
+    original = Run.step
 
     def step(self, k):
         if kill is not None and k == int(kill):
             os.kill(os.getpid(), 9)
         original(self, k)
 
-    Run._step = step
+    Run.step = step
     images = some_images()
     done = train(Images(images.pixels, "bars"), tiny_config(), settings(steps=int(steps)), output, ui=QUIET)
     if "RANK" in os.environ:

@@ -32,6 +32,9 @@ class NVAESettings(TrainSettings):
         explosion: a step whose gradient norm exceeds so many times the recent typical one is skipped.
         patience: skipped steps in a row before the run rolls back and halves its learning rate.
         flip: mirror images at random.
+        recompute: the decoder's cells keep only their inputs for the backward pass: less memory, more time.
+        compile: the cells, one by one; pays on GPUs and long runs.
+        evaluations: on test images over a run, before the last one.
 
     Raises:
         OptionError: a value is out of range.
@@ -52,10 +55,13 @@ class NVAESettings(TrainSettings):
     explosion: float = 20.0
     patience: int = 5
     flip: bool = False
+    recompute: bool = False
+    compile: bool = False
+    evaluations: int = 6
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, least in (("power_iterations", 1), ("patience", 1)):
+        for name, least in (("power_iterations", 1), ("patience", 1), ("evaluations", 1)):
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise OptionError(f"{name} {value!r}: must be a whole number from {least}")
