@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from shoestring._errors import InputError, OptionError, OutputError, TrainError
-from shoestring.nvae import NVAE, Images, NVAESettings, train
+from shoestring.nvae import NVAE, Images, NVAESettings, preset, read_images, train
 from shoestring.nvae.batches import indices
 from shoestring.nvae.guard import Guard, Verdict
 from shoestring.nvae.run import Run
@@ -75,6 +76,19 @@ def test_too_many_skips_in_a_row_roll_back_and_halve_the_rate():
     guard, verdicts = judged([1.0] * 8 + [math.inf] * 3)
     assert verdicts[-1][0] is Verdict.ROLL_BACK
     assert (guard.rollbacks, guard.skipped, guard.rate_factor) == (1, 3, 0.5)
+
+
+def test_a_loss_that_is_astray_is_skipped_until_the_run_rolls_back():
+    """What a long first step does: the gradients after it are as long as each other, the weights are lost."""
+    guard, verdicts = Guard(3.0, 20.0, 3), []
+    for loss in (180.0, 150.0, 3e6, 2e6, 2e6, 160.0):
+        guard, verdict, _ = guard.judge(1.0, loss)
+        verdicts.append(verdict)
+    assert verdicts == [Verdict.TAKE] * 2 + [Verdict.SKIP] * 2 + [Verdict.ROLL_BACK, Verdict.TAKE]
+    assert (guard.least_loss, guard.rate_factor) == (150.0, 0.5)
+    guard = Guard(3.0, 20.0, 3).judge(1.0, -1000.0)[0]  # a density: the loss may be negative
+    assert guard.judge(1.0, 500.0)[1] is Verdict.TAKE
+    assert guard.judge(1.0, 1e5)[1] is Verdict.SKIP
 
 
 def test_a_lasting_change_of_scale_is_accepted_in_the_end():
@@ -169,7 +183,10 @@ def test_interrupted_and_resumed_is_uninterrupted_bit_for_bit(tmp_path, bars, mo
     train(bars, tiny_config(), settings(**more), tmp_path / "parts", ui=QUIET)
     assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
     logs = [
-        [{**json.loads(line), "seconds": 0} for line in (tmp_path / name / "log.jsonl").open()]
+        [
+            {**json.loads(line), "seconds": 0, "cpu_seconds": 0}
+            for line in (tmp_path / name / "log.jsonl").open()
+        ]
         for name in ("whole", "parts")
     ]
     assert logs[0] == logs[1]
@@ -227,13 +244,90 @@ def test_a_hopeless_run_stops_and_says_what_to_do(tmp_path, bars, monkeypatch):
         train(bars, tiny_config(), settings(steps=60, patience=1), tmp_path / "m", ui=QUIET)
 
 
-@pytest.mark.parametrize("times", [3, 10])
-def test_no_learning_rate_makes_the_weights_nan(times, tmp_path, bars):
-    run = settings(steps=30, learning_rate=1e-2 * times, patience=2)
-    done = train(bars, tiny_config(), run, tmp_path / "m", ui=QUIET)
+def test_a_checkpoint_that_led_astray_is_passed_over(tmp_path, bars):
+    """Also when Ctrl-C left a checkpoint between the regular ones: it is too new to be trusted."""
+    run = Run(Stepper(bars, tiny_config(), settings(steps=40)), bars, tmp_path, True, QUIET)
+    run.begin()
+    checkpoint_of = {}
+    for step in (4, 8, 10):  # every fourth is regular; the last two are kept
+        run._save(step)
+        checkpoint_of[step] = run.checkpoints / f"checkpoint-{step}"
+    assert run._good_checkpoint() == checkpoint_of[8]  # 10 is Ctrl-C's
+    run._save(12)
+    run.rolled_to = 12
+    assert run._good_checkpoint() == run.checkpoints / "checkpoint-12"  # of 10 and 12 one is regular
+    run._save(16)
+    assert run._good_checkpoint() == run.checkpoints / "checkpoint-16"
+    run.rolled_to = 16
+    assert run._good_checkpoint() == run.checkpoints / "checkpoint-12"
+
+
+def test_ctrl_c_is_ours_only_while_training(tmp_path, bars, monkeypatch):
+    before, handlers = signal.getsignal(signal.SIGINT), []
+    original = Run.step
+
+    def step(self, k):
+        handlers.append(signal.getsignal(signal.SIGINT))
+        if k == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        original(self, k)
+
+    monkeypatch.setattr(Run, "step", step)
+    with pytest.raises(KeyboardInterrupt, match="stopped at step 3 and saved"):
+        train(bars, tiny_config(), settings(), tmp_path / "m", ui=QUIET)
+    assert before not in handlers
+    assert signal.getsignal(signal.SIGINT) is before
+    foreign = signal.signal(signal.SIGINT, signal.SIG_IGN)  # somebody else's stays
+    try:
+        train(bars, tiny_config(), settings(), tmp_path / "m", ui=QUIET)
+        assert set(handlers[3:]) == {signal.SIG_IGN}
+    finally:
+        signal.signal(signal.SIGINT, foreign)
+
+
+def test_a_rate_far_too_high_is_noticed_and_survived(tmp_path, bars):
+    Listener.lines.clear()
+    run = settings(steps=30, learning_rate=1.0, patience=2)
+    done = train(bars, tiny_config(), run, tmp_path / "m", ui=Listener())
     saved = load_file(tmp_path / "m" / "model.safetensors")
     assert all(torch.isfinite(value).all() for value in saved.values())
-    assert not math.isnan(done.evaluation.elbo)
+    assert math.isfinite(done.evaluation.elbo)
+    assert done.skipped >= 2
+    assert done.rollbacks >= 1
+    assert any("rolled back to the weights of step" in line for line in Listener.lines)
+
+
+@pytest.mark.slow
+def test_digits_at_ten_times_the_rate_skip_roll_back_and_still_learn(tmp_path):
+    Listener.lines.clear()
+    run = recipe("digits", steps=120, learning_rate=0.1, device="cpu")
+    done = train(read_images("digits"), preset("digits"), run, tmp_path / "m", ui=Listener())
+    saved = load_file(tmp_path / "m" / "model.safetensors")
+    assert all(torch.isfinite(value).all() for value in saved.values())
+    assert done.skipped >= run.patience
+    assert done.rollbacks >= 1
+    assert sum("rolled back" in line for line in Listener.lines) == done.rollbacks
+    assert -done.evaluation.elbo < 8 * 8 * math.log(16)  # better than every value being as likely as another
+
+
+def test_recomputing_and_keeping_are_the_same_run(tmp_path, bars):
+    for name, recompute in (("kept", False), ("again", True)):
+        config = tiny_config(decoder_cell="depthwise", blocks=1, block_cells=1, groups=(1, 1))
+        train(bars, config, settings(steps=4, recompute=recompute), tmp_path / name, ui=QUIET)
+    assert weights(tmp_path / "kept") == weights(tmp_path / "again")
+
+
+@pytest.mark.slow
+def test_compiled_cells_compute_the_same(bars):
+    found = []
+    for compiled in (False, True):
+        stepper = Stepper(bars, tiny_config(), settings(compile=compiled))
+        stepper.state.model.train()
+        loss = stepper.gradients(0)
+        found.append([loss.total, *(parameter.grad for parameter in stepper.state.parameters)])
+        found[-1] += [buffer.float() for buffer in stepper.state.model.buffers()]
+    for one, two in zip(*found, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("cell", ["dense", "depthwise"])

@@ -86,16 +86,13 @@ def bn_conv(x: Inputs, norm: Any, layer: Any, *, swish: bool = True) -> Map:
         # also: statistics over processes, cumulative statistics; a compiler fuses and recomputes by itself
         y = norm(x)
         return layer(functional.silu(y) if swish else y)
-    statistics = (None, None)
-    if norm.track_running_stats:  # not while a cell is computed again
-        norm.num_batches_tracked.add_(1)
-        statistics = (norm.running_mean, norm.running_var)
+    norm.num_batches_tracked.add_(1)
     weight, bias = effective_weight(layer), layer.bias
     if torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
         x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
     return _BNConv.apply(
-        x, norm.weight, norm.bias, *statistics, norm.momentum, norm.eps,
+        x, norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.momentum, norm.eps,
         weight, bias, (layer.stride, layer.padding, layer.groups), swish,
     )  # fmt: skip
 

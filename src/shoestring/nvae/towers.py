@@ -65,15 +65,16 @@ class Cells(nn.Sequential):
 
 @contextmanager
 def unmoved_statistics(module: nn.Module) -> Iterator[None]:
-    """Batch norms of a module normalise by their batch as before, but leave their statistics as they are."""
+    """Batch norms of a module move copies of their statistics, which are forgotten."""
     norms = [norm for norm in module.modules() if isinstance(norm, nn.modules.batchnorm._BatchNorm)]
-    for norm in norms:
-        norm.track_running_stats = False
+    kept = [(norm, name, buffer) for norm in norms for name, buffer in norm.named_buffers()]
+    for norm, name, buffer in kept:
+        setattr(norm, name, buffer.clone())
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, name, buffer in kept:
+            setattr(norm, name, buffer)
 
 
 class Encoder(nn.Module):
