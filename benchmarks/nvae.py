@@ -1,6 +1,8 @@
 """Claims of `shoestring nvae`, measured again -> benchmarks/results/nvae.json.
 
-    python benchmarks/nvae.py [--quick]       the training step, its memory, importance weighting, high learning rates
+    python benchmarks/nvae.py [--quick] [--only step|importance|learning_rates]
+
+The training step and its memory; importance weighting; high learning rates. MNIST is measured by nvae_mnist.py.
 
 - The training step is measured against the same mathematics written plainly: modules in NCHW that keep what autograd
   keeps, four power iterations layer by layer from fresh vectors, Adamax without foreach. Same configuration, same
@@ -35,17 +37,16 @@ from shoestring.nvae.objective import objective
 from shoestring.nvae.regularisers import batch_norm_scales
 from shoestring.nvae.settings import NVAESettings, recipe
 from shoestring.nvae.state import RunState
+from shoestring.nvae.towers import Cells
 from shoestring.ui import UI
 
 RESULTS = Path(__file__).parent / "results" / "nvae.json"
-DOCS = Path(__file__).parents[1] / "docs"
 # The published architecture at 2.23 M weights: 32 x 32 pixels, every kind of cell, two scales.
 SMALL = NVAEConfig(
     image_size=28, padding=2, encoder_channels=16, decoder_channels=16, groups=(4, 2), block_cells=2, encoder_cells=1,
     decoder_cells=1,
 )  # fmt: skip
 BATCH = 32
-MINUTES = 15
 QUIET = UI(quiet=True)
 
 
@@ -55,9 +56,12 @@ QUIET = UI(quiet=True)
 class Ours:
     """Our step: lean layers, channels_last, stacked regulariser with persistent vectors, foreach Adamax."""
 
-    def __init__(self) -> None:
+    def __init__(self, recompute: bool = False) -> None:
         torch.manual_seed(0)
         self.model = NVAE(SMALL).to(memory_format=torch.channels_last).train()
+        for module in self.model.modules():
+            if isinstance(module, Cells):
+                module.recompute = recompute
         self.state = RunState(self.model, NVAESettings(steps=1000, batch_size=BATCH))
 
     def loss(self, x: torch.Tensor) -> torch.Tensor:
@@ -133,7 +137,7 @@ def kept_bytes(forward: Callable, x: torch.Tensor) -> int:
 
 def steps(rounds: int) -> dict[str, object]:
     x = (torch.rand(BATCH, 1, 28, 28) < 0.3).float()
-    ways = {"ours": Ours(), "naive": Naive()}
+    ways = {"ours": Ours(), "naive": Naive(), "recompute": Ours(recompute=True)}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for index in range(rounds + 1):
         for name, way in ways.items():
@@ -215,28 +219,31 @@ def rates(steps: int) -> list[dict[str, object]]:
     return found
 
 
+PARTS = {
+    "step": lambda quick: steps(2 if quick else 10),
+    "importance": lambda quick: importance(50 if quick else 1000),
+    "learning_rates": lambda quick: rates(20 if quick else 150),
+}
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
         "--quick", action="store_true", help="few rounds, to try the script out; writes nothing"
     )
+    parser.add_argument("--only", choices=PARTS, help="measure one part; the others' figures stay")
     options = parser.parse_args()
-    load = os.getloadavg()[0]
-    threads = torch.get_num_threads()
+    results = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
+    results["machine"] = f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}"
+    results["load"] = os.getloadavg()[0]
     torch.set_num_threads(1)
-    measured: dict[str, object] = {
-        "load": load,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
-        "step": steps(2 if options.quick else 10),
-        "importance": importance(50 if options.quick else 1000),
-    }
-    torch.set_num_threads(threads)
-    measured["learning_rates"] = rates(20 if options.quick else 150)
-    earlier = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
-    measured = {**earlier, **measured}  # MNIST is measured by nvae_mnist.py
-    print(json.dumps(measured, indent=1))
+    for name in [options.only] if options.only else PARTS:
+        results[name] = PARTS[name](options.quick)
+        print(json.dumps({name: results[name]}, indent=1), flush=True)
     if not options.quick:
-        RESULTS.write_text(json.dumps(measured, indent=1) + "\n", "utf-8")
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from shoestring._errors import InputError
+from shoestring._errors import InputError, OptionError
 from shoestring.cli import main
 from shoestring.nvae import Images
 from shoestring.nvae.frechet import frechet_distance, load_network
@@ -60,7 +60,7 @@ def test_the_command_takes_an_exported_network(tmp_path, monkeypatch, capsys):
         "net.pt2",
     )
     with pytest.raises(SystemExit) as stop:
-        main(["nvae", "eval", "m", "--data", "digits", "--limit", "12", "--fid", "net.pt2", "--json"])
+        main(["nvae", "eval", "m", "--data", "digits", "--limit", "51", "--fid", "net.pt2", "--json"])
     assert stop.value.code == 0
     assert json.loads(capsys.readouterr().out)["Frechet distance"] > 0
 
@@ -76,3 +76,5 @@ def test_wrong_networks_are_named(tmp_path):
         frechet_distance(model, images, nn.Identity())
     with pytest.raises(InputError, match="refuses bytes of shape"):
         frechet_distance(model, images, nn.Linear(5, 2))
+    with pytest.raises(OptionError, match="1 image: a distance needs at least 2"):
+        frechet_distance(model, images, Means(), count=1)

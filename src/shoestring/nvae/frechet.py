@@ -10,6 +10,7 @@ Heusel et al. 2017 (arXiv 1706.08500); computed by torchmetrics.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from shoestring._errors import InputError
+from shoestring._errors import InputError, OptionError
 from shoestring._extras import require
 from shoestring.nvae.images import Images
 from shoestring.nvae.modeling import NVAE
@@ -44,17 +45,19 @@ def frechet_distance(
 
     Raises:
         InputError: the network does not give features.
+        OptionError: there is one image only.
     """
     fid: Any = require("fid", "torchmetrics.image.fid")
     model.eval()
     count = min(count or len(images), len(images))
+    if count < 2:
+        raise OptionError(f"{count} image: a distance needs at least 2 on either side")
     device = next(model.parameters()).device
     width = _features(network, _coloured(images, 0, 2).to(device)).shape[1]
     distance = fid.FrechetInceptionDistance(feature=_Sized(network, width)).to(device)
     with torch.random.fork_rng(devices=[]), (ui or UI(quiet=True)).bar("distance", count, "image") as bar:
         torch.manual_seed(seed)
-        for start in range(0, count, TOGETHER):
-            stop = min(start + TOGETHER, count)
+        for start, stop in pairwise(_even(count)):
             drawn = (model.sample(stop - start, temperature) * 255).round().byte()
             distance.update(_coloured(images, start, stop).to(device), real=True)
             distance.update(drawn.expand(-1, 3, -1, -1), real=False)
@@ -103,6 +106,12 @@ def _features(network: nn.Module, images: Tensor) -> Tensor:
             f"the feature network gives {shape} for {len(images)} images; (images, features) is wanted"
         )
     return found
+
+
+def _even(count: int) -> list[int]:
+    """Returns where batches begin and end, none of a single image: an exported network may refuse that."""
+    batches = -(-count // TOGETHER)
+    return [round(index * count / batches) for index in range(batches + 1)]
 
 
 def _coloured(images: Images, start: int, stop: int) -> Tensor:
