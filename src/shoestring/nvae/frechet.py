@@ -45,11 +45,13 @@ def frechet_distance(
 
     Raises:
         InputError: the network does not give features.
-        OptionError: there is one image only.
+        OptionError: there is one image only, or it is neither gray nor RGB.
     """
     fid: Any = require("fid", "torchmetrics.image.fid")
     model.eval()
     count = min(count or len(images), len(images))
+    if model.config.in_channels not in (1, 3):
+        raise OptionError(f"images of {model.config.in_channels} channels: a distance is for gray or RGB")
     if count < 2:
         raise OptionError(f"{count} image: a distance needs at least 2 on either side")
     device = next(model.parameters()).device
