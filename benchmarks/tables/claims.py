@@ -205,7 +205,10 @@ CLAIMS = (
     Claim("nvae", "nvae: a training step, 2.2 M weights, CPU time", "nvae：训练一步（223 万参数）的 CPU 时间", images),
     Claim("nvae", "nvae: what it keeps for the backward pass", "nvae：为反向传播保留的内存", kept),
     Claim("nvae", "nvae: importance-weighted bound by 1,000 samples", "nvae：1000 个样本的重要性加权界", weighted),
-    Claim("nvae", "nvae: binarised MNIST, test nats (CPU time of one core)", "nvae：二值化 MNIST 测试 nats（单核 CPU 时间）", mnist),
+    Claim(
+        "nvae", "nvae: binarised MNIST, test nats (CPU time of one core)",
+        "nvae：二值化 MNIST 测试 nats（单核 CPU 时间）", mnist,
+    ),
     Claim("startup", "`shoestring --help`, start to end", "`shoestring --help` 全程", startup),
 )  # fmt: skip
 CHINESE = {
