@@ -29,7 +29,8 @@ class NVAESettings(TrainSettings):
         regularisation_start: its weight at first, if it moves to `regularisation` with the KL term's warm-up.
         power_iterations: per step; the vectors persist, so one is enough.
         ema: decay of the averaged weights, which are what is saved.
-        explosion: a step whose gradient norm exceeds so many times the recent typical one is skipped.
+        explosion: a step whose gradient norm is so many times the recent typical one, or whose loss is so far above
+            the least one, is skipped.
         patience: skipped steps in a row before the run rolls back and halves its learning rate.
         flip: mirror images at random.
         recompute: the decoder's cells keep only their inputs for the backward pass: less memory, more time.
