@@ -99,13 +99,6 @@ def weighted(nvae: dict[str, Any]) -> Figures:
     )
 
 
-def mnist(nvae: dict[str, Any]) -> Figures:
-    """Binarised MNIST by CPU time, beside a plain VAE."""
-    found = [nvae.get("mnist", {}).get(name) for name in ("ours", "plain")]
-    said = [f"{each['negative_elbo']:.1f} ({each['cpu_seconds'] / 60:.0f} min)" for each in found if each]
-    return said[0], f"a plain VAE: {said[1]}"
-
-
 def startup(times: dict[str, Any]) -> Figures:
     """Start-up in units of a bare Python."""
     ratio = times["ratio_to_bare_python"]
@@ -205,10 +198,6 @@ CLAIMS = (
     Claim("nvae", "nvae: a training step, 2.2 M weights, CPU time", "nvae：训练一步（223 万参数）的 CPU 时间", images),
     Claim("nvae", "nvae: what it keeps for the backward pass", "nvae：为反向传播保留的内存", kept),
     Claim("nvae", "nvae: importance-weighted bound by 1,000 samples", "nvae：1000 个样本的重要性加权界", weighted),
-    Claim(
-        "nvae", "nvae: binarised MNIST, test nats (CPU time of one core)",
-        "nvae：二值化 MNIST 测试 nats（单核 CPU 时间）", mnist,
-    ),
     Claim("startup", "`shoestring --help`, start to end", "`shoestring --help` 全程", startup),
 )  # fmt: skip
 CHINESE = {
@@ -219,8 +208,6 @@ CHINESE = {
     "not exact": "不精确",
     "the same written plainly": "同样的数学，朴素写法",
     "encoder again for each sample": "每个样本重跑编码器",
-    "a plain VAE": "普通 VAE",
-    " min)": " 分钟)",
     " is ours": " 为我们",
     "written out": "直接写出",
     "a direct veth hop": "veth 直连",
