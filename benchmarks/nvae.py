@@ -1,7 +1,8 @@
 """Claims of `shoestring nvae`, measured again -> benchmarks/results/nvae.json.
 
-    python benchmarks/nvae.py [--quick]       the training step, its memory, importance weighting, high learning rates
-    python benchmarks/nvae.py --mnist DIR     the same, then 15 minutes of MNIST and a plain VAE beside it (idx files)
+    python benchmarks/nvae.py [--quick] [--only step|importance|learning_rates]
+
+The training step and its memory; importance weighting; high learning rates. MNIST is measured by nvae_mnist.py.
 
 - The training step is measured against the same mathematics written plainly: modules in NCHW that keep what autograd
   keeps, four power iterations layer by layer from fresh vectors, Adamax without foreach. Same configuration, same
@@ -21,36 +22,31 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from shoestring import plot
-from shoestring.nvae import NVAEConfig, evaluate, preset, read_images, train
+from shoestring.nvae import NVAEConfig, preset, read_images, train
 from shoestring.nvae import cells as cells_module
-from shoestring.nvae.batches import indices, prepared, tensor
 from shoestring.nvae.evaluation import importance_weighted
-from shoestring.nvae.images import Images
 from shoestring.nvae.layers import bn_conv, effective_weight
 from shoestring.nvae.modeling import NVAE
 from shoestring.nvae.objective import objective
 from shoestring.nvae.regularisers import batch_norm_scales
 from shoestring.nvae.settings import NVAESettings, recipe
 from shoestring.nvae.state import RunState
+from shoestring.nvae.towers import Cells
 from shoestring.ui import UI
 
 RESULTS = Path(__file__).parent / "results" / "nvae.json"
-DOCS = Path(__file__).parents[1] / "docs"
 # The published architecture at 2.23 M weights: 32 x 32 pixels, every kind of cell, two scales.
 SMALL = NVAEConfig(
     image_size=28, padding=2, encoder_channels=16, decoder_channels=16, groups=(4, 2), block_cells=2, encoder_cells=1,
     decoder_cells=1,
 )  # fmt: skip
 BATCH = 32
-MINUTES = 15
 QUIET = UI(quiet=True)
 
 
@@ -60,9 +56,12 @@ QUIET = UI(quiet=True)
 class Ours:
     """Our step: lean layers, channels_last, stacked regulariser with persistent vectors, foreach Adamax."""
 
-    def __init__(self) -> None:
+    def __init__(self, recompute: bool = False) -> None:
         torch.manual_seed(0)
         self.model = NVAE(SMALL).to(memory_format=torch.channels_last).train()
+        for module in self.model.modules():
+            if isinstance(module, Cells):
+                module.recompute = recompute
         self.state = RunState(self.model, NVAESettings(steps=1000, batch_size=BATCH))
 
     def loss(self, x: torch.Tensor) -> torch.Tensor:
@@ -138,7 +137,7 @@ def kept_bytes(forward: Callable, x: torch.Tensor) -> int:
 
 def steps(rounds: int) -> dict[str, object]:
     x = (torch.rand(BATCH, 1, 28, 28) < 0.3).float()
-    ways = {"ours": Ours(), "naive": Naive()}
+    ways = {"ours": Ours(), "naive": Naive(), "recompute": Ours(recompute=True)}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for index in range(rounds + 1):
         for name, way in ways.items():
@@ -220,113 +219,31 @@ def rates(steps: int) -> list[dict[str, object]]:
     return found
 
 
-# -- MNIST beside a plain VAE ----------------------------------------------------------------------------
-
-
-class PlainVAE(nn.Module):
-    """784-512-512-z40 and back, ReLU: what people write first."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.up = nn.Sequential(
-            nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 80)
-        )
-        self.down = nn.Sequential(
-            nn.Linear(40, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 784)
-        )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Returns the negative ELBO of every image in nats."""
-        mean, log_variance = self.up(x.flatten(1)).chunk(2, 1)
-        z = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
-        kl = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(1)
-        pixels = functional.binary_cross_entropy_with_logits(self.down(z), x.flatten(1), reduction="none")
-        return pixels.sum(1) + kl
-
-
-def plain(images: Images, test: Images, minutes: float) -> list[tuple[int, float, float]]:
-    """Returns (images seen, seconds of training, test nats) of a plain VAE by Adam."""
-    torch.manual_seed(0)
-    model, curve, spent, seen, due = PlainVAE(), [], 0.0, 0, 5.0
-    optimiser, config = torch.optim.Adam(model.parameters(), lr=1e-3), preset("mnist-cpu")
-    x_test = prepared(tensor(test, indices(0, 0, len(test), len(test))), config)
-    while spent < minutes * 60:
-        start = time.monotonic()
-        x = prepared(tensor(images, indices(0, seen, seen + 100, len(images))), config)
-        optimiser.zero_grad()
-        model(x).mean().backward()
-        optimiser.step()
-        seen, spent = seen + 100, spent + time.monotonic() - start
-        if spent > due:
-            due *= 1.25
-            with torch.no_grad():
-                curve.append((seen, spent, model(x_test).mean().item()))
-    return curve
-
-
-def mnist(folder: str, minutes: float) -> dict[str, object]:
-    images, test = read_images(folder), read_images(folder, test=True)
-    torch.set_num_threads(os.cpu_count() or 1)
-    with tempfile.TemporaryDirectory() as output:
-        run = replace(recipe("mnist-cpu"), device="cpu")
-        done = train(images, preset("mnist-cpu"), run, Path(output, "m"), test=test, minutes=minutes, ui=UI())
-        log = [json.loads(line) for line in Path(output, "m", "log.jsonl").read_text().splitlines()]
-        from shoestring.nvae.modeling import load
-
-        weighted = evaluate(load(Path(output, "m")), test.part(0, 500), samples=100)
-    return {
-        "minutes": minutes,
-        "threads": torch.get_num_threads(),
-        "steps": log[-1]["step"],
-        "seconds": done.seconds,
-        "negative_elbo": -done.evaluation.elbo,
-        "importance_weighted_100_of_500": -weighted.importance_weighted,
-        "test_curve": [
-            (line["images"], line["seconds"], line["eval_loss"]) for line in log if "eval_loss" in line
-        ],
-        "skipped": done.skipped,
-        "rollbacks": done.rollbacks,
-        "plain_vae_test_curve": plain(images, test, minutes),
-    }
-
-
-def draw(measured: dict) -> None:
-    """Draws both curves over images seen and over seconds, for the guide."""
-    curves = {"NVAE (mnist-cpu)": measured["test_curve"], "plain VAE": measured["plain_vae_test_curve"]}
-    for place, name in enumerate(("images", "seconds")):
-        lines = {label: [(point[place], point[2]) for point in points] for label, points in curves.items()}
-        axis = "images seen" if name == "images" else "seconds of training"
-        plot.nats(lines, DOCS / f"nvae-{name}.png", title="Binarised MNIST, test", x=axis, log_x=True)
+PARTS = {
+    "step": lambda quick: steps(2 if quick else 10),
+    "importance": lambda quick: importance(50 if quick else 1000),
+    "learning_rates": lambda quick: rates(20 if quick else 150),
+}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
         "--quick", action="store_true", help="few rounds, to try the script out; writes nothing"
     )
-    parser.add_argument("--mnist", metavar="DIR", help="train on MNIST too: folder of its four idx files")
-    parser.add_argument("--minutes", type=float, default=MINUTES, help="of that training")
+    parser.add_argument("--only", choices=PARTS, help="measure one part; the others' figures stay")
     options = parser.parse_args()
-    load = os.getloadavg()[0]
-    threads = torch.get_num_threads()
+    results = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
+    results["machine"] = f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}"
+    results["load"] = os.getloadavg()[0]
     torch.set_num_threads(1)
-    measured: dict[str, object] = {
-        "load": load,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
-        "step": steps(2 if options.quick else 10),
-        "importance": importance(50 if options.quick else 1000),
-    }
-    torch.set_num_threads(threads)
-    measured["learning_rates"] = rates(20 if options.quick else 150)
-    earlier = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
-    if options.mnist:
-        measured["mnist"] = mnist(options.mnist, options.minutes)
-        draw(measured["mnist"])
-    elif "mnist" in earlier:
-        measured["mnist"] = earlier["mnist"]
-    print(json.dumps(measured, indent=1))
+    for name in [options.only] if options.only else PARTS:
+        results[name] = PARTS[name](options.quick)
+        print(json.dumps({name: results[name]}, indent=1), flush=True)
     if not options.quick:
-        RESULTS.write_text(json.dumps(measured, indent=1) + "\n", "utf-8")
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

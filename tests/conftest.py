@@ -31,7 +31,7 @@ install_import_hook(
         "shoestring.match.cosent",
         *(
             f"shoestring.nvae.{name}"
-            for name in ("cells", "flows", "layers", "likelihoods", "modeling", "normal")
+            for name in ("cells", "flows", "layers", "likelihoods", "modeling", "normal", "towers")
         ),
     ],
     "beartype.beartype",

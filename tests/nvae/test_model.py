@@ -13,6 +13,7 @@ from shoestring.nvae.evaluation import importance_weighted
 from shoestring.nvae.likelihoods import log_likelihood
 from shoestring.nvae.modeling import load
 from shoestring.nvae.objective import coefficients, objective
+from shoestring.nvae.towers import Cells
 from shoestring.nvae.walking import between
 
 from .conftest import some_images, tiny_config, tiny_model
@@ -61,6 +62,30 @@ def test_memory_formats_agree(variant):
         torch.manual_seed(3)
         found.append(model(x).elbo)
     torch.testing.assert_close(*found, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("variant", ["plain", "published cells"])
+def test_cells_that_recompute_give_the_same_gradients_and_move_statistics_once(variant):
+    found, kept = [], []
+    for recompute in (False, True):
+        model = tiny_model(**VARIANTS[variant]).train()
+        for module in model.modules():
+            if isinstance(module, Cells):
+                module.recompute = recompute
+        x, sizes = batch(model, 16), {}
+
+        def pack(value, sizes=sizes):
+            sizes[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
+            return value
+
+        torch.manual_seed(1)
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
+            total = objective(model(x), model.config, 0.5, True).total
+        total.backward()
+        kept.append(sum(sizes.values()))
+        found.append([total, *(parameter.grad for parameter in model.parameters()), *model.buffers()])
+    assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
+    assert kept[1] < 0.9 * kept[0]
 
 
 @pytest.mark.parametrize("variant", ["plain", "shift", "affine", "normal"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,11 +21,12 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from shoestring._errors import InputError, OptionError, OutputError, TrainError
-from shoestring.nvae import NVAE, Images, NVAESettings, train
+from shoestring.nvae import NVAE, Images, NVAESettings, preset, read_images, train
 from shoestring.nvae.batches import indices
 from shoestring.nvae.guard import Guard, Verdict
+from shoestring.nvae.run import Run
 from shoestring.nvae.settings import RECIPES, recipe
-from shoestring.nvae.training import Run
+from shoestring.nvae.steps import Stepper
 from shoestring.ui import UI
 
 from .conftest import some_images, tiny_config
@@ -53,7 +55,7 @@ class Listener(UI):
 def judged(norms, **changes):
     guard, verdicts = Guard(**{"clip": 3.0, "explosion": 20.0, "patience": 3, **changes}), []
     for norm in norms:
-        guard, verdict, scale = guard.judge(norm)
+        guard, verdict, scale = guard.judge(norm, 100.0)
         verdicts.append((verdict, scale))
     return guard, verdicts
 
@@ -76,6 +78,19 @@ def test_too_many_skips_in_a_row_roll_back_and_halve_the_rate():
     assert (guard.rollbacks, guard.skipped, guard.rate_factor) == (1, 3, 0.5)
 
 
+def test_a_loss_that_is_astray_is_skipped_until_the_run_rolls_back():
+    """What a long first step does: the gradients after it are as long as each other, the weights are lost."""
+    guard, verdicts = Guard(3.0, 20.0, 3), []
+    for loss in (180.0, 150.0, 3e6, 2e6, 2e6, 160.0):
+        guard, verdict, _ = guard.judge(1.0, loss)
+        verdicts.append(verdict)
+    assert verdicts == [Verdict.TAKE] * 2 + [Verdict.SKIP] * 2 + [Verdict.ROLL_BACK, Verdict.TAKE]
+    assert (guard.least_loss, guard.rate_factor) == (150.0, 0.5)
+    guard = Guard(3.0, 20.0, 3).judge(1.0, -1000.0)[0]  # a density: the loss may be negative
+    assert guard.judge(1.0, 500.0)[1] is Verdict.TAKE
+    assert guard.judge(1.0, 1e5)[1] is Verdict.SKIP
+
+
 def test_a_lasting_change_of_scale_is_accepted_in_the_end():
     _, verdicts = judged([1.0] * 50 + [50.0] * 60, patience=100)
     assert verdicts[50][0] is Verdict.SKIP
@@ -87,7 +102,7 @@ def test_what_is_taken_is_finite_and_never_longer_than_allowed(norms):
     guard = Guard(3.0, 20.0, 3)
     for norm in norms:
         before = guard
-        guard, verdict, scale = guard.judge(norm)
+        guard, verdict, scale = guard.judge(norm, 100.0)
         if verdict is Verdict.TAKE:
             assert math.isfinite(norm)
             assert 0 < scale <= 1
@@ -154,21 +169,24 @@ def test_it_learns_and_leaves_a_model(tmp_path):
 def test_interrupted_and_resumed_is_uninterrupted_bit_for_bit(tmp_path, bars, monkeypatch):
     more = {"flip": True, "micro_batch": 8}
     train(bars, tiny_config(), settings(**more), tmp_path / "whole", ui=QUIET)
-    original = Run._step
+    original = Run.step
     for stop in (5, 9):  # Ctrl-C during a step: it ends, is saved, and the run stops
 
         def step(self, k, stop=stop):
             original(self, k)
             self.interrupted = self.interrupted or k == stop
 
-        monkeypatch.setattr(Run, "_step", step)
+        monkeypatch.setattr(Run, "step", step)
         with pytest.raises(KeyboardInterrupt, match=f"stopped at step {stop + 1} and saved"):
             train(bars, tiny_config(), settings(**more), tmp_path / "parts", ui=QUIET)
-    monkeypatch.setattr(Run, "_step", original)
+    monkeypatch.setattr(Run, "step", original)
     train(bars, tiny_config(), settings(**more), tmp_path / "parts", ui=QUIET)
     assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
     logs = [
-        [{**json.loads(line), "seconds": 0} for line in (tmp_path / name / "log.jsonl").open()]
+        [
+            {**json.loads(line), "seconds": 0, "cpu_seconds": 0}
+            for line in (tmp_path / name / "log.jsonl").open()
+        ]
         for name in ("whole", "parts")
     ]
     assert logs[0] == logs[1]
@@ -191,23 +209,23 @@ def test_a_killed_process_goes_on_to_the_same_weights(tmp_path):
 
 def test_steps_that_are_not_finite_leave_no_trace(tmp_path, bars, monkeypatch):
     """One poisoned batch: neither weights, statistics, vectors nor moments know of it."""
-    run = Run(bars, bars, tiny_config(), settings(), tmp_path, True, QUIET)
-    run._begin()
-    run._step(0)
+    run = Run(Stepper(bars, tiny_config(), settings()), bars, tmp_path, True, QUIET)
+    run.begin()
+    run.step(0)
     before = {name: value.clone() for name, value in run.state.tensors().items()}
-    batch = Run._batch
-    monkeypatch.setattr(Run, "_batch", lambda self, step: batch(self, step) * math.nan)
-    run._step(1)
+    batch = Stepper.batch
+    monkeypatch.setattr(Stepper, "batch", lambda self, step: batch(self, step) * math.nan)
+    run.step(1)
     assert run.state.guard.skipped == 1
     assert all(torch.equal(value, before[name]) for name, value in run.state.tensors().items())
     assert all(torch.isfinite(value).all() for value in before.values())
 
 
 def test_a_run_that_goes_astray_rolls_back_says_so_and_ends_well(tmp_path, bars, monkeypatch):
-    batch = Run._batch
+    batch = Stepper.batch
     bad = range(5, 8)
     monkeypatch.setattr(
-        Run, "_batch", lambda self, step: batch(self, step) * (math.nan if step in bad else 1.0)
+        Stepper, "batch", lambda self, step: batch(self, step) * (math.nan if step in bad else 1.0)
     )
     Listener.lines.clear()
     done = train(bars, tiny_config(), settings(patience=3), tmp_path / "m", ui=Listener())
@@ -220,19 +238,83 @@ def test_a_run_that_goes_astray_rolls_back_says_so_and_ends_well(tmp_path, bars,
 
 
 def test_a_hopeless_run_stops_and_says_what_to_do(tmp_path, bars, monkeypatch):
-    batch = Run._batch
-    monkeypatch.setattr(Run, "_batch", lambda self, step: batch(self, step) * math.nan)
+    batch = Stepper.batch
+    monkeypatch.setattr(Stepper, "batch", lambda self, step: batch(self, step) * math.nan)
     with pytest.raises(TrainError, match=r"rolled back 12 times .* learning rate below 0.01"):
         train(bars, tiny_config(), settings(steps=60, patience=1), tmp_path / "m", ui=QUIET)
 
 
-@pytest.mark.parametrize("times", [3, 10])
-def test_no_learning_rate_makes_the_weights_nan(times, tmp_path, bars):
-    run = settings(steps=30, learning_rate=1e-2 * times, patience=2)
-    done = train(bars, tiny_config(), run, tmp_path / "m", ui=QUIET)
+def test_a_checkpoint_that_led_astray_is_passed_over(tmp_path, bars):
+    """Also when Ctrl-C left a checkpoint between the regular ones: it is too new to be trusted."""
+    run = Run(Stepper(bars, tiny_config(), settings(steps=40)), bars, tmp_path, True, QUIET)
+    run.begin()
+    checkpoint_of = {}
+    for step in (4, 8, 10):  # every fourth is regular; the last two are kept
+        run._save(step)
+        checkpoint_of[step] = run.checkpoints / f"checkpoint-{step}"
+    assert run._good_checkpoint() == checkpoint_of[8]  # 10 is Ctrl-C's
+    run._save(12)
+    run.rolled_to = 12
+    assert run._good_checkpoint() == run.checkpoints / "checkpoint-12"  # of 10 and 12 one is regular
+    run._save(16)
+    assert run._good_checkpoint() == run.checkpoints / "checkpoint-16"
+    run.rolled_to = 16
+    assert run._good_checkpoint() == run.checkpoints / "checkpoint-12"
+
+
+def test_ctrl_c_is_ours_only_while_training(tmp_path, bars, monkeypatch):
+    before, handlers = signal.getsignal(signal.SIGINT), []
+    original = Run.step
+
+    def step(self, k):
+        handlers.append(signal.getsignal(signal.SIGINT))
+        if k == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        original(self, k)
+
+    monkeypatch.setattr(Run, "step", step)
+    with pytest.raises(KeyboardInterrupt, match="stopped at step 3 and saved"):
+        train(bars, tiny_config(), settings(), tmp_path / "m", ui=QUIET)
+    assert before not in handlers
+    assert signal.getsignal(signal.SIGINT) is before
+    foreign = signal.signal(signal.SIGINT, signal.SIG_IGN)  # somebody else's stays
+    try:
+        train(bars, tiny_config(), settings(), tmp_path / "m", ui=QUIET)
+        assert set(handlers[3:]) == {signal.SIG_IGN}
+    finally:
+        signal.signal(signal.SIGINT, foreign)
+
+
+def test_a_rate_far_too_high_is_noticed_and_survived(tmp_path, bars):
+    Listener.lines.clear()
+    run = settings(steps=30, learning_rate=1.0, patience=2)
+    done = train(bars, tiny_config(), run, tmp_path / "m", ui=Listener())
     saved = load_file(tmp_path / "m" / "model.safetensors")
     assert all(torch.isfinite(value).all() for value in saved.values())
-    assert not math.isnan(done.evaluation.elbo)
+    assert math.isfinite(done.evaluation.elbo)
+    assert done.skipped >= 2
+    assert done.rollbacks >= 1
+    assert any("rolled back to the weights of step" in line for line in Listener.lines)
+
+
+@pytest.mark.slow
+def test_digits_at_ten_times_the_rate_skip_roll_back_and_still_learn(tmp_path):
+    Listener.lines.clear()
+    run = recipe("digits", steps=120, learning_rate=0.1, device="cpu")
+    done = train(read_images("digits"), preset("digits"), run, tmp_path / "m", ui=Listener())
+    saved = load_file(tmp_path / "m" / "model.safetensors")
+    assert all(torch.isfinite(value).all() for value in saved.values())
+    assert done.skipped >= run.patience
+    assert done.rollbacks >= 1
+    assert sum("rolled back" in line for line in Listener.lines) == done.rollbacks
+    assert -done.evaluation.elbo < 8 * 8 * math.log(16)  # better than every value being as likely as another
+
+
+def test_recomputing_and_keeping_are_the_same_run(tmp_path, bars):
+    for name, recompute in (("kept", False), ("again", True)):
+        config = tiny_config(decoder_cell="depthwise", blocks=1, block_cells=1, groups=(1, 1))
+        train(bars, config, settings(steps=4, recompute=recompute), tmp_path / name, ui=QUIET)
+    assert weights(tmp_path / "kept") == weights(tmp_path / "again")
 
 
 @pytest.mark.parametrize("cell", ["dense", "depthwise"])
@@ -248,7 +330,7 @@ def test_a_model_that_is_not_finite_is_not_saved(tmp_path, bars, monkeypatch):
         model.decoder.start.data[:] = math.inf
         return model
 
-    monkeypatch.setattr(Run, "_averaged", broken)
+    monkeypatch.setattr(Stepper, "averaged", broken)
     with pytest.raises(TrainError, match="weights are not finite; start again with a learning rate below"):
         train(bars, tiny_config(), settings(steps=2), tmp_path / "m", ui=QUIET)
     assert not (tmp_path / "m" / "config.json").exists()
@@ -285,14 +367,14 @@ def test_two_processes_share_the_batch_and_agree(tmp_path):
 
 
 def main(output: str, steps: str, kill: str | None = None) -> None:
-    original = Run._step
+    original = Run.step
 
     def step(self, k):
         if kill is not None and k == int(kill):
             os.kill(os.getpid(), 9)
         original(self, k)
 
-    Run._step = step
+    Run.step = step
     images = some_images()
     done = train(Images(images.pixels, "bars"), tiny_config(), settings(steps=int(steps)), output, ui=QUIET)
     if "RANK" in os.environ:

@@ -57,6 +57,12 @@ def presets(ui: ui.UI, presets: Sequence[str]) -> None:
 @click.option("--micro-batch", type=int, help="Images per pass, if memory is short.")
 @click.option("--learning-rate", type=float, help="Its peak. [default: the preset's]")
 @click.option("--precision", default="auto", show_default=True, help="auto, fp32 or bf16.")
+@click.option(
+    "--recompute",
+    is_flag=True,
+    default=None,
+    help="Compute the decoder's cells twice: less memory, more time.",
+)
 @options.seed
 @options.device
 @click.option("--overwrite", is_flag=True, help="Replace a finished model, start an interrupted one again.")
@@ -109,11 +115,15 @@ def train(
     "--samples", default=1, show_default=True, help="K of the importance-weighted bound; 1 leaves it out."
 )
 @click.option("--limit", type=int, help="Only the first so many images.")
+@click.option(
+    "--fid", metavar="FILE",
+    help="The Frechet distance too, by the exported network in FILE: bytes (n, 3, h, w) in, features out.",
+)  # fmt: skip
 @options.seed
 @options.device
 def evaluate(
-    ui: ui.UI, model_folder: str, source: str, reading: dict[str, Any], samples: int, limit: int | None, seed: int,
-    device: str,
+    ui: ui.UI, model_folder: str, source: str, reading: dict[str, Any], samples: int, limit: int | None,
+    fid: str | None, seed: int, device: str,
 ) -> None:  # fmt: skip
     """Bounds on the likelihood of images in nats and bits per dimension; KL per group; latents in use."""
     if samples < 1:
@@ -122,7 +132,9 @@ def evaluate(
     from shoestring.nvae.evaluation import evaluate as measure
 
     images = options.read_for(ui, model, model_folder, source, reading)
-    found = measure(model, images.part(0, limit or len(images)), samples=samples, seed=seed, ui=ui)
+    images = images.part(0, limit or len(images))
+    distance = _distance(ui, model, images, fid, seed) if fid else {}
+    found = measure(model, images, samples=samples, seed=seed, ui=ui)
     ui.result(
         {
             "images": found.images,
@@ -137,8 +149,17 @@ def evaluate(
             "KL (nats)": round(found.kl, 3),
             "KL per group, coarsest first": [round(value, 2) for value in found.kl_per_group],
             "active latent channels": f"{found.active} of {found.latents}",
+            **distance,
         }
     )
+
+
+def _distance(ui: ui.UI, model: Any, images: Any, network: str, seed: int) -> dict[str, float]:
+    require("fid", "torchmetrics")
+    from shoestring.nvae.frechet import frechet_distance, load_network
+
+    loaded = load_network(network).to(next(model.parameters()).device)
+    return {"Frechet distance": round(frechet_distance(model, images, loaded, seed=seed, ui=ui), 4)}
 
 
 @ui.command("sample")

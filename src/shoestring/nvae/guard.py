@@ -1,7 +1,9 @@
-"""Decides after every step, from the length of its gradient, whether it is taken, shortened, skipped, or undone.
+"""Decides by the gradient's length and the loss whether a step is taken, shortened, skipped, or undone.
 
 - A gradient that is not finite, or `explosion` times longer than the recent typical one, is skipped: neither weights
   nor batch norms move.
+- So is one whose loss is `explosion` times above the least so far: its gradient is of weights that are broken already,
+  which a long first step can do before any length is known to be typical.
 - One that is `clip` times longer is cut to that.
 - After `patience` skips in a row the run rolls back to its last checkpoint at half the learning rate.
 
@@ -33,13 +35,14 @@ class Guard:
 
     Args:
         clip: longest gradient, in typical lengths.
-        explosion: from how many typical lengths a step is skipped.
+        explosion: from how many typical lengths, or least losses, a step is skipped.
         patience: skips in a row before the run rolls back.
         log_norm: the mean logarithm of recent lengths.
         seen: finite lengths so far.
         skipped: steps, over the whole run.
         in_a_row: steps skipped since the last one taken.
         rollbacks: over the whole run.
+        least_loss: of the steps taken, or None before the first.
     """
 
     clip: float
@@ -50,20 +53,22 @@ class Guard:
     skipped: int = 0
     in_a_row: int = 0
     rollbacks: int = 0
+    least_loss: float | None = None
 
-    def judge(self, norm: float) -> tuple[Guard, Verdict, float]:
+    def judge(self, norm: float, loss: float) -> tuple[Guard, Verdict, float]:
         """Returns the guard after a step, what happens to it, and by what its gradient is multiplied.
 
-        >>> Guard(3.0, 20.0, 5).judge(float("nan"))[1].value
+        >>> Guard(3.0, 20.0, 5).judge(float("nan"), 100.0)[1].value
         'skip'
         """
         typical = math.exp(self.log_norm)
-        finite = math.isfinite(norm)
+        sound = math.isfinite(norm) and math.isfinite(loss) and not self._astray(loss)
         long = self.seen >= WARM and norm > self.explosion * typical
-        after = self._remembering(min(norm, self.explosion * typical) if long else norm) if finite else self
-        if finite and not long:
+        after = self._remembering(min(norm, self.explosion * typical) if long else norm) if sound else self
+        if sound and not long:
             scale = min(1.0, self.clip * typical / norm) if self.seen >= WARM and norm > 0 else 1.0
-            return replace(after, in_a_row=0), Verdict.TAKE, scale
+            least = loss if self.least_loss is None else min(loss, self.least_loss)
+            return replace(after, in_a_row=0, least_loss=least), Verdict.TAKE, scale
         after = replace(after, skipped=self.skipped + 1, in_a_row=self.in_a_row + 1)
         if after.in_a_row < self.patience:
             return after, Verdict.SKIP, 0.0
@@ -78,6 +83,11 @@ class Guard:
     def as_json(self) -> dict[str, Any]:
         """Returns it for a checkpoint."""
         return asdict(self)
+
+    def _astray(self, loss: float) -> bool:
+        """The loss may be negative (a density), so it is the distance that counts."""
+        least = self.least_loss
+        return least is not None and loss - least > self.explosion * max(abs(least), 1.0)
 
     def _remembering(self, norm: float) -> Guard:
         """A skipped length counts too, cut, so that a lasting change is accepted in the end."""

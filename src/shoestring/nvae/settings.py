@@ -29,9 +29,12 @@ class NVAESettings(TrainSettings):
         regularisation_start: its weight at first, if it moves to `regularisation` with the KL term's warm-up.
         power_iterations: per step; the vectors persist, so one is enough.
         ema: decay of the averaged weights, which are what is saved.
-        explosion: a step whose gradient norm exceeds so many times the recent typical one is skipped.
+        explosion: a step whose gradient norm is so many times the recent typical one, or whose loss is so far above
+            the least one, is skipped.
         patience: skipped steps in a row before the run rolls back and halves its learning rate.
         flip: mirror images at random.
+        recompute: the decoder's cells keep only their inputs for the backward pass: less memory, more time.
+        evaluations: on test images over a run, before the last one.
 
     Raises:
         OptionError: a value is out of range.
@@ -52,10 +55,12 @@ class NVAESettings(TrainSettings):
     explosion: float = 20.0
     patience: int = 5
     flip: bool = False
+    recompute: bool = False
+    evaluations: int = 6
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, least in (("power_iterations", 1), ("patience", 1)):
+        for name, least in (("power_iterations", 1), ("patience", 1), ("evaluations", 1)):
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise OptionError(f"{name} {value!r}: must be a whole number from {least}")

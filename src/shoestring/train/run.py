@@ -8,8 +8,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +18,7 @@ from shoestring._errors import OptionError, OutputError, ShoestringError, TrainE
 from shoestring._extras import require
 from shoestring.hub import is_main_process, silenced
 from shoestring.train import checkpoint, record
+from shoestring.train.interrupt import interruptible
 from shoestring.train.record import History
 from shoestring.train.settings import TrainSettings, differences, identity
 from shoestring.ui import UI
@@ -132,7 +131,10 @@ def _go(trainer: WeighedTrainer, folder: Path, last: Path | None, ui: UI, title:
         trainer.restore(checkpoint.load(last))
         done = start == trainer.settings.steps
         ui.say(f"{title}: " + ("was done already" if done else f"goes on after step {start:,}"))
-    with ui.bar(title, trainer.settings.steps, "step") as bar, _interruptible(trainer):
+    with (
+        ui.bar(title, trainer.settings.steps, "step") as bar,
+        interruptible(trainer.flow.interrupt, trainer.accelerator.num_processes),
+    ):
         bar.initial = bar.n = start  # the rate counts what is done now
         bar.refresh()
         trainer.progress = Progress(log, bar)
@@ -213,28 +215,3 @@ def _undisturbed(model: nn.Module) -> Iterator[None]:
         if config is not None:
             config.use_cache = use_cache
         model.eval()
-
-
-@contextmanager
-def _interruptible(trainer: WeighedTrainer) -> Iterator[None]:
-    """Lets Ctrl-C end the step and save; a second one stops at once.
-
-    Several processes cannot agree on the step, so there Ctrl-C leaves the last checkpoint.
-    """
-    ours = threading.current_thread() is threading.main_thread()
-    ours = (
-        ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    )  # nobody else's, not ignored
-    if not ours or trainer.accelerator.num_processes > 1:
-        yield
-        return
-
-    def stop(*_: object) -> None:
-        trainer.flow.interrupted = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)

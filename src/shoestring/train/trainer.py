@@ -240,6 +240,10 @@ class Flow(TrainerCallback):
         self.logged_at = time.monotonic()
         self.interrupted = False
 
+    def interrupt(self) -> None:
+        """Asks the run to save and stop after this step."""
+        self.interrupted = True
+
     def on_train_begin(self, args, state, control, **_):
         """Starts the clock."""
         self.trainer.started = self.logged_at = time.monotonic()
