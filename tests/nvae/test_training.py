@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from shoestring._errors import InputError, OptionError, OutputError, TrainError
-from shoestring.nvae import NVAE, Images, NVAESettings, preset, read_images, train
+from shoestring.nvae import NVAE, Images, NVAESettings, evaluate, preset, read_images, train
 from shoestring.nvae.batches import indices
 from shoestring.nvae.guard import Guard, Verdict
 from shoestring.nvae.run import Run
@@ -317,6 +317,30 @@ def test_recomputing_and_keeping_are_the_same_run(tmp_path, bars):
     assert weights(tmp_path / "kept") == weights(tmp_path / "again")
 
 
+@pytest.mark.slow
+def test_compiled_cells_compute_the_same():
+    """In a process of its own: the checks of shapes that tests put around functions cannot be compiled."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.nvae.test_training", "compile"],
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def compare_compiled() -> None:
+    found = []
+    for compiled in (False, True):
+        stepper = Stepper(some_images(), tiny_config(), settings(compile=compiled))
+        stepper.state.model.train()
+        loss = stepper.gradients(0)
+        found.append([loss.total, *(parameter.grad for parameter in stepper.state.parameters)])
+        found[-1] += [buffer.float() for buffer in stepper.state.model.buffers()]
+        assert math.isfinite(evaluate(stepper.averaged(), some_images()).elbo)
+    for one, two in zip(*found, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)
+    assert torch._dynamo.utils.counters["frames"]["ok"] > 0
+
+
 @pytest.mark.parametrize("cell", ["dense", "depthwise"])
 def test_bf16_learns_too(tmp_path, bars, cell):
     run = settings(steps=4, precision="bf16")
@@ -382,4 +406,7 @@ def main(output: str, steps: str, kill: str | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if sys.argv[1:] == ["compile"]:
+        compare_compiled()
+    else:
+        main(*sys.argv[1:])

@@ -63,6 +63,7 @@ def presets(ui: ui.UI, presets: Sequence[str]) -> None:
     default=None,
     help="Compute the decoder's cells twice: less memory, more time.",
 )
+@click.option("--compile", is_flag=True, default=None, help="Compile the cells, which takes minutes first.")
 @options.seed
 @options.device
 @click.option("--overwrite", is_flag=True, help="Replace a finished model, start an interrupted one again.")

@@ -79,8 +79,11 @@ def effective_weight(layer: nn.Conv2d) -> Tensor:
 def bn_conv(x: Inputs, norm: Any, layer: Any, *, swish: bool = True) -> Map:
     """Returns layer(swish(norm(x))), or layer(norm(x)) without swish."""
     lean = isinstance(norm, nn.BatchNorm2d) and norm.training and norm.momentum is not None
-    if not (lean and isinstance(layer, nn.Conv2d) and torch.is_grad_enabled()):
-        # also: statistics over processes, cumulative statistics
+    if (
+        not (lean and isinstance(layer, nn.Conv2d) and torch.is_grad_enabled())
+        or torch.compiler.is_compiling()
+    ):
+        # also: statistics over processes, cumulative statistics; a compiler fuses and recomputes by itself
         y = norm(x)
         return layer(functional.silu(y) if swish else y)
     norm.num_batches_tracked.add_(1)

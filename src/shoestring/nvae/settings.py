@@ -34,6 +34,7 @@ class NVAESettings(TrainSettings):
         patience: skipped steps in a row before the run rolls back and halves its learning rate.
         flip: mirror images at random.
         recompute: the decoder's cells keep only their inputs for the backward pass: less memory, more time.
+        compile: the cells, one by one; pays on GPUs and long runs.
         evaluations: on test images over a run, before the last one.
 
     Raises:
@@ -56,6 +57,7 @@ class NVAESettings(TrainSettings):
     patience: int = 5
     flip: bool = False
     recompute: bool = False
+    compile: bool = False
     evaluations: int = 6
 
     def __post_init__(self) -> None:

@@ -17,6 +17,7 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from shoestring.nvae.batches import indices, prepared, step_seed, tensor
+from shoestring.nvae.cells import DECODER_CELLS, EncoderCell
 from shoestring.nvae.configuration import NVAEConfig
 from shoestring.nvae.guard import Verdict
 from shoestring.nvae.images import Images
@@ -30,6 +31,7 @@ from shoestring.nvae.towers import Cells
 from shoestring.train.arguments import device_of, half
 
 RECALIBRATION = 40  # batches
+MOST_COMPILED = 64  # shapes of cells, in training and in evaluation
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,11 @@ class Stepper:
 
 
 def _prepare_cells(model: nn.Module, settings: NVAESettings) -> None:
-    """Tells the decoder's cells whether to recompute."""
+    """Tells the cells whether to recompute, and compiles them one by one."""
     for module in model.modules():
         if isinstance(module, Cells):
             module.recompute = settings.recompute
+        if settings.compile and isinstance(module, (EncoderCell, *DECODER_CELLS.values())):
+            # All cells of a class share one budget of shapes; the default of 8 is spent by one preset.
+            torch._dynamo.config.recompile_limit = MOST_COMPILED
+            module.compile(dynamic=False)
