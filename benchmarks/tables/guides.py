@@ -243,8 +243,8 @@ def language_models() -> str:
             "",
             f"{measured['layers']} of 32 layers, {measured['processor']} ({measured['instructions']}), "
             f"{measured['cores']} cores, memory read at {found['read_gigabytes_per_second']:.0f} GB/s, load before the "
-            f"run {found['load']:.1f}. 128 tokens are read and 24 made, in {found['rounds']} rounds; transformers reads "
-            "8 and makes 4, once.",
+            f"run {found['load']:.1f}. 128 tokens are read and 24 made, in {found['rounds']} rounds; "
+            "transformers reads 8 and makes 4, once.",
             "",
         ]
     rows = [
