@@ -235,7 +235,7 @@ def language_models() -> str:
             "|---|---|---|---|---|",
         ]
         lines += [
-            f"| {name} | {row['gigabytes']:.2f} | {row['decode']:.1f} | {row['prefill']:.0f} "
+            f"| {name} | {row['gigabytes']:.2f} | {row['decode']:.1f} | {row['prefill']:.3g} "
             f"| {row['share_of_read_speed']:.0%} |"
             for name, row in found["engines"].items()
         ]
