@@ -34,6 +34,7 @@ def bert(tmp_path_factory):
     [
         ({"hidden": "8"}, "--hidden 8: would shrink it from 16 to 8"),
         ({"hidden": "0.5x"}, "would shrink"),
+        ({"ffn": "900000x"}, "at most 16,777,216 is allowed"),
         ({"hidden": "1.3x"}, "16 becomes 20.8, not a whole number; try 20 or 21"),
         ({"hidden": "big"}, "--hidden big: not a size"),
         ({"hidden": "-3"}, "not a size"),

@@ -10,6 +10,8 @@ from shoestring.grow.axes import grouped_heads
 from shoestring.grow.family import Description
 from shoestring.grow.request import Request, Sizes, amount, option
 
+LARGEST = 1 << 24  # of one size; no model is near it, and planning holds an index for each coordinate
+
 
 def new_sizes(model: Description, request: Request) -> Sizes:
     """Returns the sizes that a request means for a model.
@@ -66,6 +68,8 @@ def _given(model: Description, name: str, text: str) -> int:
         raise OptionError(
             f"{shown} {text}: would shrink it from {old:,} to {int(value):,}; models only grow here"
         )
+    if value > LARGEST:
+        raise OptionError(f"{shown} {text}: {old:,} would become {int(value):,}; at most {LARGEST:,} is allowed")
     if value.denominator != 1:
         low = int(value)
         raise OptionError(
