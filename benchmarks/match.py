@@ -99,6 +99,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling, Transfor
 from shoestring.match.losses import CoSENTLoss
 torch.set_num_threads(1)
 batch, chunk, pairs, base = int(sys.argv[1]), int(sys.argv[2]) or None, int(sys.argv[3]), sys.argv[4]
+trains = sys.argv[5] == "train"
 transformer = Transformer(base)
 model = SentenceTransformer(modules=[transformer, Pooling(transformer.get_embedding_dimension())], device="cpu")
 model.train()
@@ -110,8 +111,9 @@ loss = CoSENTLoss(model, chunk=chunk)
 start = time.process_time()
 for at in range(0, pairs, batch):
     features = [model.preprocess(texts[side * pairs + at : side * pairs + at + batch]) for side in (0, 1)]
-    loss(features, labels[at : at + batch]).backward()
-    model.zero_grad()
+    if trains:
+        loss(features, labels[at : at + batch]).backward()
+        model.zero_grad()
 spent = time.process_time() - start
 print(spent / pairs * 1e3, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
@@ -123,17 +125,18 @@ def cached(quick: bool) -> dict[str, Any]:
         small_bert(Path(folder))
         large = 1024 if quick else 16384
         out = {}
-        for name, sizes in (
-            ("batch of 64", (64, 0, 1024 if quick else 4096)),
-            ("one batch, chunk 64", (large, 64, large)),
+        for name, sizes, what in (
+            ("batch of 64", (64, 0, 1024 if quick else 4096), "train"),
+            ("one batch, chunk 64", (large, 64, large), "train"),
+            ("one batch, its texts tokenized and no more", (large, 64, large), "tokenize"),
         ):
-            command = [sys.executable, "-c", CACHED, *map(str, sizes), folder]
+            command = [sys.executable, "-c", CACHED, *map(str, sizes), folder, what]
             environment = {**os.environ, "OMP_NUM_THREADS": "1"}
             done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
             milliseconds, megabytes = map(float, done.stdout.split()[-2:])
             out[name] = {"pairs": sizes[0], "cpu_ms_per_pair": milliseconds, "peak_mb": megabytes}
-    times = [each["cpu_ms_per_pair"] for each in out.values()]
-    return {**out, "time_ratio": times[1] / times[0]}
+    small, whole, _ = (each["cpu_ms_per_pair"] for each in out.values())
+    return {**out, "time_ratio": whole / small}
 
 
 def small_bert(folder: Path) -> None:
