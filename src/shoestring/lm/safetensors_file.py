@@ -10,6 +10,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -98,6 +99,8 @@ class Writer:
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight
         self._start = 8 + len(text)
+        with suppress(OSError, AttributeError):  # faster to fill, where the file system can reserve space
+            os.posix_fallocate(self._handle, 0, self._start + position)
         self._put(0, len(text).to_bytes(8, "little") + text)
 
     def write(self, name: str, tensor: torch.Tensor) -> None:
