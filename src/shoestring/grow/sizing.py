@@ -69,7 +69,9 @@ def _given(model: Description, name: str, text: str) -> int:
             f"{shown} {text}: would shrink it from {old:,} to {int(value):,}; models only grow here"
         )
     if value > LARGEST:
-        raise OptionError(f"{shown} {text}: {old:,} would become {int(value):,}; at most {LARGEST:,} is allowed")
+        raise OptionError(
+            f"{shown} {text}: {old:,} would become {int(value):,}; at most {LARGEST:,} is allowed"
+        )
     if value.denominator != 1:
         low = int(value)
         raise OptionError(
