@@ -18,11 +18,11 @@ from tables.guides import (
     growth_pays,
     head_width,
     images,
-    language_models,
-    matching,
     peers,
     trainers,
 )
+from tables.language_models import language_models
+from tables.matching import matching
 from tables.results import ROOT
 
 BLOCKS = {

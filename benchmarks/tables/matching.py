@@ -1,0 +1,95 @@
+"""The tables of the guide to match, empty while its result is not there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tables.results import result
+
+
+def matching() -> str:
+    """Returns what was aimed at in matching and what was reached, then the tables of searching and of both kinds."""
+    measured = result("match") or {}
+    rows = [row for name, row in MATCHING.items() if name in measured for row in row(measured[name])]
+    blocks = [["| what | goal | measured |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]]
+    if "search" in measured:
+        blocks.append(_searching(measured["search"]))
+    if "lcqmc" in measured:
+        blocks.append(_bi_against_cross(measured["lcqmc"]))
+    if not measured:
+        return ""
+    loads = ", ".join(
+        f"{name} {measured[name]['load']:.1f}" for name in (*MATCHING, "lcqmc") if name in measured
+    )
+    return "\n\n".join(
+        ["\n".join(block) for block in blocks] + [f"Load of the machine before each run: {loads}."]
+    )
+
+
+def _thresholds(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    ours, theirs = found["cpu_seconds"].values()
+    what = f"accuracy + F1 + MCC of {found['n']:,} scores, times faster than sentence-transformers' accuracy + F1"
+    return [(what, "5", f"{theirs / ours:.1f}")]
+
+
+def _loss(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    times = {
+        int(size): each["sentence-transformers"] / each["ours"]
+        for size, each in found["milliseconds"].items()
+    }
+    what = f"CoSENT of {min(times):,} to {max(times):,} scores, times faster than sentence-transformers 6.2"
+    return [(what, "1", f"{min(times.values()):.2f} to {max(times.values()):.2f}")]
+
+
+def _cached(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    small, large = found["batch of 64"], found["one batch, chunk 64"]
+    what = f"{large['pairs']:,} pairs in one batch beside batches of 64"
+    return [
+        (f"{what}: time", "1.3", f"{found['time_ratio']:.2f}"),
+        (f"{what}: memory", "same", f"{large['peak_mb']:.0f} MB, {small['peak_mb']:.0f} MB"),
+    ]
+
+
+def _goals_of_search(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    per_second = {name: found[name]["queries_per_second"] for name in ("exact", "HNSW")}
+    return [
+        (f"exact search of {found['rows']:,} x 384: share of the memory's bandwidth", "90 %",
+         f"{found['exact']['of_bandwidth']:.0%}"),
+        ("HNSW: times faster than exact", "5", f"{per_second['HNSW'] / per_second['exact']:.1f}"),
+        ("HNSW: recall@10", "0.99", f"{found['HNSW']['recall']:.3f}"),
+    ]  # fmt: skip
+
+
+def _fine_tuning(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    what = f"STS-B zh test, Spearman after {found['epochs']:g} epochs"
+    return [
+        ("multilingual-e5-small, STS-B zh test, Spearman as it is", "0.774", f"{found['zero_shot']:.4f}"),
+        (what, "0.815", f"{found['tuned']:.4f}"),
+        ("CPU minutes of that", "30", f"{found['cpu_minutes']:.0f}"),
+    ]
+
+
+MATCHING = {
+    "thresholds": _thresholds, "loss": _loss, "cached": _cached, "search": _goals_of_search, "stsb": _fine_tuning,
+}  # fmt: skip
+
+
+def _searching(found: dict[str, Any]) -> list[str]:
+    rows = [
+        f"| {name} | {found[name]['queries_per_second']:.0f} | {found[name]['recall']:.3f} |"
+        for name in ("exact", "exact, numpy alone", "HNSW", "hnswlib")
+    ]
+    head = f"| {found['rows']:,} x 384, one query at a time, one core | queries/s | recall@10 |"
+    return [head, "|---|---|---|", *rows]
+
+
+def _bi_against_cross(lcqmc: dict[str, Any]) -> list[str]:
+    bi, cross, ahead = lcqmc["bi"], lcqmc["cross"], lcqmc["cross_ahead"]
+    rows = [
+        f"| {name} | {bi[name]:.4f} | {cross[name]:.4f} | {{:+.4f}} ({{:+.4f}} to {{:+.4f}}) |".format(
+            *ahead[name]
+        )
+        for name in ("spearman", "accuracy", "f1")
+    ]
+    head = "| {2:,} LCQMC pairs, {0:,} to train on, {1:,} for the threshold | bi | cross | cross ahead by (95 %) |"
+    return [head.format(*lcqmc["pairs"]), "|---|---|---|---|", *rows]
