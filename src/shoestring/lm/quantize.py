@@ -23,9 +23,10 @@ from torch import Tensor, nn
 
 GROUP = 64  # inputs that share a scale in int4
 _INT4_OUTPUTS = 64  # the int4 kernel takes outputs in blocks of so many on every processor
+_FITS = 4  # times that levels and scales are fitted to each other; more gains less than 1 %
 _DENSE_ROWS = 64  # tokens of a prompt from which on unpacking the weights is quicker
 _DENSE_OUTPUTS = 256  # that are unpacked at once, so that they stay in the processor's cache
-_ROWS = 512  # that are quantized at once
+_AT_ONCE = 1 << 18  # weights that are quantized at once, so that they stay in the processor's cache
 KERNELS = (
     "ops.quantized.linear_prepack",
     "ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32",
@@ -43,7 +44,7 @@ def to_int8(weight: Float[Tensor, "outputs inputs"]) -> tuple[Tensor, Tensor]:
 def to_int4(weight: Float[Tensor, "outputs inputs"]) -> tuple[Tensor, Tensor, Tensor]:
     """Returns (two weights a byte, scale, zero): weight = (int4 - 8) * scale + zero in groups of `GROUP`.
 
-    Among a few ranges around a group's own the one with the least squared error is taken.
+    Both are fitted to the group by least squares.
     """
     return _by_rows(_rows_to_int4, weight)
 
@@ -149,7 +150,14 @@ class Embedding8(nn.Module):
 
 def _by_rows(function: Callable[[Tensor], tuple[Tensor, ...]], weight: Tensor) -> Any:
     """Applies a function of rows to a few at a time, so that memory holds few of them as float32."""
-    return tuple(map(torch.cat, zip(*map(function, weight.split(_ROWS)), strict=True)))
+    found: list[Tensor] = []
+    rows = max(1, _AT_ONCE // max(weight.shape[1], 1))
+    for begin in range(0, len(weight), rows):
+        parts = function(weight[begin : begin + rows])
+        found = found or [part.new_empty(len(weight), *part.shape[1:]) for part in parts]
+        for whole, part in zip(found, parts, strict=True):
+            whole[begin : begin + rows] = part
+    return tuple(found)
 
 
 def _rows_to_int8(weight: Tensor) -> tuple[Tensor, ...]:
@@ -162,30 +170,45 @@ def _rows_to_int4(weight: Tensor) -> tuple[Tensor, ...]:
     outputs, inputs = weight.shape
     groups = weight.float().reshape(outputs, inputs // GROUP, GROUP)
     low, high = groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True)
-    levels, scale, zero, least = _rounded(groups, low, high)
-    for shrink in (0.95, 0.9, 0.85, 0.8):
-        *other, error = _rounded(groups, low * shrink, high * shrink)
+    (levels, scale, zero, least), *others = (
+        _fitted(groups, low * part, high * part) for part in (0.95, 0.85)
+    )
+    for *other, error in others:
         better = error < least
-        levels, scale, zero, least = (
-            torch.where(better, new, old)
-            for new, old in zip((*other, error), (levels, scale, zero, least), strict=True)
-        )  # fmt: skip
+        levels, scale, zero = (
+            torch.where(better, new, old) for new, old in zip(other, (levels, scale, zero), strict=True)
+        )
     flat = levels.view(outputs, inputs).to(torch.uint8)
     packed = flat[:, ::2] | (flat[:, 1::2] << 4)
     return packed, scale.squeeze(-1).bfloat16(), zero.squeeze(-1).bfloat16()
 
 
-def _grid(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns scale and zero of 16 levels from low to high, as bfloat16 keeps them."""
-    scale = ((high - low) / 15).clamp(min=1e-8).bfloat16().float()
-    return scale, (low + 8 * scale).bfloat16().float()
+def _fitted(groups: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Returns each group's levels, scale and zero, and the squared error.
+
+    From 16 levels between low and high on, levels and the line through them are fitted to each other in turn.
+    """
+    scale = _kept(((high - low) / 15).clamp(min=1e-8))
+    zero = _kept(low + 8 * scale)
+    mean = groups.mean(-1, keepdim=True)
+    for _ in range(_FITS):
+        steps = _steps(groups, scale, zero)
+        middle = steps.mean(-1, keepdim=True)
+        spread = (steps * steps).mean(-1, keepdim=True) - middle * middle
+        slope = ((groups * steps).mean(-1, keepdim=True) - mean * middle) / spread.clamp(min=1e-6)
+        scale = _kept(slope.clamp(min=1e-8))
+        zero = _kept(mean - middle * scale)
+    steps = _steps(groups, scale, zero)
+    return steps + 8, scale, zero, (steps * scale + zero - groups).square_().sum(-1, keepdim=True)
 
 
-def _rounded(groups: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Returns the levels between low and high, their scale and zero, and the squared error of each group."""
-    scale, zero = _grid(low, high)
-    levels = ((groups - zero) / scale + 8).round_().clamp_(0, 15)
-    return levels, scale, zero, ((levels - 8) * scale + zero - groups).square_().sum(-1, keepdim=True)
+def _steps(groups: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
+    return ((groups - zero) / scale).round_().clamp_(-8, 7)
+
+
+def _kept(value: Tensor) -> Tensor:
+    """Returns a value as bfloat16 keeps it."""
+    return value.bfloat16().float()
 
 
 def _linear8(x: Tensor, steps: int, packed: object) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import mmap
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -67,6 +68,16 @@ class Reader:
                     raise InputError(f"{self.path}: ends within {name}; copy or save it again")
                 filled += count
         return torch.frombuffer(data, dtype=shape.dtype).view(shape.sizes)
+
+    def mapped(self, name: str) -> torch.Tensor:
+        """Returns one tensor where it lies in the file: what of it is used takes memory, and no more."""
+        shape, (begin, _) = self.shapes[name], self._offsets[name]
+        with self.path.open("rb") as file:
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        count = math.prod(shape.sizes)
+        return torch.frombuffer(data, dtype=shape.dtype, count=count, offset=self._start + begin).view(
+            shape.sizes
+        )
 
     def _shape(self, name: str, entry: dict[str, Any]) -> Shape:
         if entry["dtype"] not in DTYPES:

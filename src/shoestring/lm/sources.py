@@ -114,6 +114,10 @@ class FolderSource:
         """Returns one weight."""
         return self._pickled[name].clone() if name in self._pickled else self._readers[name].read(name)
 
+    def mapped(self, name: str) -> torch.Tensor:
+        """Returns one weight where it lies in its file."""
+        return self._pickled[name] if name in self._pickled else self._readers[name].mapped(name)
+
 
 def open_source(path: str | os.PathLike[str], heads: int | None = None) -> MegatronSource | FolderSource:
     """Returns the weights at a path, whichever they are."""
