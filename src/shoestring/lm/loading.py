@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import ctypes
 import gc
-from contextlib import suppress
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +18,11 @@ import torch
 from torch import nn
 
 from shoestring.lm.conversion import plain, quantized
-from shoestring.lm.quantize import Embedding8, Linear4, Linear8
+from shoestring.lm.quantize import Embedding8, Linear4, Linear8, packing
 from shoestring.lm.skeleton import Layer, config_of, empty, linear_layers, require_fitting
 from shoestring.lm.sources import FolderSource
 
+_THREADS = 2
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of mallopt(3)
 _SAME = {"gelu_new": "gelu_pytorch_tanh"}  # the same function, fused
 
@@ -30,7 +34,6 @@ def load_quantized(folder: Path, bits: int) -> Any:
         InputError: weights are missing or do not fit config.json.
         OptionError: not a model that continues text.
     """
-    _give_back_what_is_freed()
     source = FolderSource(folder)
     stored = source.config.get("quantization_config")
     settings = dict(source.config)
@@ -43,54 +46,71 @@ def load_quantized(folder: Path, bits: int) -> Any:
         pieces = quantized(source, layers, bits)
     else:
         pieces = plain(source)
-    parts = (part for piece in pieces for part in piece.make().items())
-    _fill(model, {f"{layer.name}.weight": layer for layer in layers}, parts)
+    with _giving_back():
+        parts = (part for piece in pieces for part in piece.make().items())
+        _fill(model, {f"{layer.name}.weight": layer for layer in layers}, parts)
     if stored is not None:
         for name, module in model.named_modules():
-            if isinstance(module, Embedding8):  # of which a token needs one row
-                module.weight = source.mapped(f"{name}.weight.int8")
-    gc.collect()
+            if isinstance(module, Embedding8):  # anew, since the head's packing has been through all of it
+                module.weight = source.read(f"{name}.weight.int8")
     return model
 
 
-def _give_back_what_is_freed() -> None:
-    """Has freed tensors go back to the system at once, where the C library is glibc.
+@contextmanager
+def _giving_back() -> Iterator[None]:
+    """Has freed memory go back to the system, where the C library is glibc.
 
     By itself it keeps what up to 32 MB were freed for later, in pieces between the layers that stay: 0.5 GB of an
-    int8 model, 1.6 GB of an int4 one. The setting is the process's.
+    int8 model, 1.6 GB of an int4 one. The setting is the process's and remains.
     """
-    with suppress(OSError, AttributeError):
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_MMAP_THRESHOLD, 1 << 20)
-        libc.mallopt(_TRIM_THRESHOLD, 1 << 24)  # temporaries of a step stay
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "mallopt"):
+        yield
+        return
+    libc.mallopt(_MMAP_THRESHOLD, 1 << 20)
+    libc.mallopt(_TRIM_THRESHOLD, 1 << 24)  # temporaries of a step stay
+    yield
+    gc.collect()
+    libc.malloc_trim(0)
 
 
 def _fill(model: Any, layers: dict[str, Layer], parts: Any) -> None:
+    """Packs layers in a few threads, each of which holds one."""
     held: dict[str, dict[str, torch.Tensor]] = {}
     others: dict[str, torch.Tensor] = {}
-    tied = next((layer for layer in layers.values() if layer.tied), None)
-    for name, tensor in parts:
-        weight, _, part = name.rpartition(".")
-        if part not in ("int8", "int4", "scale", "zero"):
-            others[name] = tensor
-            continue
-        found = held.setdefault(weight, {})
-        found[part] = tensor
-        if len(found) == (3 if "int4" in found else 2):
-            _place(model, weight.removesuffix(".weight"), found, tied if weight not in layers else None)
-            del held[weight]
+    tied = next((layer.name for layer in layers.values() if layer.tied), None)
+    waiting: deque[Future[dict[str, nn.Module]]] = deque()
+    with packing(), ThreadPoolExecutor(_THREADS) as pool:
+        for name, tensor in parts:
+            weight, _, part = name.rpartition(".")
+            if part not in ("int8", "int4", "scale", "zero"):
+                others[name] = tensor
+                continue
+            found = held.setdefault(weight, {})
+            found[part] = tensor
+            if len(found) == (3 if "int4" in found else 2):
+                head = tied if weight not in layers else None
+                waiting.append(pool.submit(_packed, weight.removesuffix(".weight"), held.pop(weight), head))
+            if len(waiting) > _THREADS:
+                _place(model, waiting.popleft().result())
+        for future in waiting:
+            _place(model, future.result())
     _fill_plain(model, others)
 
 
-def _place(model: Any, name: str, found: dict[str, torch.Tensor], head: Layer | None) -> None:
-    """Puts a quantized layer where a linear one, or the embedding that the head is tied to, was."""
+def _packed(name: str, found: dict[str, torch.Tensor], head: str | None) -> dict[str, nn.Module]:
+    """Returns what takes the place of a linear layer, or of the embedding and the head that is tied to it."""
     if head is not None:
-        model.set_submodule(name, Embedding8(found["int8"], found["scale"]))
-        model.set_submodule(head.name, Linear8(found["int8"], found["scale"], None))
-    elif "int8" in found:
-        model.set_submodule(name, Linear8(found["int8"], found["scale"], None))
-    else:
-        model.set_submodule(name, Linear4(found["int4"], found["scale"], found["zero"], None))
+        linear = Linear8(found["int8"], found["scale"], None)
+        return {name: Embedding8(found["int8"], found["scale"]), head: linear}
+    if "int8" in found:
+        return {name: Linear8(found["int8"], found["scale"], None)}
+    return {name: Linear4(found["int4"], found["scale"], found["zero"], None)}
+
+
+def _place(model: Any, modules: dict[str, nn.Module]) -> None:
+    for name, module in modules.items():
+        model.set_submodule(name, module)
 
 
 def _fill_plain(model: Any, others: dict[str, torch.Tensor]) -> None:

@@ -1,7 +1,7 @@
 """safetensors files read and written one tensor at a time, so that memory holds one tensor and not the file.
 
 The library maps a file, and what was touched of it counts as the process's memory until the file is closed;
-here a tensor is read into memory of its own. Format: 8 bytes n, n bytes of JSON, the tensors' bytes.
+here each tensor is mapped by itself. Format: 8 bytes n, n bytes of JSON, the tensors' bytes.
 """
 
 from __future__ import annotations
@@ -54,30 +54,20 @@ class Reader:
         self.shapes = {name: self._shape(name, header[name]) for name in self._offsets}
 
     def read(self, name: str) -> torch.Tensor:
-        """Returns one tensor in memory of its own."""
+        """Returns one tensor where it lies in the file: its memory is given back when it is."""
         shape, (begin, end) = self.shapes[name], self._offsets[name]
         if begin == end:
             return torch.empty(shape.sizes, dtype=shape.dtype)
-        data = bytearray(end - begin)
-        with self.path.open("rb", buffering=0) as file:
-            file.seek(self._start + begin)
-            view, filled = memoryview(data), 0
-            while filled < len(data):
-                count = file.readinto(view[filled:])
-                if not count:
-                    raise InputError(f"{self.path}: ends within {name}; copy or save it again")
-                filled += count
-        return torch.frombuffer(data, dtype=shape.dtype).view(shape.sizes)
-
-    def mapped(self, name: str) -> torch.Tensor:
-        """Returns one tensor where it lies in the file: what of it is used takes memory, and no more."""
-        shape, (begin, _) = self.shapes[name], self._offsets[name]
+        begin, end = self._start + begin, self._start + end
+        place = begin % mmap.ALLOCATIONGRANULARITY
         with self.path.open("rb") as file:
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+            if os.fstat(file.fileno()).st_size < end:
+                raise InputError(f"{self.path}: ends within {name}; copy or save it again")
+            data = mmap.mmap(
+                file.fileno(), end - begin + place, access=mmap.ACCESS_COPY, offset=begin - place
+            )
         count = math.prod(shape.sizes)
-        return torch.frombuffer(data, dtype=shape.dtype, count=count, offset=self._start + begin).view(
-            shape.sizes
-        )
+        return torch.frombuffer(data, dtype=shape.dtype, count=count, offset=place).view(shape.sizes)
 
     def _shape(self, name: str, entry: dict[str, Any]) -> Shape:
         if entry["dtype"] not in DTYPES:

@@ -45,7 +45,7 @@ class Source(Protocol):
     folder: Path
 
     def read(self, name: str) -> torch.Tensor:
-        """Returns one tensor."""
+        """Returns one tensor, not to be written to."""
         ...
 
 
@@ -111,12 +111,8 @@ class FolderSource:
         }
 
     def read(self, name: str) -> torch.Tensor:
-        """Returns one weight."""
-        return self._pickled[name].clone() if name in self._pickled else self._readers[name].read(name)
-
-    def mapped(self, name: str) -> torch.Tensor:
-        """Returns one weight where it lies in its file."""
-        return self._pickled[name] if name in self._pickled else self._readers[name].mapped(name)
+        """Returns one weight, where it lies in its file."""
+        return self._pickled[name] if name in self._pickled else self._readers[name].read(name)
 
 
 def open_source(path: str | os.PathLike[str], heads: int | None = None) -> MegatronSource | FolderSource:
