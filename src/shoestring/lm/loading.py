@@ -34,7 +34,11 @@ def load_quantized(folder: Path, bits: int) -> Any:
         InputError: weights are missing or do not fit config.json.
         OptionError: not a model that continues text.
     """
-    source = FolderSource(folder)
+    with _giving_back():
+        return _loaded(FolderSource(folder), bits)
+
+
+def _loaded(source: FolderSource, bits: int) -> Any:
     stored = source.config.get("quantization_config")
     settings = dict(source.config)
     if "activation_function" in settings:
@@ -42,13 +46,12 @@ def load_quantized(folder: Path, bits: int) -> Any:
     model = empty(config_of(settings))
     layers = linear_layers(model)
     if stored is None:
-        require_fitting(source.shapes, model, folder)
+        require_fitting(source.shapes, model, source.folder)
         pieces = quantized(source, layers, bits)
     else:
         pieces = plain(source)
-    with _giving_back():
-        parts = (part for piece in pieces for part in piece.make().items())
-        _fill(model, {f"{layer.name}.weight": layer for layer in layers}, parts)
+    parts = (part for piece in pieces for part in piece.make().items())
+    _fill(model, {f"{layer.name}.weight": layer for layer in layers}, parts)
     if stored is not None:
         for name, module in model.named_modules():
             if isinstance(module, Embedding8):  # anew, since the head's packing has been through all of it

@@ -128,7 +128,9 @@ class Linear4(nn.Module):
     ) -> None:
         super().__init__()
         self.outputs, self.inputs = packed.shape[0], packed.shape[1] * 2
-        self.packed = torch.cat([_packed4(_levels(rows)) for rows in packed.split(_ROWS4)])
+        self.packed = torch.empty_like(packed)
+        for new, rows in zip(self.packed.split(_ROWS4), packed.split(_ROWS4), strict=True):
+            new[:] = _packed4(_levels(rows))
         self.grid = torch.stack((scale, zero), dim=-1).transpose(0, 1).contiguous()
         self.bias = None if bias is None else bias.float()
 
