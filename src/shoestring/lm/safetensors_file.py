@@ -11,7 +11,6 @@ import math
 import mmap
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -25,6 +24,7 @@ DTYPES = {
     "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8,
     "BOOL": torch.bool,
 }  # fmt: skip
+_WRITTEN = 1 << 22  # bytes at once: at 50 MB, Linux has been seen to take twenty times as long
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
@@ -100,8 +100,6 @@ class Writer:
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight
         self._start = 8 + len(text)
-        with suppress(OSError, AttributeError):  # faster to fill, where the file system can reserve space
-            os.posix_fallocate(self._handle, 0, self._start + position)
         self._put(0, len(text).to_bytes(8, "little") + text)
 
     def write(self, name: str, tensor: torch.Tensor) -> None:
@@ -117,7 +115,7 @@ class Writer:
     def _put(self, place: int, data: Any) -> None:
         view = memoryview(data).cast("B")
         while view:
-            count = os.pwrite(self._handle, view, place)
+            count = os.pwrite(self._handle, view[:_WRITTEN], place)
             view, place = view[count:], place + count
 
 
