@@ -64,8 +64,16 @@ def entries(layers: int) -> list[Entry]:
     ]
 
 
-def merge(rule: Rule, pieces: Sequence[torch.Tensor], transposed: bool = False) -> torch.Tensor:
+def merge(
+    rule: Rule, pieces: Sequence[torch.Tensor], transposed: bool = False, memory: torch.Tensor | None = None
+) -> torch.Tensor:
     """Joins what the ranks hold of one weight, in Megatron's layout, or transposed to GPT-2's.
+
+    Args:
+        rule: how they are joined.
+        pieces: of each rank.
+        transposed: whether GPT-2 has it so.
+        memory: bytes that a transposed weight may be written into; new ones by default.
 
     Raises:
         InputError: the ranks differ in a weight that all hold.
@@ -79,15 +87,17 @@ def merge(rule: Rule, pieces: Sequence[torch.Tensor], transposed: bool = False) 
         thirds = [piece.chunk(3, dim=0) for piece in pieces]
         parts = [third[part] for part in range(3) for third in thirds]
     axis = 1 if rule == "columns" else 0
-    return _joined_transposed(parts, axis) if transposed else torch.cat(parts, dim=axis)
+    return _joined_transposed(parts, axis, memory) if transposed else torch.cat(parts, dim=axis)
 
 
-def _joined_transposed(parts: Sequence[torch.Tensor], axis: int) -> torch.Tensor:
+def _joined_transposed(parts: Sequence[torch.Tensor], axis: int, memory: torch.Tensor | None) -> torch.Tensor:
     """Returns cat(parts, axis).t(), each number read and written once."""
     sizes = [part.shape[axis] for part in parts]
     shape = [0, 0]
     shape[1 - axis], shape[axis] = sum(sizes), parts[0].shape[1 - axis]
-    whole, place = parts[0].new_empty(shape), 0
+    size = shape[0] * shape[1] * parts[0].element_size()
+    memory = torch.empty(size, dtype=torch.uint8) if memory is None else memory[:size]
+    whole, place = memory.view(parts[0].dtype).view(shape), 0
     for part, size in zip(parts, sizes, strict=True):
         transpose(part, whole.narrow(1 - axis, place, size))
         place += size

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -45,7 +46,7 @@ class Source(Protocol):
     folder: Path
 
     def read(self, name: str) -> torch.Tensor:
-        """Returns one tensor, not to be written to."""
+        """Returns one tensor, not to be written to, and to be used before the same thread reads another."""
         ...
 
 
@@ -70,13 +71,20 @@ class MegatronSource:
         _require_same_names(files, self._ranks, self._entries)
         self.shapes = {name: self._shape(entry) for name, entry in self._entries.items()}
         self.config = _gpt2_config(self.shapes, layers, heads)
+        self._used_again = threading.local()
         self.as_published = (layers, self.config["n_embd"], len(files)) == CPM_LM
 
     def read(self, name: str) -> torch.Tensor:
-        """Returns one weight, joined and transposed."""
-        entry = self._entries[name]
+        """Returns one weight, joined and transposed, valid until the same thread reads another.
+
+        New memory for each costs as much time as writing it to a file does.
+        """
+        entry, held = self._entries[name], self._used_again
+        if not hasattr(held, "memory"):
+            held.memory = torch.empty(max(shape.bytes for shape in self.shapes.values()), dtype=torch.uint8)
+        pieces = [rank[entry.megatron] for rank in self._ranks]
         try:
-            return merge(entry.rule, [rank[entry.megatron] for rank in self._ranks], entry.transposed)
+            return merge(entry.rule, pieces, entry.transposed, held.memory)
         except InputError as error:
             raise InputError(f"{self.folder}: {entry.megatron}: {error}") from error
 
