@@ -18,7 +18,7 @@ from shoestring._errors import InputError, OptionError
 from shoestring.lm import published, sources
 from shoestring.lm.conversion import convert
 from shoestring.lm.megatron import entries, merge, shard
-from shoestring.files.torch_files import numpy_state, open_torch_file
+from shoestring.train.torch_files import numpy_state, open_torch_file
 
 from .conftest import changed, checkpoint, gpt2
 

@@ -95,7 +95,7 @@ def varied(flow):
     """Larger weights than at the start, so that there is something to see."""
     for layer in flow.modules():
         if isinstance(layer, WeightNormConv2d):
-            nn.init.normal_(layer.log_norm, 1.0, 0.3)
+            nn.init.normal_(layer.log_norm, 1.0 if layer.kernel_size[0] > 1 else -1.3, 0.3)
     return flow.double()
 
 

@@ -18,9 +18,9 @@ import torch
 
 from shoestring import hub
 from shoestring._errors import InputError, OptionError
-from shoestring.files.torch_files import numpy_state, open_torch_file
 from shoestring.lm.megatron import Entry, entries, merge, merged_shape
 from shoestring.lm.safetensors_file import Shape, readers
+from shoestring.train.torch_files import numpy_state, open_torch_file
 
 HEADS = {2560: 32, 768: 12}  # hidden size -> heads, of CPM-LM and CPM-Distill; the files do not tell
 CPM_LM = (32, 2560, 2)  # layers, hidden size, shards of the release

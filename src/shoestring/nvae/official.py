@@ -21,9 +21,9 @@ from torch import Tensor
 
 from shoestring import hub
 from shoestring._errors import InputError
-from shoestring.files.torch_files import open_torch_file
 from shoestring.nvae.configuration import NVAEConfig, adaptive_groups
 from shoestring.nvae.modeling import NVAE
+from shoestring.train.torch_files import open_torch_file
 
 BINARISED = ("mnist", "omniglot")
 SIZES = {
@@ -184,8 +184,9 @@ def places(model: NVAE) -> Iterator[Place]:
     yield from _normed("encoder.top", "enc0.1")
     yield from _encoder_cells(model)
     yield from _groups(model)
-    for index, cell in enumerate(model.decoder.after):
-        yield from _decoder_cell(f"decoder.after.{index}", f"post_process.{index}", cell.up)
+    for index in range(len(model.decoder.after)):
+        up = index % model.config.block_cells == 0
+        yield from _decoder_cell(f"decoder.after.{index}", f"post_process.{index}", up)
     yield from _normed("decoder.head", "image_conditional.1", order=_head_order(model.config))
 
 
