@@ -6,7 +6,8 @@ The training step and its memory; importance weighting; high learning rates. MNI
 
 - The training step is measured against the same mathematics written plainly: modules in NCHW that keep what autograd
   keeps, four power iterations layer by layer from fresh vectors, Adamax without foreach. Same configuration, same
-  number of weights. The published code is not run: its licence is for research only, and it starts on CUDA alone.
+  number of weights. The published code, which is for research only and starts on CUDA alone, is run beside ours by
+  nvae_peer.py, if there is a checkout of it; its figures stay in the results.
 - Both take turns in one process; CPU seconds of one thread, medians. Memory is what autograd keeps for the backward
   pass: bytes of distinct tensors, counted.
 """

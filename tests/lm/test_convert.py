@@ -18,7 +18,7 @@ from shoestring._errors import InputError, OptionError
 from shoestring.lm import published, sources
 from shoestring.lm.conversion import convert
 from shoestring.lm.megatron import entries, merge, shard
-from shoestring.lm.torch_files import open_torch_file
+from shoestring.train.torch_files import numpy_state, open_torch_file
 
 from .conftest import changed, checkpoint, gpt2
 
@@ -91,7 +91,7 @@ def original_forward(module, ids, heads, layers):
 
 def test_the_original_forward_is_kept(model, vocabulary, tmp_path):
     source = checkpoint(model, tmp_path / "cpm", 1)
-    held = open_torch_file(source / "80000" / "mp_rank_00_model_states.pt")["module"]
+    held = open_torch_file(source / "80000" / "mp_rank_00_model_states.pt", numpy_state())["module"]
     module = {name: value.float() for name, value in held.items()}
     convert(source, tmp_path / "out", vocabulary=vocabulary, heads=4)
     converted = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)

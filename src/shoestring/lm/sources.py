@@ -21,7 +21,7 @@ from shoestring import hub
 from shoestring._errors import InputError, OptionError
 from shoestring.lm.megatron import Entry, entries, merge, merged_shape
 from shoestring.lm.safetensors_file import Shape, readers
-from shoestring.lm.torch_files import open_torch_file
+from shoestring.train.torch_files import numpy_state, open_torch_file
 
 HEADS = {2560: 32, 768: 12}  # hidden size -> heads, of CPM-LM and CPM-Distill; the files do not tell
 CPM_LM = (32, 2560, 2)  # layers, hidden size, shards of the release
@@ -112,7 +112,7 @@ class FolderSource:
         self._pickled: dict[str, torch.Tensor] = {}
         if not self._readers:
             for file in sorted(self.folder.glob("pytorch_model*.bin")):
-                self._pickled |= open_torch_file(file)
+                self._pickled |= open_torch_file(file, numpy_state())
         self.shapes = {name: reader.shapes[name] for name, reader in self._readers.items()}
         self.shapes |= {
             name: Shape(tensor.dtype, tuple(tensor.shape)) for name, tensor in self._pickled.items()
@@ -156,7 +156,7 @@ def _shard_files(folder: Path) -> list[Path]:
 
 
 def _module(file: Path) -> dict[str, torch.Tensor]:
-    held = open_torch_file(file)
+    held = open_torch_file(file, numpy_state())
     module = held.get("module", held) if isinstance(held, dict) else {}
     if "word_embeddings.weight" not in module:
         raise InputError(f"{file}: not a checkpoint of CPM; word_embeddings.weight is missing")

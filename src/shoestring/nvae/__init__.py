@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from shoestring.nvae.evaluation import evaluate
     from shoestring.nvae.images import Images, read_images
     from shoestring.nvae.modeling import NVAE
+    from shoestring.nvae.official import convert
     from shoestring.nvae.readjusting import readjusted
     from shoestring.nvae.settings import NVAESettings
     from shoestring.nvae.training import train
@@ -28,6 +29,7 @@ __all__ = [
     "Images",
     "NVAEConfig",
     "NVAESettings",
+    "convert",
     "evaluate",
     "preset",
     "read_images",
@@ -42,6 +44,7 @@ __getattr__ = lazy(
         "evaluation": "evaluate",
         "images": "Images read_images",
         "modeling": "NVAE",
+        "official": "convert",
         "readjusting": "readjusted",
         "settings": "NVAESettings",
         "training": "train",

@@ -10,15 +10,16 @@ from typing import Any
 import click
 
 from shoestring import ui
-from shoestring._errors import InputError, OptionError
+from shoestring._errors import OptionError
 from shoestring._extras import require
 from shoestring.nvae import options
+from shoestring.nvae.exchange import convert, decode, encode
 
 
 @ui.command("nvae")
 @click.argument("presets", nargs=-1)
 def presets(ui: ui.UI, presets: Sequence[str]) -> None:
-    """A deep hierarchical VAE for images: train, eval, sample, reconstruct, interpolate, encode, decode.
+    """A deep hierarchical VAE for images: train, eval, sample, reconstruct, interpolate, encode, decode, convert.
 
     Without a subcommand, shows the settings of PRESETS: digits, mnist-cpu, mnist, cifar10, celeba64, imagenet32,
     celebahq256, ffhq256.
@@ -259,77 +260,6 @@ def interpolate(
     ui.result({"picture": str(output), "pairs": len(walks), "steps": steps})
 
 
-@ui.command("encode")
-@options.model
-@options.data()
-@options.output("A .safetensors file: group.00 (coarsest), group.01, ...")
-@options.seed
-@options.device
-def encode(
-    ui: ui.UI, model_folder: str, source: str, reading: dict[str, Any], output: Path, seed: int, device: str
-) -> None:
-    """Turn images into latents."""
-    model = options.loaded(model_folder, device)
-    import torch
-    from safetensors.torch import save
-
-    from shoestring import files
-    from shoestring.nvae.evaluation import prepared_batches
-
-    images = options.read_for(ui, model, model_folder, source, reading)
-    parts: list[list[Any]] = []
-    with ui.bar("encoding", len(images), "image") as bar:
-        for x in prepared_batches(model, images, 64, seed):
-            parts.append([z.cpu() for z in model.encode(x)])
-            bar.update(len(x))
-    tensors = {
-        f"group.{index:02}": torch.cat(group).contiguous()
-        for index, group in enumerate(zip(*parts, strict=True))
-    }
-    with files.atomic(output, "wb") as file:
-        file.write(save(tensors))
-    numbers = sum(tensor[0].numel() for tensor in tensors.values())
-    ui.result(
-        {"latents": str(output), "images": len(images), "groups": len(tensors), "numbers per image": numbers}
-    )
-
-
-@ui.command("decode")
-@options.model
-@click.argument("latents", type=click.Path(path_type=Path))
-@options.output("A .png (grid), .gif, or .npy (every image, bytes).")
-@options.device
-def decode(ui: ui.UI, model_folder: str, latents: Path, output: Path, device: str) -> None:
-    """Turn latents from `encode` into images."""
-    model = options.loaded(model_folder, device)
-    import numpy as np
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    from shoestring import files
-    from shoestring.nvae import pictures
-    from shoestring.nvae.likelihoods import mean_image
-
-    if output.suffix != ".npy":
-        pictures.check_ending(output)
-    if not latents.is_file():
-        raise InputError(f"{latents}: no such file; make one with: shoestring nvae encode")
-    try:
-        tensors = load_file(latents)
-    except SafetensorError as error:
-        raise InputError(f"{latents}: not a safetensors file: {error}") from error
-    groups = [tensors[name].to(next(model.parameters()).device) for name in sorted(tensors)]
-    parts = zip(*(group.split(64) for group in groups), strict=True)
-    images = torch.cat([mean_image(model.decode(part), model.config).cpu() for part in parts])
-    if output.suffix == ".npy":
-        with files.atomic(output, "wb") as file:
-            np.save(file, (images * 255).round().byte().numpy())
-    else:
-        pictures.write(output, images)
-    ui.result({"images": len(images), "output": str(output)})
-
-
 def _first(
     ui: ui.UI, model: Any, folder: str, source: str, reading: dict[str, Any], count: int, seed: int
 ) -> Any:
@@ -340,4 +270,4 @@ def _first(
     return next(iter(prepared_batches(model, images.part(0, count), max(1, count), seed)))
 
 
-verb = ui.Group(presets, train, evaluate, sample, reconstruct, interpolate, encode, decode)
+verb = ui.Group(presets, train, evaluate, sample, reconstruct, interpolate, encode, decode, convert)

@@ -17,6 +17,7 @@ from shoestring._errors import InputError, OptionError
 LIKELIHOODS = ("bernoulli", "logistic", "normal")
 FLOWS = ("shift", "affine")
 CELLS = ("depthwise", "dense")
+BINS = ("exact", "published")
 MODEL_TYPE = "shoestring_nvae"
 
 
@@ -31,6 +32,8 @@ class NVAEConfig:
         likelihood: of a pixel: `bernoulli`, `logistic` (discretised mixture) or `normal` (a density).
         bits: values of a channel under `logistic`, 8 (256) or 5 (32), or any from 1 to 8.
         mixtures: logistics in a mixture.
+        bins: of `logistic`: `exact`, or `published`, whose masses do not quite sum to 1 (for official checkpoints and
+            their figures).
         patch: side of the square of pixels that becomes one position; 1 is the published stem and head.
         encoder_channels: after the stem.
         decoder_channels: before the head.
@@ -73,6 +76,7 @@ class NVAEConfig:
     flow_kind: str = "shift"
     residual_posterior: bool = True
     decoder_cell: str = "depthwise"
+    bins: str = "exact"
 
     def __post_init__(self) -> None:
         counts = ("image_size", "in_channels", "mixtures", "patch", "encoder_channels", "decoder_channels")
@@ -80,7 +84,12 @@ class NVAEConfig:
             _whole(name, getattr(self, name), 1)
         for name in ("padding", "blocks", "block_cells", "flows"):
             _whole(name, getattr(self, name), 0)
-        for name, allowed in (("likelihood", LIKELIHOODS), ("flow_kind", FLOWS), ("decoder_cell", CELLS)):
+        for name, allowed in (
+            ("likelihood", LIKELIHOODS),
+            ("flow_kind", FLOWS),
+            ("decoder_cell", CELLS),
+            ("bins", BINS),
+        ):
             if getattr(self, name) not in allowed:
                 raise OptionError(f"{name} {getattr(self, name)!r}: must be one of {', '.join(allowed)}")
         self._check_groups()

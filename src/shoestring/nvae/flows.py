@@ -3,7 +3,7 @@
 - `shift`: z' = z - mu(z). The Jacobian is triangular with a diagonal of 1, so the volume stays.
 - `affine`: z' = exp(a(z, h)) z - mu(z, h) with |a| < 1, where h are the features of the image; log|J| = sum a.
 - mu and a of one number see only the numbers before it: pixels above and to the left, and channels below at the
-  same pixel.
+  same pixel. In reverse the pixels are below and to the right; the order of channels stays, as published.
 
 Kingma et al. 2016 (arXiv 1606.04934); NVAE, section 3.4.
 """
@@ -36,7 +36,7 @@ def causal_mask(
         kernel: odd side.
         latents: number of latent channels, in whose order "before" is meant.
         strict: the number itself is not seen either.
-        reverse: the other way round.
+        reverse: pixels in the other order.
     """
     middle = kernel // 2
     mask = torch.zeros(outputs, inputs, kernel, kernel)
@@ -47,7 +47,7 @@ def causal_mask(
         to = torch.arange(outputs)[:, None] * latents // outputs
         of = torch.arange(inputs)[None, :] * latents // inputs
         mask[:, :, middle, middle] = (of < to).float() if strict else (of <= to).float()
-    return mask.flip((0, 1, 2, 3)) if reverse else mask
+    return mask.flip((2, 3)) if reverse else mask
 
 
 class Flow(nn.Module):
@@ -57,7 +57,7 @@ class Flow(nn.Module):
         latents: channels.
         features: channels of what `affine` is conditioned on.
         kind: `shift` or `affine`.
-        reverse: from the last number to the first.
+        reverse: from the last pixel to the first.
     """
 
     def __init__(self, latents: int, features: int, kind: str, *, reverse: bool) -> None:
@@ -68,7 +68,7 @@ class Flow(nn.Module):
             seen = causal_mask(
                 inputs // more.get("groups", 1), outputs, kernel, latents, kernel == 3, reverse
             )
-            return WeightNormConv2d(inputs, outputs, kernel, mask=seen, **more)
+            return WeightNormConv2d(inputs, outputs, kernel, mask=seen, bias=kernel == 1, **more)
 
         self.affine = kind == "affine"
         self.first = masked(latents, hidden, 3)
@@ -83,7 +83,7 @@ class Flow(nn.Module):
         y = self.first(z)
         if self.affine:
             y = y + self.condition(features)
-        y = functional.elu(self.spread(functional.elu(y)))
+        y = functional.elu(functional.elu(self.spread(functional.elu(y))))  # twice, as published
         mu = self.shift(y).to(z.dtype)  # fp32, whatever the network computes in
         return mu, torch.tanh(self.log_scale(y).to(z.dtype)) if self.affine else torch.zeros_like(mu)
 

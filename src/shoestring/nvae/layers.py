@@ -31,20 +31,21 @@ class WeightNormConv2d(nn.Conv2d):
         stride: of the kernel.
         groups: of channels that do not see each other.
         mask: 1 where a weight may be used, or None.
-        scale: multiplies the weights.
+        scale: multiplies the norms that training starts with.
+        bias: add one per output channel.
     """
 
     mask: Tensor | None
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1,
-        mask: Tensor | None = None, scale: float = 1.0,
+        mask: Tensor | None = None, scale: float = 1.0, bias: bool = True,
     ) -> None:  # fmt: skip
-        super().__init__(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups)
+        super().__init__(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=bias)
         self.register_buffer("mask", mask, persistent=False)
-        self.scale = scale
         with torch.no_grad():  # start with the norms that the weights have
-            self.log_norm = nn.Parameter(torch.log(self.direction().flatten(1).norm(dim=1) + 0.01))
+            norms = self.direction().flatten(1).norm(dim=1) + 0.01
+            self.log_norm = nn.Parameter(torch.log(scale * norms))
 
     def direction(self) -> Tensor:
         """Returns v."""
@@ -54,7 +55,7 @@ class WeightNormConv2d(nn.Conv2d):
         """Returns the weights that the convolution uses."""
         direction = self.direction()
         norm = direction.flatten(1).norm(dim=1) + NORM_EPS
-        return direction * (self.scale * torch.exp(self.log_norm) / norm)[:, None, None, None]
+        return direction * (torch.exp(self.log_norm) / norm)[:, None, None, None]
 
     def forward(self, input: Inputs) -> Map:
         """Convolves."""
@@ -172,7 +173,7 @@ class UpSkip(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.project = WeightNormConv2d(inputs, outputs, 1)
+        self.project = WeightNormConv2d(inputs, outputs, 1, bias=False)
 
     def forward(self, x: Inputs) -> Map:
         """Doubles the resolution; the 1x1 convolution comes first, where there are fewer pixels."""

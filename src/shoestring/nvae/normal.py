@@ -2,7 +2,7 @@
 
 - Mean and log-deviation are bounded softly by 5 tanh(x / 5), and 0.01 is added to the deviation: no latent can
   explode. So the standard prior of the first group has a deviation of 1.01.
-- Everything is computed in fp32, whatever the network computes in.
+- Everything is computed in fp32, whatever the network computes in; a network in fp64 keeps it.
 
 NVAE, section 3.2: the residual posterior N(mu_p + dmu, sigma_p * dsigma).
 """
@@ -20,6 +20,11 @@ BOUND = 5.0
 LEAST = 0.01
 
 
+def precise(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Returns x in fp32, or in fp64 if it is."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 def bounded(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Returns x squeezed softly into (-5, 5)."""
     return BOUND * torch.tanh(x / BOUND)
@@ -34,7 +39,7 @@ class Normal(NamedTuple):
     @classmethod
     def from_raw(cls, mean: Tensor, log_deviation: Tensor) -> Normal:
         """Returns the Normal of the network's numbers, bounded."""
-        return cls(bounded(mean.float()), torch.exp(bounded(log_deviation.float())) + LEAST)
+        return cls(bounded(precise(mean)), torch.exp(bounded(precise(log_deviation))) + LEAST)
 
     def tempered(self, temperature: float) -> Normal:
         """Returns the same with its deviation multiplied by a temperature."""

@@ -25,7 +25,7 @@ from shoestring.nvae.configuration import NVAEConfig
 from shoestring.nvae.flows import Flows
 from shoestring.nvae.layers import Inputs, Map, WeightNormConv2d
 from shoestring.nvae.likelihoods import Head, Image
-from shoestring.nvae.normal import Normal, divergence
+from shoestring.nvae.normal import Normal, divergence, precise
 
 Choose = Callable[[int, Normal, Tensor], Tensor]
 
@@ -151,13 +151,13 @@ class Group(nn.Module):
             mean, log_deviation = stream.new_zeros(shape).chunk(2, dim=1)
         else:
             mean, log_deviation = self.to_prior(functional.elu(stream)).chunk(2, dim=1)
-        return mean.float(), log_deviation.float()
+        return precise(mean), precise(log_deviation)
 
     def posterior(self, stream: Map, features: Tensor) -> Latent:
         """Returns a sample of the posterior and how far the posterior is from the prior."""
         features = features if self.first else features + self.to_features(stream)
         raw = self.prior(stream)
-        mean, log_deviation = (each.float() for each in self.to_posterior(features).chunk(2, dim=1))
+        mean, log_deviation = (precise(each) for each in self.to_posterior(features).chunk(2, dim=1))
         if self.residual:
             mean, log_deviation = raw[0] + mean, raw[1] + log_deviation
         p, q = Normal.from_raw(*raw), Normal.from_raw(mean, log_deviation)

@@ -1,7 +1,7 @@
 """Reads torch's .pt and .bin files without running what is in them, and without reading the weights twice.
 
-- Only `weights_only` unpickling with an explicit list of what else may occur: the state of numpy's random
-  numbers, which DeepSpeed saves along. Anything else is refused by name.
+- Only `weights_only` unpickling with the caller's explicit list of what else may occur, such as the state of numpy's
+  random numbers, which DeepSpeed saves along. Anything else is refused by name.
 - Both formats, the zip of torch >= 1.6 and the older one, give tensors that lie in the mapped file: a tensor is
   read when it is used.
 """
@@ -13,6 +13,7 @@ import pickle
 import re
 import struct
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,12 @@ _DAMAGE = (
 _LONG = struct.Struct("<q")
 
 
-def open_torch_file(path: Path) -> Any:
+def open_torch_file(path: Path, allowed: Sequence[Any] = ()) -> Any:
     """Returns what a file holds; its tensors are mapped from the file and read when used.
+
+    Args:
+        path: the file.
+        allowed: classes and functions that may occur beside tensors and plain data.
 
     Raises:
         InputError: no such file, not one of torch's, cut short, or with something in it that is not data.
@@ -38,7 +43,7 @@ def open_torch_file(path: Path) -> Any:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
-        with torch.serialization.safe_globals(_allowed()):
+        with torch.serialization.safe_globals(list(allowed)):
             if zipfile.is_zipfile(path):
                 return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
             return _older(path)
@@ -49,8 +54,8 @@ def open_torch_file(path: Path) -> Any:
         raise InputError(f"{path}: damaged or half downloaded ({reason}); download it again") from error
 
 
-def _allowed() -> list[Any]:
-    """What may occur beside tensors: numpy's random state. Each is data only."""
+def numpy_state() -> list[Any]:
+    """Returns what the state of numpy's random numbers is made of. Each is data only."""
     import numpy as np
 
     old_core = "numpy.core.multiarray._reconstruct"  # the name that older numpy pickled
