@@ -5,12 +5,8 @@ What is stored quantized is taken as it is; what is not is quantized while it is
 
 from __future__ import annotations
 
-import ctypes
-import gc
 from collections import deque
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +17,9 @@ from shoestring.lm.conversion import plain, quantized
 from shoestring.lm.quantize import Embedding8, Linear4, Linear8, packing
 from shoestring.lm.skeleton import Layer, config_of, empty, linear_layers, require_fitting
 from shoestring.lm.sources import FolderSource
+from shoestring.train.memory import giving_back
 
 _THREADS = 2
-_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of mallopt(3)
 _SAME = {"gelu_new": "gelu_pytorch_tanh"}  # the same function, fused
 
 
@@ -34,7 +30,7 @@ def load_quantized(folder: Path, bits: int) -> Any:
         InputError: weights are missing or do not fit config.json.
         OptionError: not a model that continues text.
     """
-    with _giving_back():
+    with giving_back():
         return _loaded(FolderSource(folder), bits)
 
 
@@ -57,24 +53,6 @@ def _loaded(source: FolderSource, bits: int) -> Any:
             if isinstance(module, Embedding8):  # anew, since the head's packing has been through all of it
                 module.weight = source.read(f"{name}.weight.int8")
     return model
-
-
-@contextmanager
-def _giving_back() -> Iterator[None]:
-    """Has freed memory go back to the system, where the C library is glibc.
-
-    By itself it keeps what up to 32 MB were freed for later, in pieces between the layers that stay: 0.5 GB of an
-    int8 model, 1.6 GB of an int4 one. The setting is the process's and remains.
-    """
-    libc = ctypes.CDLL(None)
-    if not hasattr(libc, "mallopt"):
-        yield
-        return
-    libc.mallopt(_MMAP_THRESHOLD, 1 << 20)
-    libc.mallopt(_TRIM_THRESHOLD, 1 << 24)  # temporaries of a step stay
-    yield
-    gc.collect()
-    libc.malloc_trim(0)
 
 
 def _fill(model: Any, layers: dict[str, Layer], parts: Any) -> None:

@@ -25,6 +25,7 @@ from shoestring.nvae.run import Run
 from shoestring.nvae.settings import NVAESettings
 from shoestring.nvae.steps import Stepper
 from shoestring.train import checkpoint, record
+from shoestring.train.memory import keep_freed
 from shoestring.ui import UI
 
 WARM, TIMED = 2, 5  # steps of the calibration
@@ -92,6 +93,7 @@ def train(
         )
     if (folder / "config.json").exists() and not overwrite:
         raise OutputError(f"{folder}: holds a finished model; choose another name or pass --overwrite")
+    keep_freed()
     with torch.random.fork_rng(devices=[]):
         if minutes is not None:
             settings = replace(

@@ -19,6 +19,7 @@ from shoestring._extras import require
 from shoestring.hub import is_main_process, silenced
 from shoestring.train import checkpoint, record
 from shoestring.train.interrupt import interruptible
+from shoestring.train.memory import keep_freed
 from shoestring.train.record import History
 from shoestring.train.settings import TrainSettings, differences, identity
 from shoestring.ui import UI
@@ -82,6 +83,7 @@ def fit(
         with silenced(), _undisturbed(model):
             from shoestring.train.trainer import WeighedTrainer
 
+            keep_freed()
             trainer = WeighedTrainer(
                 model=model,
                 settings=settings,
