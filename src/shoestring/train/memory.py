@@ -16,7 +16,7 @@ _MMAP_THRESHOLD, _TRIM_THRESHOLD, _TOP_PAD = -3, -1, -2
 
 
 def keep_freed() -> None:
-    """Keeps freed memory for the next step, which saves a tenth of a small model's step on a CPU.
+    """Keeps freed memory for the next step, so that its pages are not faulted in again.
 
     The setting is the process's and remains.
     """
@@ -25,7 +25,7 @@ def keep_freed() -> None:
 
 @contextmanager
 def giving_back() -> Iterator[None]:
-    """Gives back what a block of code frees: half a gigabyte of a large int8 model, more of an int4 one.
+    """Gives back what a block of code frees.
 
     The setting is the process's and remains.
     """
