@@ -73,8 +73,8 @@ def whole(lm: dict[str, Any]) -> Figures:
     rows = lm["full"]["engines"]
     ours, peer = rows["int8"], rows["llama.cpp q8_0"]
     return (
-        f"{ours['decode']:.1f} tokens/s in {ours['peak_gb']:.1f} GB",
-        f"llama.cpp q8_0: {peer['decode']:.1f} in {peer['peak_gb']:.1f} GB; goals: 6 in 3.3 GB",
+        f"{ours['decode']:.1f} tokens/s, {ours['peak_gb']:.1f} GB",
+        f"llama.cpp q8_0: {peer['decode']:.1f}, {peer['peak_gb']:.1f} GB; goals: 6, 3.3 GB",
     )
 
 
