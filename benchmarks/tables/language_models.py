@@ -80,7 +80,7 @@ def _whole_goals(found: dict[str, Any]) -> list[tuple[str, str, str]]:
     int8 = "3.3 GB, 6 tokens/s at 30 GB/s"
     limits = {"int8 out of fp16": int8, "int8": int8, "int4": "2.2 GB"}
     rows = [
-        (f"2.6 billion weights, {name}: peak memory", limits.get(name, ""),
+        (f"2.6 billion weights, {name}: peak resident memory, mapped files too", limits.get(name, ""),
          f"{row['peak_gb']:.2f} GB, {row['decode']:.1f} tokens/s at {row['read_gigabytes_per_second']:.0f} GB/s, "
          f"loaded in {row['load_seconds']:.0f} s")
         for name, row in found["engines"].items()
