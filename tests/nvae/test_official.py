@@ -11,7 +11,7 @@ import subprocess
 import pytest
 import torch
 
-from shoestring._errors import InputError
+from shoestring._errors import InputError, OutputError
 from shoestring.nvae import NVAE
 from shoestring.nvae.likelihoods import log_likelihood
 from shoestring.nvae.normal import Normal
@@ -93,6 +93,21 @@ def test_a_converted_model_samples_as_the_official_one(converted, monkeypatch):
 def test_the_card_tells_the_licence(tmp_path):
     convert(saved(tmp_path, official.fixture("bernoulli")), tmp_path / "model")
     assert "non-commercial" in (tmp_path / "model" / "README.md").read_text("utf-8")
+
+
+def test_a_model_that_is_there_is_kept(tmp_path):
+    path, model = saved(tmp_path, official.fixture("bernoulli")), tmp_path / "model"
+    convert(path, model)
+    (tmp_path / "half.pt").write_bytes(path.read_bytes()[:10_000])
+    before = (model / "config.json").stat().st_mtime_ns
+    with pytest.raises(OutputError, match="model"):
+        convert(path, model)
+    with pytest.raises(InputError, match="half"):
+        convert(tmp_path / "half.pt", model, overwrite=True)
+    assert (model / "config.json").stat().st_mtime_ns == before
+    convert(path, model, overwrite=True)
+    assert (model / "config.json").stat().st_mtime_ns != before
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["checkpoint.pt", "half.pt", "model"]
 
 
 def test_slices_of_one_storage_the_older_format_and_early_args_are_read(tmp_path):

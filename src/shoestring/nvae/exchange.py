@@ -87,12 +87,13 @@ def decode(ui: ui.UI, model_folder: str, latents: Path, output: Path, device: st
 @ui.command("convert")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @options.output("Folder for the model.")
-def convert(ui: ui.UI, checkpoint: Path, output: Path) -> None:
+@click.option("--overwrite", is_flag=True, help="Replace a folder that is there.")
+def convert(ui: ui.UI, checkpoint: Path, output: Path, overwrite: bool) -> None:
     """Turn a CHECKPOINT of the official NVAE code into a model; its weights keep their licence."""
     require("nvae", "torch", "accelerate", "safetensors", "huggingface_hub", "PIL")
     from shoestring.nvae.official import convert as turn
 
-    model = turn(checkpoint, output)
+    model = turn(checkpoint, output, overwrite=overwrite)
     config = model.config
     ui.say("official weights remain under NVIDIA's licence: non-commercial use only")
     ui.result(

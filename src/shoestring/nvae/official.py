@@ -21,6 +21,7 @@ from torch import Tensor
 
 from shoestring import hub
 from shoestring._errors import InputError
+from shoestring.files import atomic_folder
 from shoestring.nvae.configuration import NVAEConfig, adaptive_groups
 from shoestring.nvae.modeling import NVAE
 from shoestring.train.torch_files import open_torch_file
@@ -57,17 +58,23 @@ class Place(NamedTuple):
     order: Tensor | None = None
 
 
-def convert(checkpoint: str | Path, output: str | Path) -> NVAE:
+def convert(checkpoint: str | Path, output: str | Path, *, overwrite: bool = False) -> NVAE:
     """Writes an official checkpoint as a model of ours, and returns it.
+
+    Args:
+        checkpoint: the file.
+        output: a folder to be made.
+        overwrite: replace a folder.
 
     Raises:
         InputError: not such a checkpoint, or of an architecture that no published preset has.
-        OutputError: the folder cannot be written.
+        OutputError: the folder exists or cannot be written.
     """
     path = Path(checkpoint)
-    model = read_official(path)
-    saved: Any = model
-    hub.save(output, saved, card=_card(path, model))
+    with atomic_folder(output, overwrite) as draft:
+        model = read_official(path)
+        saved: Any = model
+        hub.save(draft, saved, card=_card(Path(output).name, model))
     return model
 
 
@@ -281,10 +288,10 @@ def _head_order(config: NVAEConfig) -> Tensor | None:
     return torch.cat([torch.arange(count), count + rest.permute(2, 1, 0).flatten()])
 
 
-def _card(path: Path, model: NVAE) -> str:
+def _card(title: str, model: NVAE) -> str:
     config = model.config
     text = hub.model_card(
-        path.name,
+        title,
         "An NVAE converted from a checkpoint of the official code. Weights that NVIDIA published remain under the "
         "NVIDIA Source Code License: for non-commercial use, research and evaluation, only.",
         tags=["nvae", "unconditional-image-generation"],
@@ -295,7 +302,7 @@ def _card(path: Path, model: NVAE) -> str:
             "groups, finest scale first": ", ".join(map(str, config.groups)),
             "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
         },
-        example='from shoestring.nvae import NVAE, readjusted\n\nmodel = NVAE.from_pretrained("...")\n'
+        example=f'from shoestring.nvae import NVAE, readjusted\n\nmodel = NVAE.from_pretrained("{title}")\n'
         "images = readjusted(model, 0.7).sample(16, temperature=0.7)",
     )
     return text.replace('library_name: "transformers"', 'library_name: "shoestring"')
