@@ -31,13 +31,14 @@ format: .venv/installed   ## rewrite the code in the house style
 
 bench: .venv/benched   ## every claim, measured again -> benchmarks/results/*.json
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(RUN) "$$script"; done
-	$(RUN) benchmarks/table.py
+	$(RUN) tools/write_tables.py
 
 relay-pyz:       ## the relay as one file for a router -> relay.pyz
 	rm -rf build/relay
 	mkdir -p build/relay/shoestring/relay
 	cp src/shoestring/__init__.py build/relay/shoestring/
-	cp src/shoestring/relay/*.py build/relay/shoestring/relay/
+	cp -r src/shoestring/relay/. build/relay/shoestring/relay/
+	find build/relay -name __pycache__ -prune -exec rm -r {} +
 	cp src/shoestring/relay/__main__.py build/relay/
 	"$(PYTHON)" -m compileall -q -b -o 2 --invalidation-mode unchecked-hash build/relay/shoestring
 	"$(PYTHON)" -m zipapp build/relay -o relay.pyz -p '/usr/bin/env python3'

@@ -20,7 +20,7 @@ setup(
             "shoestring.count._kernel",
             [
                 f"{folder}{name}.c"
-                for name in ("module", "dictionary", "table", "cut", "counts", "rows", "split")
+                for name in ("module", "dictionary", "table", "cut", "counts", "rows", "split", "utf8")
             ],
             depends=[f"{folder}kernel.h"],
             extra_compile_args=flags,

@@ -112,9 +112,9 @@ with open(OUT + '.counts', 'wb') as out:
 d = {{}}
 """
 COUNTS = """
-from shoestring.count import packed
+from shoestring.count.counting import packed
 from shoestring.count.job import Job
-from shoestring.count.pipeline import Count
+from shoestring.count.counting.pipeline import Count
 counting = Count(Job('ngram', ngrams=(4, 4), workers=2, memory=1 << 28), [CORPUS])
 counting.run()
 with open(OUT + '.counts', 'wb') as out:
@@ -237,7 +237,8 @@ def overhead(corpus: Path) -> dict:
     """What counting adds to cutting alone in the kernel: CPU seconds of one thread on the same bytes."""
     code = f"""
 import time
-from shoestring.count import _kernel, dictionary
+from shoestring.count import _kernel
+from shoestring.count.cutting import dictionary
 table, text = dictionary.compiled(), open({str(corpus)!r}, 'rb').read()
 counter, start = _kernel.Counter(table, False), time.process_time()
 counter.feed(text, 1, True)

@@ -34,7 +34,7 @@ import numpy as np
 
 from shoestring.grow import writing
 from shoestring.grow.growing import planned
-from shoestring.grow.request import Request
+from shoestring.grow.plan.request import Request
 from shoestring.hub import silenced
 
 RESULTS = Path(__file__).parent / "results"
@@ -199,8 +199,8 @@ def exactness(folder: Path) -> dict[str, Any]:
     """Runs the proof of every family on a tiny random model, in fp32 and bf16."""
     import torch
 
-    from shoestring.grow.loading import random_model
-    from shoestring.grow.proof import prove
+    from shoestring.grow.prove.proof import prove
+    from shoestring.grow.stored.models import random_model
 
     found = {}
     for family, (architecture, changes, factors) in FAMILIES.items():
@@ -269,7 +269,7 @@ def peer(python: str, repository: str, folder: Path) -> dict[str, Any]:
         LlamaForCausalLM(LlamaConfig(**sizes)).save_pretrained(folder / "mine")
     code = (
         "import json, sys, time\nfrom shoestring.grow.growing import grow\n"
-        "from shoestring.grow.request import Request\nstart = time.perf_counter()\n"
+        "from shoestring.grow.plan.request import Request\nstart = time.perf_counter()\n"
         "report = grow(sys.argv[1], sys.argv[2], Request(hidden='2x'), verify='algebra')\n"
         "print(json.dumps({'seconds': round(time.perf_counter() - start, 2), 'bytes': report.written.bytes, "
         "'peak MiB': int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]) // 1024}))"
@@ -280,7 +280,7 @@ def peer(python: str, repository: str, folder: Path) -> dict[str, Any]:
         text=True,
         check=True,
     )
-    from shoestring.grow.proof import compare_whole
+    from shoestring.grow.prove.proof import compare_whole
 
     whole = compare_whole(planned(folder / "mine", Request(hidden="2x")), folder / "grown")
     ours = {**json.loads(mine.stdout), "max difference": whole.error, "scale": whole.scale}

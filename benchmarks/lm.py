@@ -34,8 +34,8 @@ from width.decoding import speeds
 from width.serving import serving
 from width.whole import TARGETS, whole
 
-from shoestring.lm.conversion import convert
-from shoestring.lm.engine import load
+from shoestring.lm.engines.load import load
+from shoestring.lm.weights.conversion import convert
 
 RESULT = Path(__file__).with_name("results") / "lm.json"
 PARTS = ("conversion", "decode", "choice", "serving")

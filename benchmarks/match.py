@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from shoestring.match.pairs import read_pairs
+from shoestring.match.data.pairs import read_pairs
 
 RESULT = Path(__file__).parent / "results" / "match.json"
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -45,7 +45,7 @@ def alternately(ways: dict[str, Any], rounds: int, clock: Any = time.process_tim
 def thresholds(quick: bool) -> dict[str, Any]:
     from sentence_transformers.sentence_transformer.evaluation import BinaryClassificationEvaluator as Theirs
 
-    from shoestring.match.threshold import Curve
+    from shoestring.match.deciding.threshold import Curve
 
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 20_000 if quick else 200_000)
@@ -68,7 +68,7 @@ def loss(quick: bool) -> dict[str, Any]:
     import torch
     from sentence_transformers.sentence_transformer.losses import CoSENTLoss
 
-    from shoestring.match.cosent import cosent
+    from shoestring.match.training.cosent import cosent
 
     torch.set_num_threads(1)
     theirs = CoSENTLoss(torch.nn.Identity(), similarity_fct=lambda one, two: one)
@@ -96,7 +96,7 @@ import resource, sys, time
 import numpy as np, torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-from shoestring.match.losses import CoSENTLoss
+from shoestring.match.training.losses import CoSENTLoss
 torch.set_num_threads(1)
 batch, chunk, pairs, base = int(sys.argv[1]), int(sys.argv[2]) or None, int(sys.argv[3]), sys.argv[4]
 trains = sys.argv[5] == "train"
@@ -169,7 +169,7 @@ def search(quick: bool) -> dict[str, Any]:
     import faiss
     import hnswlib
 
-    from shoestring.match import nearest
+    from shoestring.match.search import nearest
 
     rows, k, cores = 10_000 if quick else 100_000, 10, os.cpu_count() or 1
     vectors, queries = clustered(rows, 384, 200)
@@ -222,7 +222,7 @@ def search(quick: bool) -> dict[str, Any]:
 
 def settings(quick: bool) -> Any:
     """Eight of twelve layers stay as they are, so that a CPU can train the others."""
-    from shoestring.match.training import Training
+    from shoestring.match.training.settings import Training
 
     epochs = 0.1 if quick else 3
     return Training(
@@ -233,7 +233,8 @@ def settings(quick: bool) -> Any:
 def stsb(quick: bool) -> dict[str, Any]:
     """Spearman on STS-B's test pairs, before and after fine-tuning; CPU minutes of the whole training."""
     from shoestring.match.matcher import Matcher
-    from shoestring.match.training import spearman, train
+    from shoestring.match.training.settings import spearman
+    from shoestring.match.training.train import train
     from shoestring.ui import UI
 
     base, folder = DATA / "models" / "me5-small-zh", DATA / "pairs" / "STS-B"

@@ -30,15 +30,15 @@ from torch import nn
 from torch.nn import functional
 
 from shoestring.nvae import NVAEConfig, preset, read_images, train
-from shoestring.nvae import cells as cells_module
-from shoestring.nvae.evaluation import importance_weighted
-from shoestring.nvae.layers import bn_conv, effective_weight
-from shoestring.nvae.modeling import NVAE
-from shoestring.nvae.objective import objective
-from shoestring.nvae.regularisers import batch_norm_scales
-from shoestring.nvae.settings import NVAESettings, recipe
-from shoestring.nvae.state import RunState
-from shoestring.nvae.towers import Cells
+from shoestring.nvae.inference.evaluation import importance_weighted
+from shoestring.nvae.model import cells as cells_module
+from shoestring.nvae.model.layers import bn_conv, effective_weight
+from shoestring.nvae.model.modeling import NVAE
+from shoestring.nvae.model.towers import Cells
+from shoestring.nvae.training.objective import objective
+from shoestring.nvae.training.regularisers import batch_norm_scales
+from shoestring.nvae.training.settings import NVAESettings, recipe
+from shoestring.nvae.training.state import RunState
 from shoestring.train.memory import keep_freed
 from shoestring.ui import UI
 

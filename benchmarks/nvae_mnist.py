@@ -26,12 +26,13 @@ from torch import nn
 from torch.nn import functional
 
 from shoestring import plot
-from shoestring.nvae import evaluate, pictures, preset, read_images, readjusted, train
+from shoestring.nvae import evaluate, preset, read_images, readjusted, train
 from shoestring.nvae.batches import indices, prepared, tensor
 from shoestring.nvae.images import Images
-from shoestring.nvae.modeling import load
-from shoestring.nvae.settings import NVAESettings, recipe
-from shoestring.nvae.steps import Stepper
+from shoestring.nvae.inference import pictures
+from shoestring.nvae.model.modeling import load
+from shoestring.nvae.training.settings import NVAESettings, recipe
+from shoestring.nvae.training.steps import Stepper
 from shoestring.train import checkpoint
 from shoestring.ui import UI
 

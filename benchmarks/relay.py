@@ -23,10 +23,11 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from shoestring.relay import frames, link
+from shoestring.relay import frames
 from shoestring.relay.frames import REQUEST, RESPONSE, Eap
-from shoestring.relay.pc import Pc
-from shoestring.relay.switch import Rules, Switch
+from shoestring.relay.lab.pc import Pc
+from shoestring.relay.lab.switch import Rules, Switch
+from shoestring.relay.service import link
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "relay.json"

@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from shoestring.count import Cutter, count_words
-from shoestring.count.keyness import compare
-from shoestring.count.words import discover
+from shoestring.count.analysis.keyness import compare
+from shoestring.count.analysis.words import discover
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from shoestring import ui
 from shoestring.lm import FewShot, Sampling, choose, convert, generate, load
-from shoestring.lm.template import Template
+from shoestring.lm.fewshot.template import Template
 from shoestring.train import TrainSettings
 from shoestring.transformer import preset, pretrain, train_tokenizer
 from shoestring.transformer.tokenizer import count_words

@@ -8,7 +8,7 @@ together, and so 0.5 or 0.8 would be a useless guess.
 
 import numpy as np
 
-from shoestring.match.threshold import Curve, bootstrap
+from shoestring.match.deciding.threshold import Curve, bootstrap
 
 
 def scored(count: int, seed: int) -> Curve:

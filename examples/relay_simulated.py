@@ -4,10 +4,10 @@ Run: python examples/relay_simulated.py        (ten seconds)
 """
 
 from shoestring.relay import frames
-from shoestring.relay.decode import line
-from shoestring.relay.settings import Settings
-from shoestring.relay.simulate import World, soak
-from shoestring.relay.switch import Rules
+from shoestring.relay.lab.simulate import World, soak
+from shoestring.relay.lab.switch import Rules
+from shoestring.relay.service.decode import line
+from shoestring.relay.settings.settings import Settings
 
 
 def story() -> None:

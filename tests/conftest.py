@@ -27,8 +27,8 @@ install_import_hook(
     [
         *(f"shoestring.transformer.{name}" for name in CHECKED),
         *(f"shoestring.transformer.talking_heads.{name}" for name in MIXING),
-        "shoestring.lm.quantize",
-        "shoestring.match.cosent",
+        "shoestring.lm.weights.quantize",
+        "shoestring.match.training.cosent",
         *(
             f"shoestring.nvae.{name}"
             for name in ("cells", "flows", "layers", "likelihoods", "modeling", "normal", "towers")

@@ -25,8 +25,8 @@ def blocks(page: str, language: str) -> list[str]:
 
 @pytest.fixture
 def table(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return importlib.import_module("table")
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    return importlib.import_module("write_tables")
 
 
 def test_tables_come_from_the_results(table):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
-from shoestring.lm.megatron import entries, shard
-from shoestring.lm.safetensors_file import Shape, Writer
-from shoestring.lm.sources import HEADS, FolderSource
+from shoestring.lm.weights.megatron import entries, shard
+from shoestring.lm.weights.safetensors_file import Shape, Writer
+from shoestring.lm.weights.sources import HEADS, FolderSource
 
 HIDDEN, POSITIONS, VOCABULARY, LAYERS = 2560, 1024, 30_000, 32
 WORDS = (

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from shoestring.lm.choosing import FewShot
-from shoestring.lm.engine import Engine
-from shoestring.lm.template import Template
+from shoestring.lm.engines.base import Engine
+from shoestring.lm.fewshot.choosing import FewShot
+from shoestring.lm.fewshot.template import Template
 from width.checkpoints import WORDS
 
 TEMPLATE = Template("words", "{input}主题：{output}")

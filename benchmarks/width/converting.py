@@ -17,7 +17,7 @@ PROGRAM = """
 import re, sys, threading, time
 from pathlib import Path
 from transformers import GPT2LMHeadModel
-from shoestring.lm.conversion import convert
+from shoestring.lm.weights.conversion import convert
 
 def anonymous():
     return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024

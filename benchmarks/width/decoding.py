@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from shoestring.lm.engine import Engine, load
+from shoestring.lm.engines.base import Engine
+from shoestring.lm.engines.load import load
 from width.checkpoints import VOCABULARY, weights
 
 PROMPT, NEW = 128, 24

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from shoestring.lm.conversion import convert
+from shoestring.lm.weights.conversion import convert
 from width.checkpoints import LAYERS, build
 from width.converting import conversion
 from width.decoding import read_speed
@@ -20,7 +20,7 @@ from width.decoding import read_speed
 PROGRAM = """
 import re, sys, time, torch
 from pathlib import Path
-from shoestring.lm.engine import load
+from shoestring.lm.engines.load import load
 
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024

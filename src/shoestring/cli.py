@@ -11,29 +11,38 @@ from shoestring import __version__
 
 # verb: (module:click command, one line for --help)
 VERBS = {
-    "relay": ("shoestring.relay.command:relay", "802.1X login through a router that keeps the session alive"),
-    "count": ("shoestring.count.command:verb", "exact word frequencies of a huge corpus"),
-    "tour": ("shoestring.tour.command:tour", "the whole story on real text, offline, in minutes"),
-    "tokenizer": ("shoestring.transformer.commands:tokenizer", "train a tokenizer on your text"),
+    "relay": (
+        "shoestring.relay.commands.main:relay",
+        "802.1X login through a router that keeps the session alive",
+    ),
+    "count": ("shoestring.count.commands.group:verb", "exact word frequencies of a huge corpus"),
+    "tour": ("shoestring.tour.commands.tour:tour", "the whole story on real text, offline, in minutes"),
+    "tokenizer": ("shoestring.transformer.commands.tokenizer:tokenizer", "train a tokenizer on your text"),
     "pretrain": (
-        "shoestring.transformer.commands:pretrain",
+        "shoestring.transformer.commands.pretrain:pretrain",
         "pre-train an encoder or a decoder on your text",
     ),
     "grow": (
-        "shoestring.grow.command:verb",
+        "shoestring.grow.commands.group:verb",
         "enlarge a trained Transformer without changing what it computes",
     ),
     "convert": (
-        "shoestring.transformer.checkpoints.command:convert",
+        "shoestring.transformer.commands.convert:convert",
         "a BERT, RoBERTa, RoFormer, NEZHA, GPT-2 or Llama as one of our family",
     ),
     "rank": (
-        "shoestring.transformer.rank_command:rank",
+        "shoestring.transformer.commands.rank:rank",
         "effective rank of a model's attention, with a figure",
     ),
-    "lm": ("shoestring.lm.command:verb", "CPM and other language models: convert, generate, few-shot, serve"),
-    "match": ("shoestring.match.command:verb", "are two texts the same? with a threshold you can trust"),
-    "nvae": ("shoestring.nvae.command:verb", "sharp images from a deep hierarchical VAE"),
+    "lm": (
+        "shoestring.lm.commands.group:verb",
+        "CPM and other language models: convert, generate, few-shot, serve",
+    ),
+    "match": (
+        "shoestring.match.commands.group:verb",
+        "are two texts the same? with a threshold you can trust",
+    ),
+    "nvae": ("shoestring.nvae.commands.group:verb", "sharp images from a deep hierarchical VAE"),
     "env": ("shoestring.env:env", "versions, devices, cores and memory, for a bug report"),
 }
 

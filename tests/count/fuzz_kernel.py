@@ -14,7 +14,8 @@ import jieba as original
 from jieba import finalseg
 
 from count_corpus import jieba, jieba_words, odd_text
-from shoestring.count import _kernel, dictionary
+from shoestring.count import _kernel
+from shoestring.count.cutting import dictionary
 
 
 def main(seconds: float, seed: int) -> int:
@@ -52,7 +53,7 @@ def counts(table, texts) -> int:
         tokens = jieba().lcut(text)
         wanted.update(tokens)
         inside.update(set(tokens))
-    from shoestring.count.columns import Columns
+    from shoestring.count.counting.columns import Columns
 
     found = {
         word: (count, documents) for word, count, documents in Columns(*counter.columns(False, 1, 0)).rows()

@@ -20,8 +20,8 @@ from count_corpus import counted, rows, sentences
 from shoestring import files
 from shoestring._errors import InputError, OptionError, OutputError
 from shoestring.count import FrequencyTable, Job, count_words, parallel_map
-from shoestring.count.parallel import ItemFailed, WorkerDied
-from shoestring.count.pipeline import Count
+from shoestring.count.counting.parallel import ItemFailed, WorkerDied
+from shoestring.count.counting.pipeline import Count
 
 HAS_KERNEL = find_spec("shoestring.count._kernel") is not None
 TEXT = "我来到北京清华大学。\r\n他来到了网易杭研大厦\n小明硕士毕业于中国科学院计算所"
@@ -276,7 +276,7 @@ RUN = """
 import sys
 from pathlib import Path
 from shoestring.count.job import Job
-from shoestring.count.pipeline import Count
+from shoestring.count.counting.pipeline import Count
 from shoestring.count import output
 corpus, target, resume, tokenizer, ngrams, checkpoint = sys.argv[1:]
 job = Job(tokenizer, ngrams=(1, int(ngrams)), workers=2, part_bytes=20_000, memory=1 << 22)
@@ -362,7 +362,7 @@ def test_a_disk_that_fills_while_spilling(tmp_path, monkeypatch):
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("no /dev/full here")
-    from shoestring.count import runs
+    from shoestring.count.counting import runs
 
     real, calls = runs.write_run, []
 

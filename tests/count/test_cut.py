@@ -14,11 +14,12 @@ from jieba import finalseg
 
 from count_corpus import jieba, jieba_words, odd_text, sentences
 from shoestring._errors import InputError
-from shoestring.count import Cutter, cut, dictionary
-from shoestring.count.cutter import slow_cut
-from shoestring.count.dictionary import UserWord
-from shoestring.count.finalseg import finalseg as finalseg_of_ours
-from shoestring.count.tokenizers import repaired_rjieba
+from shoestring.count import Cutter, cut
+from shoestring.count.cutting import dictionary
+from shoestring.count.cutting.cutter import slow_cut
+from shoestring.count.cutting.dictionary import UserWord
+from shoestring.count.cutting.finalseg import finalseg as finalseg_of_ours
+from shoestring.count.cutting.tokenizers import repaired_rjieba
 
 needs_kernel = pytest.mark.skipif(
     find_spec("shoestring.count._kernel") is None, reason="the native kernel is not built here"

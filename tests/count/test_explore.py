@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 
 from count_corpus import counted, rows, sentences
 from shoestring._errors import InputError, OptionError
-from shoestring.count import Cutter, FrequencyTable, Job, bench, keyness, laws
-from shoestring.count.pipeline import Count
+from shoestring.count import Cutter, FrequencyTable, Job
+from shoestring.count.analysis import experiment as bench
+from shoestring.count.analysis import keyness, laws
+from shoestring.count.counting.pipeline import Count
 
 HAS_KERNEL = find_spec("shoestring.count._kernel") is not None
 
@@ -38,7 +40,7 @@ def planted(word: str, count: int, seed: int = 0) -> list[str]:
 
 @pytest.mark.parametrize("word", ["魑魅", "魑魅魍", "魑魅魍魉", "魑魅魍魉饕餮"])
 def test_a_planted_word_is_found_whole_and_jieba_then_cuts_it(word, tmp_path):
-    words = pytest.importorskip("shoestring.count.words")
+    words = pytest.importorskip("shoestring.count.analysis.words")
     path = tmp_path / "a.txt"
     path.write_text("\n".join(planted(word, 100)), encoding="utf-8")
     found = words.discover(path, words.Thresholds(min_count=20), known=True)
@@ -49,17 +51,17 @@ def test_a_planted_word_is_found_whole_and_jieba_then_cuts_it(word, tmp_path):
 
 
 def test_a_run_that_always_follows_the_same_character_is_no_word(tmp_path):
-    words = pytest.importorskip("shoestring.count.words")
+    words = pytest.importorskip("shoestring.count.analysis.words")
     path = tmp_path / "a.txt"
     path.write_text("\n".join(f"，魑魅{after}" for after in "春夏秋冬山水风云" * 30), encoding="utf-8")
     assert words.discover(path, words.Thresholds(min_count=20), known=True) == []
 
 
 def test_spans_equal_joining_by_hand():
-    words = pytest.importorskip("shoestring.count.words")
+    words = pytest.importorskip("shoestring.count.analysis.words")
     import numpy as np
 
-    from shoestring.count import packed
+    from shoestring.count.counting import packed
 
     rng = random.Random(1)
     for _ in range(300):
@@ -225,7 +227,7 @@ def test_a_dask_worker_that_is_killed_changes_nothing(cluster, corpus, tmp_path)
 
 def test_no_scheduler_there_is_one_line(corpus, monkeypatch):
     pytest.importorskip("distributed")
-    from shoestring.count import cluster
+    from shoestring.count.counting import cluster
 
     monkeypatch.setattr(cluster, "PATIENCE", 1)
     with pytest.raises(OptionError, match="no Dask scheduler"):

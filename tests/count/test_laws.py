@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from count_corpus import counted, odd_text, rows, sentences
 from shoestring import files
 from shoestring.count import FrequencyTable, Job, count_words
-from shoestring.count.batches import ngrams
-from shoestring.count.columns import Columns
-from shoestring.count.merging import merged
-from shoestring.count.pipeline import Count
-from shoestring.count.tally import DictTally, NativeTally
+from shoestring.count.commands.merge import merged
+from shoestring.count.counting.batches import ngrams
+from shoestring.count.counting.columns import Columns
+from shoestring.count.counting.pipeline import Count
+from shoestring.count.counting.tally import DictTally, NativeTally
 
 HAS_KERNEL = find_spec("shoestring.count._kernel") is not None
 ENGINES = ["kernel", "rjieba", "jieba"] if HAS_KERNEL else ["rjieba", "jieba"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from shoestring.grow.growing import grow, planned
-from shoestring.grow.request import Request
+from shoestring.grow.plan.request import Request
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
-from shoestring.grow.wide import wide
+from shoestring.grow.stored.wide import wide
 from shoestring.hub import silenced
 
 BASE = {

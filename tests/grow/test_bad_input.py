@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from shoestring._errors import InputError, OptionError, OutputError
 from shoestring.grow.growing import grow
-from shoestring.grow.request import Request
+from shoestring.grow.plan.request import Request
 
 from .models import HEADS, make
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from shoestring._errors import InputError
-from shoestring.grow import advising
+from shoestring.grow.training import advising
 
 from .models import make
 
@@ -73,7 +73,7 @@ def test_a_plan_imports_no_torch(tmp_path):
 
     source = make(tmp_path / "small", "llama")
     code = (
-        "import sys; from shoestring.grow.growing import planned; from shoestring.grow.request import Request; "
+        "import sys; from shoestring.grow.growing import planned; from shoestring.grow.plan.request import Request; "
         f"planned({str(source)!r}, Request(hidden='2x')); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

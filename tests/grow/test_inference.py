@@ -7,10 +7,10 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
 from shoestring._errors import InputError, OptionError
-from shoestring.grow import inference
-from shoestring.grow.checkpoint import opened
 from shoestring.grow.growing import grow
-from shoestring.grow.request import Request
+from shoestring.grow.infer import inference
+from shoestring.grow.plan.request import Request
+from shoestring.grow.stored.checkpoint import opened
 
 from .models import logits, save
 

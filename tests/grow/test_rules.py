@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shoestring._errors import OptionError
-from shoestring.grow import planning
-from shoestring.grow.checkpoint import opened
-from shoestring.grow.request import Request
+from shoestring.grow.plan import planning
+from shoestring.grow.plan.request import Request
+from shoestring.grow.stored.checkpoint import opened
 
 from .models import FAMILIES, HEADS, AutoModelForCausalLM, logits, make
 

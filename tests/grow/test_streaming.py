@@ -15,9 +15,9 @@ from transformers import AutoModelForCausalLM
 
 from shoestring._errors import OutputError
 from shoestring.grow import writing
-from shoestring.grow.checkpoint import opened
 from shoestring.grow.growing import grow
-from shoestring.grow.request import Request
+from shoestring.grow.plan.request import Request
+from shoestring.grow.stored.checkpoint import opened
 
 from .models import make
 
@@ -141,7 +141,7 @@ def test_every_tensor_is_projected_back(tmp_path, plan_of):
 
 def test_a_wrong_byte_is_noticed(tmp_path, plan_of, monkeypatch):
     from shoestring._errors import InputError
-    from shoestring.grow import tensors
+    from shoestring.grow.tensors.rows import rows as tensors
 
     planned = plan_of(make(tmp_path / "small", "llama"), hidden="2x")
     right = tensors.divided

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shoestring.grow import axes, dtypes, splits
-from shoestring.grow.draws import Draws
-from shoestring.grow.sides import product, side
-from shoestring.grow.tensors import Growth
+from shoestring.grow.stored import dtypes
+from shoestring.grow.tensors import axes
+from shoestring.grow.tensors.draws import Draws
+from shoestring.grow.tensors.rows import Growth, splits
+from shoestring.grow.tensors.sides import product, side
 
 FLOATS = ("F64", "F32", "F16", "BF16")
 sizes = st.integers(1, 9)

@@ -14,9 +14,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, Trainer, TrainingArguments
 
 from shoestring._errors import InputError, OutputError
-from shoestring.grow import optimizer, writing
+from shoestring.grow import writing
 from shoestring.grow.growing import grow, planned
-from shoestring.grow.request import Request
+from shoestring.grow.plan.request import Request
+from shoestring.grow.training import optimizer
 
 from .models import HEADS, make
 from .test_inference import make as inferred

@@ -13,7 +13,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from shoestring.lm.megatron import entries, shard
+from shoestring.lm.weights.megatron import entries, shard
 
 VOCABULARY = 30_000
 

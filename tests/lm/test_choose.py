@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shoestring._errors import InputError, OptionError
-from shoestring.lm.choosing import FewShot, Prefix, choose, shared
-from shoestring.lm.engine import load
-from shoestring.lm.evaluate import accuracy, pairs, perplexity, predictions, windows
-from shoestring.lm.generation import generate
-from shoestring.lm.sampling import Sampling
-from shoestring.lm.template import Template, built_in, named
+from shoestring.lm.engines.load import load
+from shoestring.lm.fewshot.choosing import FewShot, Prefix, choose, shared
+from shoestring.lm.fewshot.evaluate import accuracy, pairs, perplexity, predictions, windows
+from shoestring.lm.fewshot.template import Template, built_in, named
+from shoestring.lm.generation.generation import generate
+from shoestring.lm.generation.sampling import Sampling
 
 TEXT = st.text("今天天气很好北京a1，。 \n", min_size=1, max_size=12)
 
@@ -103,7 +103,7 @@ def test_predictions_are_generated_or_chosen(engine):
 
 
 def test_accuracy_stands_beside_the_majority():
-    from shoestring.lm.evaluate import Prediction
+    from shoestring.lm.fewshot.evaluate import Prediction
 
     found = [
         Prediction("a", "好 ", "好"),

@@ -15,9 +15,9 @@ from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from shoestring._errors import InputError, OptionError
-from shoestring.lm import published, sources
-from shoestring.lm.conversion import convert
-from shoestring.lm.megatron import entries, merge, shard
+from shoestring.lm.weights import published, sources
+from shoestring.lm.weights.conversion import convert
+from shoestring.lm.weights.megatron import entries, merge, shard
 from shoestring.train.torch_files import numpy_state, open_torch_file
 
 from .conftest import changed, checkpoint, gpt2
@@ -259,9 +259,9 @@ def test_memory_stays_with_one_layer(vocabulary, tmp_path):
     program = f"""
 import re
 from pathlib import Path
-from shoestring.lm.conversion import convert
+from shoestring.lm.weights.conversion import convert
 anonymous = lambda: int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
-import shoestring.lm.sources as sources
+import shoestring.lm.weights.sources as sources
 seen = []
 read = sources.MegatronSource.read
 sources.MegatronSource.read = lambda self, name: (seen.append(anonymous()), read(self, name))[1]

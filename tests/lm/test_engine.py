@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from shoestring._errors import InputError, OptionError
-from shoestring.lm import quantize
-from shoestring.lm.conversion import convert
-from shoestring.lm.engine import load
-from shoestring.lm.quantize import GROUP, Linear4, Linear8, to_int4, to_int8
+from shoestring.lm.engines.load import load
+from shoestring.lm.weights import quantize
+from shoestring.lm.weights.conversion import convert
+from shoestring.lm.weights.quantize import GROUP, Linear4, Linear8, to_int4, to_int8
 
 from .conftest import changed, gpt2
 

@@ -8,11 +8,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from shoestring._errors import InputError, OptionError
-from shoestring.lm.beam import beam_search
-from shoestring.lm.engine import load
-from shoestring.lm.generation import generate, stream
-from shoestring.lm.sampling import Sampling, filtered, prepared
-from shoestring.lm.text_stream import TextStream
+from shoestring.lm.engines.load import load
+from shoestring.lm.generation.beam import beam_search
+from shoestring.lm.generation.generation import generate, stream
+from shoestring.lm.generation.sampling import Sampling, filtered, prepared
+from shoestring.lm.generation.text_stream import TextStream
 from shoestring.lm.tokenizer import CpmTokenizer
 
 PROMPTS = ["美国的首都是", "狗 dog\n猫 ", "问题：中国的首都是哪里？\n答案："]

@@ -14,13 +14,13 @@ from transformers import (
 )
 
 from shoestring._errors import InputError, OptionError
-from shoestring.lm.beam import beam_search
-from shoestring.lm.choosing import choose
-from shoestring.lm.conversion import convert
-from shoestring.lm.engine import load
-from shoestring.lm.generation import generate
-from shoestring.lm.gguf_families import architecture
-from shoestring.lm.sampling import Sampling
+from shoestring.lm.engines.load import load
+from shoestring.lm.fewshot.choosing import choose
+from shoestring.lm.generation.beam import beam_search
+from shoestring.lm.generation.generation import generate
+from shoestring.lm.generation.sampling import Sampling
+from shoestring.lm.weights.conversion import convert
+from shoestring.lm.weights.gguf_families import architecture
 
 from .conftest import gpt2
 

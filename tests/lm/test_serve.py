@@ -15,9 +15,9 @@ import openai
 import pytest
 import tornado.websocket
 
-from shoestring.lm.engine import load
-from shoestring.lm.generation import generate
-from shoestring.lm.sampling import Sampling
+from shoestring.lm.engines.load import load
+from shoestring.lm.generation.generation import generate
+from shoestring.lm.generation.sampling import Sampling
 from shoestring.lm.serve.protocol import as_dialogue
 from shoestring.lm.serve.scheduler import Full, Limits, Request, Scheduler
 from shoestring.lm.serve.server import PAGE

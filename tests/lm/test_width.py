@@ -5,8 +5,8 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.pytorch_utils import Conv1D
 
-from shoestring.lm.conversion import convert
-from shoestring.lm.engine import load
+from shoestring.lm.engines.load import load
+from shoestring.lm.weights.conversion import convert
 
 from .conftest import checkpoint
 

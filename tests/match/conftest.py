@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from shoestring.match.command import verb
+from shoestring.match.commands.group import verb
 
 THINGS = "猫狗鱼鸟马牛羊鸡花树山水云雨风雪"
 FRAMES = ("我喜欢{}", "这里有{}吗", "请看{}", "昨天见到{}了", "{}很好看", "没有{}")
@@ -45,7 +45,7 @@ def base(tmp_path_factory) -> Path:
 
 
 def made(count: int, seed: int, graded: bool = False):
-    from shoestring.match.pairs import Pairs
+    from shoestring.match.data.pairs import Pairs
 
     rng = random.Random(seed)
     rows = []
@@ -68,7 +68,8 @@ def pairs():
 @pytest.fixture(scope="session")
 def trained(base, tmp_path_factory):
     """A bi-encoder and a cross-encoder of the tiny base: {"bi": folder, "cross": folder}."""
-    from shoestring.match.training import Training, train
+    from shoestring.match.training.settings import Training
+    from shoestring.match.training.train import train
 
     folder = tmp_path_factory.mktemp("trained")
     for mode in ("bi", "cross"):

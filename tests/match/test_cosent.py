@@ -18,8 +18,8 @@ from torch import distributed, multiprocessing
 from torch.nn.parallel import DistributedDataParallel
 
 from shoestring._errors import InputError, OptionError
-from shoestring.match.cosent import cosent
-from shoestring.match.losses import CoSENTLoss
+from shoestring.match.training.cosent import cosent
+from shoestring.match.training.losses import CoSENTLoss
 
 
 def definition(scores, labels, scale):

@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shoestring._errors import InputError, OptionError, OutputError
-from shoestring.match import index as module
-from shoestring.match import nearest, qdrant
-from shoestring.match.index import Index
 from shoestring.match.matcher import Matcher
-from shoestring.match.nearest import WIDTHS, Graph, exact, has_faiss
-from shoestring.match.qdrant import QdrantIndex
-from shoestring.match.serve import Service, server
+from shoestring.match.search import index as module
+from shoestring.match.search import nearest, qdrant
+from shoestring.match.search.index import Index
+from shoestring.match.search.nearest import WIDTHS, Graph, exact, has_faiss
+from shoestring.match.search.qdrant import QdrantIndex
+from shoestring.match.serve.server import Service, server
 
 
 @pytest.fixture(scope="session")

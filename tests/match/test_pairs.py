@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shoestring._errors import InputError
-from shoestring.match.leaks import exact_leaks, find_leaks, normalised
-from shoestring.match.pairs import LABEL, Pairs, read_pairs, read_texts
-from shoestring.match.tables import Column, read_table
+from shoestring.match.data.leaks import exact_leaks, find_leaks, normalised
+from shoestring.match.data.pairs import LABEL, Pairs, read_pairs, read_texts
+from shoestring.match.data.tables import Column, read_table
 
 ROWS = [("花呗怎么还款", "如何还花呗", 1), ("今天下雨吗", "明天,下雪吗", 0), ('他说"好"', "他同意了", 1)]
 PLAIN = [*zip(*ROWS, strict=True)]

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from shoestring._errors import InputError, OptionError
-from shoestring.match.grading import graded
-from shoestring.match.metric import Metric
-from shoestring.match.threshold import Curve, best, bootstrap
+from shoestring.match.deciding.grading import graded
+from shoestring.match.deciding.metric import Metric
+from shoestring.match.deciding.threshold import Curve, best, bootstrap
 
 METRICS = (
     "accuracy", "f1", "mcc", "balanced", "cost=1,5", "recall@precision=0.8", "precision@recall=0.5",
@@ -233,6 +233,6 @@ def test_the_command_names_the_line_that_is_wrong(shoestring, tmp_path):
 
 
 def test_thresholds_need_no_torch():
-    code = "import sys; import shoestring.match.threshold; print('torch' in sys.modules)"
+    code = "import sys; import shoestring.match.deciding.threshold; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False"]

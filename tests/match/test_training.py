@@ -12,13 +12,14 @@ import torch
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
 from shoestring._errors import InputError, OptionError, OutputError, TrainError
-from shoestring.match.calibration import calibrate
 from shoestring.match.compare import compare
-from shoestring.match.decision import read_decision
-from shoestring.match.frozen import frozen
+from shoestring.match.deciding.calibration import calibrate
+from shoestring.match.deciding.decision import read_decision
+from shoestring.match.deciding.threshold import best
 from shoestring.match.matcher import Matcher
-from shoestring.match.threshold import best
-from shoestring.match.training import Training, train
+from shoestring.match.training.frozen import frozen
+from shoestring.match.training.settings import Training
+from shoestring.match.training.train import train
 
 FAST = Training(epochs=1, learning_rate=2e-3, max_length=16, batch_size=32, device="cpu")
 
@@ -104,7 +105,7 @@ def test_grades_get_thresholds_between_them(base, pairs, tmp_path):
 @pytest.mark.parametrize("kind", ["bi", "cross"])
 def test_remembered_layers_train_as_computed_ones(base, pairs, kind):
     """The same steps with and without the memory give the same weights."""
-    from shoestring.match.losses import CoSENTLoss
+    from shoestring.match.training.losses import CoSENTLoss
 
     weights, batch = [], pairs(24, 1)
     labels = torch.tensor(batch.labels)
@@ -133,7 +134,7 @@ def test_remembered_layers_train_as_computed_ones(base, pairs, kind):
 
 
 def test_an_interrupted_run_goes_on_to_the_same_model(base, pairs, tmp_path, monkeypatch):
-    from shoestring.match import trainers
+    from shoestring.match.training.train import trainer as trainers
 
     data = (base, pairs(120, 1), pairs(60, 2))
     whole = train(*data, tmp_path / "whole", FAST)

@@ -6,8 +6,8 @@ from torch import nn
 
 from shoestring._errors import OptionError
 from shoestring.nvae import NVAE, NVAEConfig, preset
-from shoestring.nvae.configuration import adaptive_groups
-from shoestring.nvae.layers import DownSkip
+from shoestring.nvae.model.configuration import adaptive_groups
+from shoestring.nvae.model.layers import DownSkip
 
 # millions of weights, convolutions, batch norms: measured on the authors' implementation
 PUBLISHED = {

@@ -10,7 +10,7 @@ from torch import nn
 from shoestring._errors import InputError, OptionError
 from shoestring.cli import main
 from shoestring.nvae import Images
-from shoestring.nvae.frechet import frechet_distance, load_network
+from shoestring.nvae.inference.frechet import frechet_distance, load_network
 
 from .conftest import some_images, tiny_model
 

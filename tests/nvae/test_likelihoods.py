@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shoestring.nvae import NVAEConfig
-from shoestring.nvae.likelihoods import log_likelihood, mean_image, quantised, sample_image
-from shoestring.nvae.normal import Normal, divergence
+from shoestring.nvae.model.likelihoods import log_likelihood, mean_image, quantised, sample_image
+from shoestring.nvae.model.normal import Normal, divergence
 
 
 def config(**changes):

@@ -9,12 +9,12 @@ from torch import nn
 
 from shoestring._errors import InputError, OptionError
 from shoestring.nvae import NVAE, evaluate, readjusted
-from shoestring.nvae.evaluation import importance_weighted
-from shoestring.nvae.likelihoods import log_likelihood
-from shoestring.nvae.modeling import load
-from shoestring.nvae.objective import coefficients, objective
-from shoestring.nvae.towers import Cells
-from shoestring.nvae.walking import between
+from shoestring.nvae.inference.evaluation import importance_weighted
+from shoestring.nvae.inference.walking import between
+from shoestring.nvae.model.likelihoods import log_likelihood
+from shoestring.nvae.model.modeling import load
+from shoestring.nvae.model.towers import Cells
+from shoestring.nvae.training.objective import coefficients, objective
 
 from .conftest import some_images, tiny_config, tiny_model
 

@@ -13,9 +13,9 @@ import torch
 
 from shoestring._errors import InputError, OutputError
 from shoestring.nvae import NVAE
-from shoestring.nvae.likelihoods import log_likelihood
-from shoestring.nvae.normal import Normal
-from shoestring.nvae.official import convert, gathered, official_config, read_official
+from shoestring.nvae.model.likelihoods import log_likelihood
+from shoestring.nvae.model.normal import Normal
+from shoestring.nvae.model.official import convert, gathered, official_config, read_official
 
 from . import official_weights as official
 

@@ -23,10 +23,10 @@ from safetensors.torch import load_file
 from shoestring._errors import InputError, OptionError, OutputError, TrainError
 from shoestring.nvae import NVAE, Images, NVAESettings, evaluate, preset, read_images, train
 from shoestring.nvae.batches import indices
-from shoestring.nvae.guard import Guard, Verdict
-from shoestring.nvae.run import Run
-from shoestring.nvae.settings import RECIPES, recipe
-from shoestring.nvae.steps import Stepper
+from shoestring.nvae.training.guard import Guard, Verdict
+from shoestring.nvae.training.run import Run
+from shoestring.nvae.training.settings import RECIPES, recipe
+from shoestring.nvae.training.steps import Stepper
 from shoestring.ui import UI
 
 from .conftest import some_images, tiny_config

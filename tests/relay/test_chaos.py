@@ -7,13 +7,14 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from shoestring.relay import frames, ruijie
-from shoestring.relay.effects import LAN, WAN, State
-from shoestring.relay.pc import Pc
-from shoestring.relay.session import Session
-from shoestring.relay.settings import Settings
-from shoestring.relay.simulate import LAN_MAC, WAN_MAC, Trouble, World
-from shoestring.relay.switch import Rules
+from shoestring.relay import frames
+from shoestring.relay.lab.pc import Pc
+from shoestring.relay.lab.simulate import LAN_MAC, WAN_MAC, Trouble, World
+from shoestring.relay.lab.switch import Rules
+from shoestring.relay.session.effects import LAN, WAN, State
+from shoestring.relay.session.session import Session
+from shoestring.relay.settings.settings import Settings
+from shoestring.relay.vendors import ruijie
 
 DIALECTS = st.sampled_from(["ruijie", "h3c", "plain"])
 PCMAC, SWITCHMAC = b"\2PC-PC", b"\0SWTCH"

@@ -2,9 +2,9 @@
 
 import pytest
 
-from shoestring.relay.config import parse, plan
-from shoestring.relay.options import UsageError
-from shoestring.relay.settings import Pair, SettingError
+from shoestring.relay.settings.config import parse, plan
+from shoestring.relay.settings.options import UsageError
+from shoestring.relay.settings.settings import Pair, SettingError
 
 FILE = """
 # for all pairs

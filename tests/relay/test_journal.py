@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from shoestring.relay import journal
+from shoestring.relay.service import journal
 
 
 @pytest.fixture

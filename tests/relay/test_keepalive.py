@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoestring.relay import frames, ruijie
+from shoestring.relay import frames
 from shoestring.relay.frames import IDENTITY, MD5, REQUEST, RESPONSE, Eap, Frame
-from shoestring.relay.keepalive import Echo, Memory
-from shoestring.relay.settings import KEEPALIVES
+from shoestring.relay.session.keepalive import Echo, Memory
+from shoestring.relay.settings.settings import KEEPALIVES
+from shoestring.relay.vendors import ruijie
 
 ALL = KEEPALIVES["auto"]
 

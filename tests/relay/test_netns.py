@@ -248,7 +248,8 @@ def test_logoff(rig, logoff):
 
 
 SEND_TAGGED = """
-from shoestring.relay import frames, link
+from shoestring.relay import frames
+from shoestring.relay.service import link
 port = link.Port()
 port.bind("pc0", False)
 port.send(frames.build(frames.PAE_GROUP, link.mac_of("pc0"), frames.START, tags=bytes.fromhex("81006007")))

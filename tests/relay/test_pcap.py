@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoestring.relay import decode, frames, pcap, ruijie
+from shoestring.relay import frames
 from shoestring.relay.frames import Eap
-from shoestring.relay.pc import Pc
-from shoestring.relay.switch import WELCOME, Rules, Switch
+from shoestring.relay.lab.pc import Pc
+from shoestring.relay.lab.switch import WELCOME, Rules, Switch
+from shoestring.relay.service import decode, pcap
+from shoestring.relay.vendors import ruijie
 
 RECORDS = st.lists(st.tuples(st.integers(0, 2**31).map(float), st.binary(max_size=100)), max_size=5)
 

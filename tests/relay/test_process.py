@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from shoestring.relay import hooks, link, pcap, status
-from shoestring.relay.command import VERBS
-from shoestring.relay.doctor import Bridge, Heard, advice
+from shoestring.relay.commands.main import VERBS
 from shoestring.relay.frames import PAE_GROUP, START, build
-from shoestring.relay.journal import BURST, Journal
+from shoestring.relay.service import hooks, link, pcap, status
+from shoestring.relay.service.doctor import Bridge, Heard, advice
+from shoestring.relay.service.journal import BURST, Journal
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "src" / "shoestring" / "relay"

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoestring.relay import ruijie
-from shoestring.relay.ruijie import Header
+from shoestring.relay.vendors import ruijie
+from shoestring.relay.vendors.ruijie import Header
 
 HEADER = Header(1, bytes([10, 0, 0, 2]), bytes([255, 0, 0, 0]), bytes([10, 0, 0, 1]), bytes([8, 8, 8, 8]))
 KEY_RECORD = bytes.fromhex("ffff3777 af7f b391ad78 ffff7fcb ff")  # of a switch in the field

@@ -2,8 +2,7 @@
 
 import pytest
 
-from shoestring.relay import frames, ruijie
-from shoestring.relay.effects import LAN, WAN, Hook, Send, State
+from shoestring.relay import frames
 from shoestring.relay.frames import (
     FAILURE,
     LOGOFF,
@@ -15,11 +14,13 @@ from shoestring.relay.frames import (
     SUCCESS,
     Eap,
 )
-from shoestring.relay.pc import Pc
-from shoestring.relay.session import DOUBT, Session
-from shoestring.relay.settings import SettingError, Settings
-from shoestring.relay.simulate import LAN_MAC, WAN_MAC, World
-from shoestring.relay.switch import REFUSED, WELCOME, Rules
+from shoestring.relay.lab.pc import Pc
+from shoestring.relay.lab.simulate import LAN_MAC, WAN_MAC, World
+from shoestring.relay.lab.switch import REFUSED, WELCOME, Rules
+from shoestring.relay.session.effects import LAN, WAN, Hook, Send, State
+from shoestring.relay.session.session import DOUBT, Session
+from shoestring.relay.settings.settings import SettingError, Settings
+from shoestring.relay.vendors import ruijie
 
 RUIJIE, PLAIN, H3C = Rules(), Rules(dialect="plain"), Rules(dialect="h3c")
 SWITCH, PC, OTHER = b"\0SWTCH", b"\2PC-PC", b"\2OTHER"

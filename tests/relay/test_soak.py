@@ -2,11 +2,11 @@
 
 import pytest
 
-from shoestring.relay.pc import Pc
-from shoestring.relay.session import Session
-from shoestring.relay.settings import Settings
-from shoestring.relay.simulate import LAN_MAC, WAN_MAC, Trouble, World, soak
-from shoestring.relay.switch import Rules
+from shoestring.relay.lab.pc import Pc
+from shoestring.relay.lab.simulate import LAN_MAC, WAN_MAC, Trouble, World, soak
+from shoestring.relay.lab.switch import Rules
+from shoestring.relay.session.session import Session
+from shoestring.relay.settings.settings import Settings
 
 DAYS = 30
 VARIANTS = {

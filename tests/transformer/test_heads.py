@@ -16,8 +16,8 @@ from transformers import (
 
 from shoestring._errors import OptionError
 from shoestring.transformer import ShoestringConfig, ShoestringModel, train_tokenizer
-from shoestring.transformer.heads import ShoestringForCausalLM
-from shoestring.transformer.positions import relative_attention
+from shoestring.transformer.model.heads import ShoestringForCausalLM
+from shoestring.transformer.model.positions import relative_attention
 from shoestring.transformer.sentences import write_pooling
 from shoestring.transformer.tokenizer import FIXED, count_words
 

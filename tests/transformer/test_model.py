@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM
 
 from shoestring._errors import OptionError
-from shoestring.transformer.configuration import PRESETS, ShoestringConfig, preset
-from shoestring.transformer.heads import ShoestringForCausalLM, ShoestringForMaskedLM
+from shoestring.transformer.model.configuration import PRESETS, ShoestringConfig, preset
+from shoestring.transformer.model.heads import ShoestringForCausalLM, ShoestringForMaskedLM
 from shoestring.transformer.talking_heads.interface import written_out
 
 TALKING = (

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shoestring._errors import InputError, OptionError
-from shoestring.transformer.objectives import (
+from shoestring.transformer.pretraining.objectives import (
     IGNORED,
     Examples,
     Masking,
@@ -15,7 +15,7 @@ from shoestring.transformer.objectives import (
     mask_words,
     split_documents,
 )
-from shoestring.transformer.packing import Blocks, pack
+from shoestring.transformer.pretraining.packing import Blocks, pack
 from shoestring.transformer.tokenizer import FIXED, count_words, train_tokenizer
 
 TEXT = ["我们喜欢读书。", "北京的春天来了，同学们在北京大学读书，喜欢自然语言处理。", "𠮷野家", "好"]

@@ -27,7 +27,7 @@ from shoestring.transformer import (
     measure_ranks,
     train_tokenizer,
 )
-from shoestring.transformer.rank_command import TEXT
+from shoestring.transformer.commands.rank import TEXT
 from shoestring.transformer.tokenizer import FIXED, count_words
 
 SIZES = {

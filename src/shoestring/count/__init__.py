@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from shoestring._lazy import lazy
 
 if TYPE_CHECKING:
-    from shoestring.count.cutter import Cutter, cut
+    from shoestring.count.counting.parallel import parallel_map
+    from shoestring.count.cutting.cutter import Cutter, cut
     from shoestring.count.job import Job
-    from shoestring.count.parallel import parallel_map
     from shoestring.count.table import FrequencyTable, count_words
 
 __all__ = ["Cutter", "FrequencyTable", "Job", "count_words", "cut", "parallel_map"]
@@ -23,9 +23,9 @@ __all__ = ["Cutter", "FrequencyTable", "Job", "count_words", "cut", "parallel_ma
 __getattr__ = lazy(
     __name__,
     {
-        "cutter": "Cutter cut",
+        "cutting.cutter": "Cutter cut",
         "job": "Job",
-        "parallel": "parallel_map",
+        "counting.parallel": "parallel_map",
         "table": "FrequencyTable count_words",
     },
 )

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from shoestring._errors import InputError, OptionError
 from shoestring._extras import require
-from shoestring.count.columns import Columns
+from shoestring.count.counting.columns import Columns
 from shoestring.files import atomic
 
 FORMATS = (".tsv", ".csv", ".parquet")

@@ -13,9 +13,9 @@ from shoestring import files
 from shoestring._errors import InputError
 from shoestring._extras import require
 from shoestring.count import output
-from shoestring.count.columns import Columns
+from shoestring.count.counting.columns import Columns
+from shoestring.count.counting.pipeline import Count
 from shoestring.count.job import Job
-from shoestring.count.pipeline import Count
 
 if TYPE_CHECKING:
     import pandas

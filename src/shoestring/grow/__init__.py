@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING
 from shoestring._lazy import lazy
 
 if TYPE_CHECKING:
-    from shoestring.grow.advising import advise
     from shoestring.grow.growing import grow, planned
-    from shoestring.grow.request import Request
+    from shoestring.grow.plan.request import Request
+    from shoestring.grow.training.advising import advise
 
 __all__ = ["Request", "advise", "grow", "planned"]
 
 __getattr__ = lazy(
     __name__,
     {
-        "advising": "advise",
+        "training.advising": "advise",
         "growing": "grow planned",
-        "request": "Request",
+        "plan.request": "Request",
     },
 )

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from shoestring._errors import InputError, OptionError, OutputError
 from shoestring.grow import writing
-from shoestring.grow.checkpoint import Checkpoint, opened
-from shoestring.grow.planning import Plan, plan, refuse_lossy, write_config
-from shoestring.grow.report import JSON, TEXT, Report, save
-from shoestring.grow.request import Request
-from shoestring.grow.rules import FAMILIES
+from shoestring.grow.plan.planning import Plan, plan, refuse_lossy, write_config
+from shoestring.grow.plan.request import Request
+from shoestring.grow.plan.rules import FAMILIES
+from shoestring.grow.prove.report import JSON, TEXT, Report, save
+from shoestring.grow.stored.checkpoint import Checkpoint, opened
 from shoestring.ui import UI
 
 VERIFY = ("algebra", "logits", "full")
@@ -33,7 +33,7 @@ def planned(source: str | os.PathLike[str], request: Request) -> Plan:
     checkpoint = opened(source)
     if checkpoint.config["model_type"] in FAMILIES:
         return plan(checkpoint, request)
-    from shoestring.grow.inference import infer
+    from shoestring.grow.infer.inference import infer
 
     return infer(checkpoint, request)
 
@@ -80,14 +80,14 @@ def grow(
     _check_target(chosen.checkpoint, target, overwrite)
     moments = None
     if optimizer is not None:
-        from shoestring.grow.optimizer import plan_optimizer
+        from shoestring.grow.training.optimizer import plan_optimizer
 
         moments = plan_optimizer(chosen, optimizer)
     draft = target.with_name(f".{target.name}.growing")
     writing.check_space(chosen.bytes + (moments.bytes if moments else 0), draft)
     proof = None
     if verify != "algebra":
-        from shoestring.grow.proof import prove
+        from shoestring.grow.prove.proof import prove
 
         ui.say("growing a small copy first, and comparing what it computes")
         proof = prove(chosen)
@@ -102,7 +102,7 @@ def grow(
         ui.say(f"optimizer: the moments of {len(moments.growths)} parameters have grown")
     whole = None
     if verify == "full":
-        from shoestring.grow.proof import compare_whole
+        from shoestring.grow.prove.proof import compare_whole
 
         ui.say("loading both whole models and comparing what they compute")
         whole = compare_whole(chosen, draft)

@@ -25,10 +25,11 @@ import numpy as np
 
 from shoestring import __version__
 from shoestring._errors import InputError, OutputError
-from shoestring.grow.checkpoint import INDEX, SINGLE, Stored
-from shoestring.grow.dtypes import STORAGE, Array, convert, decode, encode, size
-from shoestring.grow.planning import Plan
-from shoestring.grow.tensors import Growth
+from shoestring.grow.plan.planning import Plan
+from shoestring.grow.stored.checkpoint import INDEX, SINGLE
+from shoestring.grow.stored.dtypes import STORAGE, Array, convert, decode, encode, size
+from shoestring.grow.stored.tensor import Stored
+from shoestring.grow.tensors.rows import Growth
 from shoestring.ui import UI
 
 SHARD = 5_000_000_000  # bytes of tensors in one file

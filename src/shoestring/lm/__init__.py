@@ -21,15 +21,15 @@ from typing import TYPE_CHECKING
 from shoestring._lazy import lazy
 
 if TYPE_CHECKING:
-    from shoestring.lm.beam import beam_search
-    from shoestring.lm.choosing import FewShot, choose
-    from shoestring.lm.conversion import convert
-    from shoestring.lm.engine import load
-    from shoestring.lm.evaluate import perplexity
-    from shoestring.lm.generation import generate, stream
-    from shoestring.lm.sampling import Sampling
-    from shoestring.lm.template import Template
+    from shoestring.lm.engines.load import load
+    from shoestring.lm.fewshot.choosing import FewShot, choose
+    from shoestring.lm.fewshot.evaluate import perplexity
+    from shoestring.lm.fewshot.template import Template
+    from shoestring.lm.generation.beam import beam_search
+    from shoestring.lm.generation.generation import generate, stream
+    from shoestring.lm.generation.sampling import Sampling
     from shoestring.lm.tokenizer import CpmTokenizer
+    from shoestring.lm.weights.conversion import convert
 
 __all__ = [
     "CpmTokenizer",
@@ -48,14 +48,14 @@ __all__ = [
 __getattr__ = lazy(
     __name__,
     {
-        "beam": "beam_search",
-        "choosing": "FewShot choose",
-        "conversion": "convert",
-        "engine": "load",
-        "evaluate": "perplexity",
-        "generation": "generate stream",
-        "sampling": "Sampling",
-        "template": "Template",
+        "generation.beam": "beam_search",
+        "fewshot.choosing": "FewShot choose",
+        "weights.conversion": "convert",
+        "engines.load": "load",
+        "fewshot.evaluate": "perplexity",
+        "generation.generation": "generate stream",
+        "generation.sampling": "Sampling",
+        "fewshot.template": "Template",
         "tokenizer": "CpmTokenizer",
     },
 )

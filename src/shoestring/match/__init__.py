@@ -15,21 +15,23 @@ from typing import TYPE_CHECKING
 from shoestring._lazy import lazy
 
 if TYPE_CHECKING:
-    from shoestring.match.cosent import cosent
-    from shoestring.match.index import Index
+    from shoestring.match.data.pairs import Pairs, read_pairs
     from shoestring.match.matcher import Matcher
-    from shoestring.match.pairs import Pairs, read_pairs
-    from shoestring.match.training import Training, train
+    from shoestring.match.search.index import Index
+    from shoestring.match.training.cosent import cosent
+    from shoestring.match.training.settings import Training
+    from shoestring.match.training.train import train
 
 __all__ = ["Index", "Matcher", "Pairs", "Training", "cosent", "read_pairs", "train"]
 
 __getattr__ = lazy(
     __name__,
     {
-        "cosent": "cosent",
-        "index": "Index",
+        "training.cosent": "cosent",
+        "search.index": "Index",
         "matcher": "Matcher",
-        "pairs": "Pairs read_pairs",
-        "training": "Training train",
+        "data.pairs": "Pairs read_pairs",
+        "training.settings": "Training",
+        "training.train": "train",
     },
 )

@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring._errors import OptionError
-from shoestring.match.decision import Decision, decide
+from shoestring.match.data.pairs import Pairs
+from shoestring.match.deciding.decision import Decision, decide
+from shoestring.match.deciding.threshold import LEVEL, Curve
 from shoestring.match.matcher import Matcher
-from shoestring.match.pairs import Pairs
-from shoestring.match.threshold import LEVEL, Curve
-from shoestring.match.training import Training, spearman, train
+from shoestring.match.training.settings import Training, spearman
+from shoestring.match.training.train import train
 from shoestring.ui import UI
 
 ROUNDS = 500

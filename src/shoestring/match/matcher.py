@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from shoestring._errors import InputError, OptionError
 from shoestring._extras import require
 from shoestring.hub import silenced
-from shoestring.match.decision import Decision, read_decision
+from shoestring.match.deciding.decision import Decision, read_decision
 
 BATCH = 64
 Progress = Callable[[float], Any]
@@ -206,7 +206,7 @@ def require_known(folder: str | Path) -> None:
     """
     path = Path(folder)
     if (path / "config.json").is_file() and '"shoestring' in (path / "config.json").read_text("utf-8"):
-        import_module("shoestring.transformer.modeling")  # registers our own family
+        import_module("shoestring.transformer.model.modeling")  # registers our own family
     if path.is_dir() and not any((path / name).is_file() for name in ("config.json", "modules.json")):
         raise InputError(f"{folder}: not a model folder, config.json is missing")
     if not path.exists() and (

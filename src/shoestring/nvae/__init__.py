@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 from shoestring._lazy import lazy
 
 if TYPE_CHECKING:
-    from shoestring.nvae.configuration import PRESETS, NVAEConfig, preset
-    from shoestring.nvae.evaluation import evaluate
     from shoestring.nvae.images import Images, read_images
-    from shoestring.nvae.modeling import NVAE
-    from shoestring.nvae.official import convert
-    from shoestring.nvae.readjusting import readjusted
-    from shoestring.nvae.settings import NVAESettings
-    from shoestring.nvae.training import train
+    from shoestring.nvae.inference.evaluation import evaluate
+    from shoestring.nvae.inference.readjusting import readjusted
+    from shoestring.nvae.model.configuration import PRESETS, NVAEConfig, preset
+    from shoestring.nvae.model.modeling import NVAE
+    from shoestring.nvae.model.official import convert
+    from shoestring.nvae.training.settings import NVAESettings
+    from shoestring.nvae.training.train import train
 
 __all__ = [
     "NVAE",
@@ -40,13 +40,13 @@ __all__ = [
 __getattr__ = lazy(
     __name__,
     {
-        "configuration": "NVAEConfig PRESETS preset",
-        "evaluation": "evaluate",
+        "model.configuration": "NVAEConfig PRESETS preset",
+        "inference.evaluation": "evaluate",
         "images": "Images read_images",
-        "modeling": "NVAE",
-        "official": "convert",
-        "readjusting": "readjusted",
-        "settings": "NVAESettings",
-        "training": "train",
+        "model.modeling": "NVAE",
+        "model.official": "convert",
+        "inference.readjusting": "readjusted",
+        "training.settings": "NVAESettings",
+        "training.train": "train",
     },
 )

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shoestring.nvae.configuration import NVAEConfig
 from shoestring.nvae.images import Images
-from shoestring.nvae.likelihoods import quantised
+from shoestring.nvae.model.configuration import NVAEConfig
+from shoestring.nvae.model.likelihoods import quantised
 
 
 def indices(seed: int, start: int, stop: int, count: int) -> np.ndarray:

@@ -1,5 +1,5 @@
 """`python -m shoestring.relay` is the relay without the rest of shoestring."""
 
-from shoestring.relay.command import main
+from shoestring.relay.commands.main import main
 
 main()

@@ -71,8 +71,8 @@ def _difference(source: Path, target: Path) -> float:
 def _examples(settings: Settings, before: dict[str, Outcome]) -> tuple[Any, Any]:
     """Packs the first of the tour's texts and returns what to train on and what is held out."""
     from shoestring import files, hub
-    from shoestring.transformer.objectives import Examples, held_out
-    from shoestring.transformer.packing import pack
+    from shoestring.transformer.pretraining.objectives import Examples, held_out
+    from shoestring.transformer.pretraining.packing import pack
 
     corpus = settings.folder / "grow-corpus"
     tokenizer = hub.load_tokenizer(before["tokenizer"].facts["folder"])

@@ -29,10 +29,10 @@ _WAYS = {  # name -> (score, calibrated)
 
 def few_shot(settings: Settings, before: dict[str, Outcome]) -> Outcome:
     """Judges held-out reviews after a few shots, by choosing among the labels."""
-    from shoestring.lm.choosing import FewShot
-    from shoestring.lm.engine import load
-    from shoestring.lm.evaluate import accuracy, predictions
-    from shoestring.lm.template import Template
+    from shoestring.lm.engines.load import load
+    from shoestring.lm.fewshot.choosing import FewShot
+    from shoestring.lm.fewshot.evaluate import accuracy, predictions
+    from shoestring.lm.fewshot.template import Template
 
     engine = load(before["decoder"].facts["folder"], precision="fp32", device="cpu")
     shots, asked = _reviews(Path(before["text"].facts["files"][0]).parent, settings.seed)

@@ -11,7 +11,7 @@ from shoestring import files, plot
 from shoestring.tour.stage import Outcome, Settings
 
 if TYPE_CHECKING:
-    from shoestring.match.pairs import Pairs
+    from shoestring.match.data.pairs import Pairs
 
 PAIRS = (2400, 400, 800)  # to train, to choose the threshold, to report on
 LENGTHS = range(8, 41)  # characters of a sentence
@@ -20,8 +20,8 @@ LENGTHS = range(8, 41)  # characters of a sentence
 def match(settings: Settings, before: dict[str, Outcome]) -> Outcome:
     """Trains a bi-encoder and a cross-encoder on pairs from the newspaper and compares them."""
     from shoestring.match.compare import compare
-    from shoestring.match.decision import read_decision
-    from shoestring.match.training import Training
+    from shoestring.match.deciding.decision import read_decision
+    from shoestring.match.training.settings import Training
 
     parts = pairs(before["text"].facts["files"], settings.seed)
     folder = settings.folder / "match"
@@ -74,7 +74,7 @@ def pairs(sources: Sequence[str], seed: int) -> list[Pairs]:
     """Returns pairs to train on, to choose the threshold and to report on, each from paragraphs of its own."""
     import numpy as np
 
-    from shoestring.match.pairs import Pairs
+    from shoestring.match.data.pairs import Pairs
 
     newspaper = [source for source in sources if Path(source).stem == "newspaper"]
     cut = [

@@ -15,10 +15,10 @@ SHARE = 0.15  # of the tour's training time: 36 s of four minutes
 
 def nvae(settings: Settings, before: dict[str, Outcome]) -> Outcome:
     """Trains the digits preset for a share of the tour's minutes and shows what it draws."""
-    from shoestring.nvae.configuration import preset
     from shoestring.nvae.images import read_images
-    from shoestring.nvae.settings import recipe
-    from shoestring.nvae.training import held_out, train
+    from shoestring.nvae.model.configuration import preset
+    from shoestring.nvae.training.settings import recipe
+    from shoestring.nvae.training.train import held_out, train
 
     folder = settings.folder / "digits"
     images, test = held_out(read_images("digits"), settings.seed)
@@ -56,10 +56,10 @@ def nvae(settings: Settings, before: dict[str, Outcome]) -> Outcome:
 def _pictures(folder: Path, test: Images, settings: Settings) -> tuple[Path, Path]:
     import torch
 
-    from shoestring.nvae import pictures
-    from shoestring.nvae.evaluation import prepared_batches
-    from shoestring.nvae.modeling import load
-    from shoestring.nvae.readjusting import readjusted
+    from shoestring.nvae.inference import pictures
+    from shoestring.nvae.inference.evaluation import prepared_batches
+    from shoestring.nvae.inference.readjusting import readjusted
+    from shoestring.nvae.model.modeling import load
 
     model, samples, pairs = load(folder), folder / "samples.png", folder / "reconstructions.png"
     torch.manual_seed(settings.seed)

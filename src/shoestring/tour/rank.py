@@ -10,7 +10,7 @@ LENGTHS = (8, 16, 32, 64, 128)
 
 def rank(settings: Settings, before: dict[str, Outcome]) -> Outcome:
     """Measures the effective rank of every head of the encoder on the tour's text."""
-    from shoestring.transformer.rank_report import draw, measured
+    from shoestring.transformer.rank.report import draw, measured
 
     folder = before["encoder"].facts["folder"]
     ranks = measured(folder, files.documents(before["text"].facts["files"]), LENGTHS)

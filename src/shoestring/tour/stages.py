@@ -44,7 +44,8 @@ def read(settings: Settings, before: dict[str, Outcome]) -> Outcome:
 
 def count(settings: Settings, before: dict[str, Outcome]) -> Outcome:
     """Counts words, as jieba does."""
-    from shoestring.count import count_words, laws
+    from shoestring.count import count_words
+    from shoestring.count.analysis import laws
 
     table = count_words(before["text"].facts["files"])
     zipf = settings.folder / "zipf.png"
@@ -129,8 +130,8 @@ def go_on(settings: Settings, before: dict[str, Outcome]) -> Outcome:
 
 def relay(settings: Settings, before: dict[str, Outcome]) -> Outcome:
     """Keeps a simulated 802.1X session for a month, on a simulated clock, against each kind of switch."""
-    from shoestring.relay.simulate import soak
-    from shoestring.relay.switch import Rules
+    from shoestring.relay.lab.simulate import soak
+    from shoestring.relay.lab.switch import Rules
 
     rules = (Rules(dialect="ruijie"), Rules(dialect="h3c", handshake=60))
     months = [soak(30, each) for each in rules]
@@ -154,8 +155,8 @@ def relay(settings: Settings, before: dict[str, Outcome]) -> Outcome:
 def _pretrained(settings: Settings, before: dict[str, Outcome], name: str, objective: str) -> Outcome:
     from shoestring import hub
     from shoestring.train import TrainSettings
-    from shoestring.transformer.configuration import preset
-    from shoestring.transformer.pretraining import pretrain
+    from shoestring.transformer.model.configuration import preset
+    from shoestring.transformer.pretraining.pretrain import pretrain
 
     folder = settings.folder / name
     done = pretrain(
@@ -190,7 +191,7 @@ def _pretrained(settings: Settings, before: dict[str, Outcome], name: str, objec
 
 def _loaded(outcome: Outcome) -> tuple[Any, Any]:
     from shoestring import hub
-    from shoestring.transformer.heads import ShoestringForCausalLM, ShoestringForMaskedLM
+    from shoestring.transformer.model.heads import ShoestringForCausalLM, ShoestringForMaskedLM
 
     folder = Path(outcome.facts["folder"])
     family = ShoestringForMaskedLM if folder.name == "encoder" else ShoestringForCausalLM

@@ -14,16 +14,16 @@ from shoestring._lazy import lazy
 
 if TYPE_CHECKING:
     from shoestring.transformer.checkpoints.convert import convert, from_checkpoint
-    from shoestring.transformer.configuration import PRESETS, ShoestringConfig, preset
-    from shoestring.transformer.heads import (
+    from shoestring.transformer.model.configuration import PRESETS, ShoestringConfig, preset
+    from shoestring.transformer.model.heads import (
         ShoestringForCausalLM,
         ShoestringForMaskedLM,
         ShoestringForSequenceClassification,
         ShoestringForTokenClassification,
     )
-    from shoestring.transformer.modeling import ShoestringModel
-    from shoestring.transformer.pretraining import pretrain
-    from shoestring.transformer.rank import effective_rank, measure_ranks
+    from shoestring.transformer.model.modeling import ShoestringModel
+    from shoestring.transformer.pretraining.pretrain import pretrain
+    from shoestring.transformer.rank.measure import effective_rank, measure_ranks
     from shoestring.transformer.talking_heads.function import talking_heads_attention
     from shoestring.transformer.talking_heads.module import TalkingHeadsAttention
     from shoestring.transformer.tokenizer import train_tokenizer
@@ -51,11 +51,11 @@ __getattr__ = lazy(
     __name__,
     {
         "checkpoints.convert": "convert from_checkpoint",
-        "configuration": "PRESETS preset",
-        "heads": "ShoestringConfig ShoestringForCausalLM ShoestringForMaskedLM ShoestringForSequenceClassification "
-        "ShoestringForTokenClassification ShoestringModel",
-        "pretraining": "pretrain",
-        "rank": "effective_rank measure_ranks",
+        "model.configuration": "PRESETS preset",
+        "model.heads": "ShoestringConfig ShoestringForCausalLM ShoestringForMaskedLM "
+        "ShoestringForSequenceClassification ShoestringForTokenClassification ShoestringModel",
+        "pretraining.pretrain": "pretrain",
+        "rank.measure": "effective_rank measure_ranks",
         "talking_heads.function": "talking_heads_attention",
         "talking_heads.module": "TalkingHeadsAttention",
         "tokenizer": "train_tokenizer",

@@ -5,7 +5,8 @@
  * - cut.c         jieba 0.42.1's cut, token for token, on UTF-8
  * - counts.c      64-bit counters for what is cut, and their merging
  * - rows.c        counts as sorted columns
- * - split.c       the simple tokenizers (characters, white space) and the check of UTF-8
+ * - split.c       the simple tokenizers: characters, white space
+ * - utf8.c        UTF-8 read, written and checked
  * - module.c      the Python module around them; the only file that knows Python
  *
  * Every allocation is checked. Nothing here is global or writes to a file. Floating point must be IEEE

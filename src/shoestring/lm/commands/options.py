@@ -14,8 +14,8 @@ from shoestring._errors import InputError, OptionError
 from shoestring._extras import require
 
 if TYPE_CHECKING:
-    from shoestring.lm.engine import Engine
-    from shoestring.lm.sampling import Sampling
+    from shoestring.lm.engines.base import Engine
+    from shoestring.lm.generation.sampling import Sampling
 
 
 def model_options(function: Callable) -> Callable:
@@ -59,7 +59,7 @@ def loaded(ui: ui.UI, model: str, backend: str, precision: str, device: str | No
     require("lm", "torch", "sentencepiece", "jieba", "transformers")
     import torch
 
-    from shoestring.lm.engine import load
+    from shoestring.lm.engines.load import load
 
     if threads < 0:
         raise OptionError(f"--threads {threads}: must be 0 or more")
@@ -73,7 +73,7 @@ def loaded(ui: ui.UI, model: str, backend: str, precision: str, device: str | No
 
 def sampling_of(settings: dict[str, Any]) -> Sampling:
     """Returns what `sampling_options` were given."""
-    from shoestring.lm.sampling import Sampling
+    from shoestring.lm.generation.sampling import Sampling
 
     settings["stop"] = tuple(_unescaped(stop) for stop in settings["stop"])
     return Sampling(**settings)

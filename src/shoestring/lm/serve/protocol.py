@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from shoestring._errors import OptionError
-from shoestring.lm.engine import Engine
-from shoestring.lm.generation import Piece, Token, fitting
-from shoestring.lm.sampling import Sampling
-from shoestring.lm.template import named
+from shoestring.lm.engines.base import Engine
+from shoestring.lm.fewshot.template import named
+from shoestring.lm.generation.generation import Piece, Token, fitting
+from shoestring.lm.generation.sampling import Sampling
 
 _SETTINGS = ("temperature", "top_p", "top_k", "repetition_penalty", "min_tokens", "min_ends", "seed")
 _REFUSED = {"best_of": (None, 1), "frequency_penalty": (None, 0), "presence_penalty": (None, 0),

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shoestring._errors import OptionError, ShoestringError
-from shoestring.lm.choosing import shared
-from shoestring.lm.engine import Engine, Session
-from shoestring.lm.generation import Piece, Row
-from shoestring.lm.sampling import Sampling
+from shoestring.lm.engines.base import Engine, Session
+from shoestring.lm.fewshot.choosing import shared
+from shoestring.lm.generation.generation import Piece, Row
+from shoestring.lm.generation.sampling import Sampling
 
 _LEAST = 8  # tokens in common from which a prompt's keys are worth being reused
 

@@ -25,12 +25,12 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from shoestring._errors import OptionError, OutputError, ShoestringError
-from shoestring.lm.choosing import choose
-from shoestring.lm.engine import Engine
-from shoestring.lm.generation import Piece
+from shoestring.lm.engines.base import Engine
+from shoestring.lm.fewshot.choosing import choose
+from shoestring.lm.fewshot.template import built_in
+from shoestring.lm.generation.generation import Piece
 from shoestring.lm.serve import protocol
 from shoestring.lm.serve.scheduler import Full, Limits, Request, Scheduler
-from shoestring.lm.template import built_in
 
 PAGE = Path(__file__).with_name("page.html")
 _MOST_BYTES = 1 << 20  # of a request

@@ -19,14 +19,14 @@ from shoestring._errors import InputError, OptionError, OutputError
 from shoestring.transformer.checkpoints import source as sources
 from shoestring.transformer.checkpoints import tensorflow, vocabulary
 from shoestring.transformer.checkpoints.huggingface import Settings, State
-from shoestring.transformer.configuration import ShoestringConfig
-from shoestring.transformer.heads import (
+from shoestring.transformer.model.configuration import ShoestringConfig
+from shoestring.transformer.model.heads import (
     ShoestringForCausalLM,
     ShoestringForMaskedLM,
     ShoestringForSequenceClassification,
     ShoestringForTokenClassification,
 )
-from shoestring.transformer.modeling import ShoestringModel, ShoestringPreTrainedModel
+from shoestring.transformer.model.modeling import ShoestringModel, ShoestringPreTrainedModel
 from shoestring.transformer.sentences import POOLINGS, copy_pooling, write_pooling
 
 if TYPE_CHECKING:
@@ -288,7 +288,7 @@ def _card(name: str, done: Converted) -> str:
             "heads, key size, value size": f"{config.num_heads}, {config.key_size}, {config.value_size}",
             "parameters that start anew": len(done.new),
         },
-        example="import shoestring.transformer.heads  # registers the family\n" + _use(name, done.head),
+        example="import shoestring.transformer.model.heads  # registers the family\n" + _use(name, done.head),
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from shoestring._errors import InputError
-from shoestring.transformer.configuration import ShoestringConfig
+from shoestring.transformer.model.configuration import ShoestringConfig
 
 State = dict[str, Tensor]
 Settings = dict[str, Any]

@@ -1,0 +1,1 @@
+"""`shoestring count`, one file for each subcommand."""

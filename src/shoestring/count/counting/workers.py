@@ -1,0 +1,167 @@
+"""What one worker holds while it counts: a table in the kernel, packed keys, or a table that processes fill."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shoestring import files
+from shoestring._errors import InputError
+from shoestring.count.counting import runs
+from shoestring.count.counting.columns import Columns
+from shoestring.count.counting.tally import NativeTally, Tally, new_tally
+from shoestring.count.job import Job
+from shoestring.files import Part, Report
+
+MODES = {"char": 2, "whitespace": 3}  # of the kernel; jieba is 0 without and 1 with HMM
+FEED = 1 << 20  # characters of documents taken at a time
+HEADROOM = 6  # what sorting and writing a table takes, in tables
+CHARACTER = 64  # bytes that packing and sorting take per character
+LARGEST_CHUNK = 8 << 20
+
+
+@dataclass
+class Kept:
+    """What a worker has counted since its table last went to disk."""
+
+    report: Report = field(default_factory=Report)
+    batches: list[int] = field(default_factory=list)
+    runs: list[str] = field(default_factory=list)
+    since: float = field(default_factory=time.monotonic)
+
+
+class KernelWorker:
+    """Cuts and counts in native code, in a thread."""
+
+    def __init__(self, job: Job, table) -> None:
+        self.job, self.table = job, table
+        self.mode = MODES.get(job.tokenizer, int(job.hmm))
+        self.kept = Kept()
+        self.tally = NativeTally(job.df, table)
+
+    def count(self, part: Part, spill: Callable[[], None]) -> None:
+        """Counts one part; `spill` is called where the table may be written in the midst of it."""
+        counter, report = self.tally.counter, self.kept.report
+        if part.plain:
+            data = files.read_bytes(part, self.job.reading)
+            before = counter.documents()
+            try:
+                bad = counter.feed(data, self.mode, True)
+            except ValueError as error:
+                raise InputError(f"{part.path}, byte {part.start:,}: {error}") from error
+            if bad < 0:  # nothing is counted unless all of it is UTF-8
+                report.documents += counter.documents() - before
+                report.bytes += len(data)
+                report.files += part.start == 0
+                return
+        texts, held = [], 0
+        for text in files.read(part, self.job.reading, report):
+            texts.append(text)
+            held += len(text)
+            if held >= FEED:
+                self.tally.counter.feed_texts(texts, self.mode)
+                texts, held = [], 0
+                spill()
+        self.tally.counter.feed_texts(texts, self.mode)
+
+    def is_full(self) -> bool:
+        """Whether the table should go to disk."""
+        return self.tally.memory() * HEADROOM * self.job.cores > self.job.memory
+
+    def write(self, path: Path) -> bool:
+        """Writes what is held, if anything is, and empties the table."""
+        columns = self.tally.columns(by_count=False)
+        if len(columns):
+            runs.write_run(path, columns)
+        self.tally = NativeTally(self.job.df, self.table)
+        return len(columns) > 0
+
+
+class PackedWorker:
+    """Collects characters until a chunk is full; a chunk becomes one sorted run."""
+
+    def __init__(self, job: Job) -> None:
+        self.job, self.kept = job, Kept()
+        self.chunk = min(LARGEST_CHUNK, job.memory // (CHARACTER * job.cores))
+        self.held: list = []
+        self.size = 0
+
+    def count(self, part: Part, spill: Callable[[], None]) -> None:
+        """Collects one part; `spill` is called where what is held may be written in the midst of it."""
+        from shoestring.count.counting import packed
+
+        if part.plain:
+            data = files.read_bytes(part, self.job.reading)
+            try:
+                text = data.decode("utf-8")
+            except UnicodeDecodeError:
+                pass
+            else:
+                self.kept.report.documents += sum(1 for line in text.split("\n") if line.rstrip("\r"))
+                self.kept.report.bytes += len(data)
+                self.kept.report.files += part.start == 0
+                self._hold(packed.codes_of_lines(text + "\n"))
+                return
+        texts, held = [], 0
+        for text in files.read(part, self.job.reading, self.kept.report):
+            texts.append(text)
+            held += len(text)
+            if held >= FEED:
+                self._hold(packed.codes_of_texts(texts))
+                texts, held = [], 0
+                spill()
+        self._hold(packed.codes_of_texts(texts))
+
+    def _hold(self, codes) -> None:
+        self.held.append(codes)
+        self.size += len(codes)
+
+    def is_full(self) -> bool:
+        """Whether a chunk is complete."""
+        return self.size >= self.chunk
+
+    def columns(self) -> Columns:
+        """Sorts and counts what is held, as a table."""
+        import numpy as np
+
+        from shoestring.count.counting import packed
+
+        return packed.table(np.concatenate(self.held), self.job.ngrams)
+
+    def write(self, path: Path) -> bool:
+        """Sorts, counts and writes what is held, if anything is."""
+        import numpy as np
+
+        from shoestring.count.counting import packed
+
+        if self.size:
+            packed.write_run(path, np.concatenate(self.held), self.job.ngrams[1])
+        wrote, self.held, self.size = self.size > 0, [], 0
+        return wrote
+
+
+class TableWorker:
+    """Adds up the tables that processes return."""
+
+    def __init__(self, job: Job) -> None:
+        self.job, self.kept = job, Kept()
+        self.tally: Tally = new_tally(job.df)
+
+    def add(self, columns: Columns, report: Report) -> None:
+        """Adds one batch."""
+        self.tally.add(columns)
+        self.kept.report += report
+
+    def is_full(self) -> bool:
+        """Whether the table should go to disk."""
+        return self.tally.memory() * HEADROOM > self.job.memory
+
+    def write(self, path: Path) -> bool:
+        """Writes what is held, if anything is, and empties the table."""
+        columns = self.tally.columns(by_count=False)
+        if len(columns):
+            runs.write_run(path, columns)
+        self.tally = new_tally(self.job.df)
+        return len(columns) > 0

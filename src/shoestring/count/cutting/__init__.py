@@ -1,0 +1,1 @@
+"""jieba's cut, token for token, and the other tokenizers."""

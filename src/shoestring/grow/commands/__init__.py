@@ -1,0 +1,1 @@
+"""`shoestring grow`, one file for each subcommand."""

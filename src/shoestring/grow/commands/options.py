@@ -1,0 +1,36 @@
+"""The sizes that `shoestring grow` and its plan are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import click
+
+SIZES = (
+    ("hidden", "Width of the residual stream: 2x, 1.5x, 1152, +256. Heads and feed-forward follow it."),
+    ("heads", "Query heads."),
+    ("kv-heads", "Key-value heads."),
+    ("head-dim", "Width of a head."),
+    ("ffn", "Width of the feed-forward layer; any."),
+    ("layers", "Blocks: +4 or 2x."),
+    ("vocab", "Token ids."),
+    ("experts", "Experts of a mixture: 2x."),
+)
+
+
+def sizes(command: Callable) -> Callable:
+    """Adds the options that say how large, and how copies share what the original had."""
+    options = [click.option(f"--{name}", metavar="SIZE", help=text) for name, text in SIZES]
+    options += [
+        click.option("--place", default="spread", show_default=True, help="Where new blocks go: spread or top."),
+        click.option(
+            "--split", default="grid", show_default=True,
+            help="How copies share a weight: grid (unequal, exact in bf16), noise, or equal (they never diverge).",
+        ),
+        click.option("--noise", default=0.1, show_default=True, help="For --split noise, relative to the row."),
+        click.option("--dtype", help="Write as float32, bfloat16, float16 or float64.  [default: as it is]"),
+        click.option("--seed", default=0, show_default=True, help="Of everything random."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command

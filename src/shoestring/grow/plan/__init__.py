@@ -1,0 +1,1 @@
+"""From a wish to what happens to every tensor."""

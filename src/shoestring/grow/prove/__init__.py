@@ -1,0 +1,1 @@
+"""The proof: small and whole models, before and after."""

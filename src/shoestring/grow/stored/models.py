@@ -1,0 +1,94 @@
+"""Models as transformers loads them: the class that a config names, and outputs on a few fixed ids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from shoestring.grow.stored.wide import wide
+from shoestring.hub import silenced
+
+LENGTH = 17  # tokens of a trial text
+_HEADS = {
+    "ForCausalLM": "AutoModelForCausalLM", "LMHeadModel": "AutoModelForCausalLM", "ForMaskedLM": "AutoModelForMaskedLM",
+    "ForConditionalGeneration": "AutoModelForSeq2SeqLM", "ForPreTraining": "AutoModelForPreTraining",
+    "ForSequenceClassification": "AutoModelForSequenceClassification",
+    "ForTokenClassification": "AutoModelForTokenClassification",
+    "ForQuestionAnswering": "AutoModelForQuestionAnswering",
+}  # fmt: skip
+
+
+def auto_class(config: Mapping[str, Any]) -> Any:
+    """Returns the Auto class for what a config says was saved."""
+    import transformers
+
+    if config.get("model_type") == "shoestring":
+        from shoestring.transformer import ShoestringForCausalLM
+
+        assert ShoestringForCausalLM  # importing it registers the family
+    saved = str((config.get("architectures") or [""])[0])
+    return getattr(transformers, next((_HEADS[end] for end in _HEADS if saved.endswith(end)), "AutoModel"))
+
+
+def random_model(config: Mapping[str, Any], seed: int) -> Any:
+    """Returns a random model of a config; norms and biases are far from 1 and 0, so that mistakes in them show."""
+    from transformers import AutoConfig
+
+    auto = auto_class(config)
+    settings = {key: value for key, value in config.items() if key != "model_type"}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = auto.from_config(AutoConfig.for_model(config["model_type"], **settings))
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(torch.randn_like(parameter) * (0.3 if parameter.ndim == 1 else 0.05))
+    return model.float()
+
+
+def empty_model(config: Mapping[str, Any]) -> Any:
+    """Returns the model of a config without numbers: names and shapes, on torch's meta device."""
+    from transformers import AutoConfig
+
+    auto = auto_class(config)
+    settings = {key: value for key, value in config.items() if key != "model_type"}
+    with torch.device("meta"), silenced():
+        return auto.from_config(AutoConfig.for_model(config["model_type"], **settings))
+
+
+def outputs(folder: Path, config: Mapping[str, Any], dtype: str, ids: Tensor) -> Tensor:
+    """Returns what a saved model computes, in fp64: logits, or hidden states where it has no head.
+
+    Args:
+        folder: the model.
+        config: its config.json.
+        dtype: what it computes in; in `float64` norms and softmax too.
+        ids: (batch, length) token ids.
+    """
+    from transformers.utils import logging
+
+    kind = getattr(torch, dtype)
+    with silenced(), wide(kind == torch.float64), torch.no_grad():
+        logging.set_verbosity(logging.CRITICAL)
+        model = auto_class(config).from_pretrained(
+            folder, dtype=kind, attn_implementation="eager", local_files_only=True
+        )
+        if hasattr(model.config, "_experts_implementation"):
+            model.set_experts_implementation("eager")  # fused kernels have no fp64
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        if model.config.is_encoder_decoder:
+            inputs["decoder_input_ids"] = ids.flip(1)
+        found = model.eval()(**inputs)
+    for name in ("logits", "prediction_logits", "last_hidden_state", "start_logits"):
+        if found.get(name) is not None:
+            return found[name].double()
+    raise TypeError(f"{type(model).__name__} returns {', '.join(found)}")
+
+
+def trial_ids(vocab: int, seed: int) -> Tensor:
+    """Returns (2, LENGTH) ids, without the first few, which tend to be special."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(min(5, vocab - 1), vocab, (2, LENGTH), generator=generator)

@@ -1,0 +1,1 @@
+"""What growing an axis does to the numbers of a tensor."""

@@ -1,0 +1,1 @@
+"""Training on: optimizer moments, and when growing pays."""

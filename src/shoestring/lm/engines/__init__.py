@@ -1,0 +1,1 @@
+"""Models that run: one interface, over torch and over llama.cpp."""

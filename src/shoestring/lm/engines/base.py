@@ -1,0 +1,115 @@
+"""What generation, choice and the server ask of a model: one interface over torch and llama.cpp.
+
+session = engine.open([[6756, 8, 3], [278]])    # rows of token ids, of any lengths
+session.logits                                  # (2, vocabulary) of what follows each row
+session.step([17, 98])                          # one more token for each row
+session.select([0, 0, 1])                       # rows leave, or are doubled
+session.score([[11, 15], [9]], after=[5])       # log-probabilities of continuations, the session unchanged
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from shoestring import hub
+from shoestring._errors import InputError
+
+Progress = Callable[[int], Any]
+
+
+class Session(Protocol):
+    """Rows of tokens that a model has read.
+
+    Args:
+        ids: the tokens of each row.
+        logits: (rows, vocabulary) in float32: what follows each row.
+    """
+
+    ids: list[list[int]]
+    logits: Tensor
+
+    def step(self, tokens: Sequence[int]) -> None:
+        """Appends one token to each row."""
+        ...
+
+    def extend(self, tokens: Sequence[int], progress: Progress | None = None) -> None:
+        """Appends tokens to the only row."""
+        ...
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Keeps the given rows, in that order; one may occur more than once."""
+        ...
+
+    def fork(self, length: int) -> Session:
+        """Returns a session of the first tokens of the only row; its logits are not known unless that is all."""
+        ...
+
+    def join(self, others: Sequence[Session]) -> None:
+        """Takes over the rows of other sessions, after its own."""
+        ...
+
+    def score(self, continuations: Sequence[Sequence[int]], after: Sequence[int] = ()) -> list[list[float]]:
+        """Returns the log-probability of each token of each continuation of the only row and `after`."""
+        ...
+
+    def close(self) -> None:
+        """Frees what the session holds; it is not used after that."""
+        ...
+
+
+class Engine(Protocol):
+    """A loaded model.
+
+    Args:
+        name: of the model's folder.
+        kind: back end and precision, for people.
+        tokenizer: a Hugging Face tokenizer.
+        positions: how many tokens a row may have.
+        vocabulary: size of `logits`.
+    """
+
+    name: str
+    kind: str
+    tokenizer: Any
+    positions: int
+    vocabulary: int
+
+    def open(self, rows: Sequence[Sequence[int]], progress: Progress | None = None) -> Session:
+        """Returns a session that has read the rows; `progress` is told how many tokens were read."""
+        ...
+
+    def logprobs(self, ids: Sequence[int]) -> list[float]:
+        """Returns the log-probability of each token but the first."""
+        ...
+
+
+def tokenizer_of(folder: Path, vocabulary: int) -> Any:
+    """Returns the tokenizer that lies with a model.
+
+    Raises:
+        InputError: none, or one with more ids than the model has.
+    """
+    import shoestring.lm.tokenizer  # noqa: F401 - registers CPM's
+
+    with hub.silenced():
+        tokenizer = hub.load_tokenizer(folder)
+    if len(tokenizer) > vocabulary:
+        raise InputError(
+            f"{folder}: its tokenizer has {len(tokenizer):,} ids, but the weights have {vocabulary:,}; "
+            "it belongs to another model"
+        )
+    tokenizer.padding_side = "left"
+    return tokenizer
+
+
+def require_length(needed: int, limit: int, what: str) -> None:
+    """Raises InputError if so many tokens do not fit into a model's positions."""
+    if needed > limit:
+        raise InputError(
+            f"{what}: {needed:,} tokens, {needed - limit:,} more than the model's {limit:,} positions; shorten it, "
+            "or pass --truncate left (or right)"
+        )

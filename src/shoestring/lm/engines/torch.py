@@ -1,0 +1,243 @@
+"""The torch back end: any Hugging Face decoder on CPU or GPU, on the CPU also in int8 and int4.
+
+- Rows of different lengths are padded on the left; positions count real tokens.
+- Candidates are scored in one row under a tree-shaped mask: each sees the session's tokens and its own, so the
+  shared keys and values are neither copied nor computed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from shoestring import hub
+from shoestring._errors import OptionError
+from shoestring.lm.engines import cache as caches
+from shoestring.lm.engines.base import Progress, require_length, tokenizer_of
+from shoestring.lm.weights.sources import FolderSource
+
+CHUNK = 256  # tokens that are read at once, so that a long prompt shows progress and memory stays small
+_SMALL = 300_000_000  # weights up to which fp32 is quick enough on a CPU
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class TorchEngine:
+    """A Hugging Face decoder, see `engine.Engine`.
+
+    Args:
+        folder: config.json, weights, tokenizer.
+        precision: auto, fp32, bf16, int8 or int4.
+        device: by default a GPU if there is one, else the CPU.
+    """
+
+    def __init__(self, folder: Path, precision: str = "auto", device: str | None = None) -> None:
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        precision = _chosen(folder, precision, self.device)
+        if precision in _DTYPES:
+            hub_model = _plain(folder, _DTYPES[precision])
+            self.model: Any = hub_model.to(self.device)
+        else:
+            from shoestring.lm.weights.loading import load_quantized
+
+            self.model = load_quantized(folder, int(precision.removeprefix("int")))
+        self.model.eval()
+        config = self.model.config
+        self.name, self.kind = folder.resolve().name, f"torch {precision} on {self.device}"
+        self.vocabulary, self.positions = config.vocab_size, config.max_position_embeddings
+        self.tokenizer = tokenizer_of(folder, self.vocabulary)
+
+    def open(self, rows: Sequence[Sequence[int]], progress: Progress | None = None) -> TorchSession:
+        """Returns a session that has read the rows."""
+        session = TorchSession(self, [[] for _ in rows])
+        session.read([list(row) for row in rows], progress)
+        return session
+
+    @torch.inference_mode()
+    def logprobs(self, ids: Sequence[int]) -> list[float]:
+        """Returns the log-probability of each token but the first."""
+        require_length(len(ids), self.positions, "the text")
+        cache, found = caches.new_cache(), []
+        whole = torch.tensor(list(ids), device=self.device)
+        for begin in range(0, len(ids) - 1, CHUNK):
+            part = whole[begin : min(begin + CHUNK, len(ids) - 1)]
+            output = self.model(
+                input_ids=part[None], past_key_values=cache, use_cache=True,
+                position_ids=torch.arange(begin, begin + len(part), device=self.device)[None],
+            )  # fmt: skip
+            asked = whole[begin + 1 : begin + 1 + len(part), None]
+            found += output.logits[0].float().log_softmax(-1).gather(1, asked)[:, 0].tolist()
+        return found
+
+
+class TorchSession:
+    """See `engine.Session`."""
+
+    def __init__(self, engine: TorchEngine, ids: list[list[int]]) -> None:
+        self.engine, self.ids = engine, ids
+        self.cache = caches.new_cache()
+        self.pads = [0] * len(ids)  # columns on the left of each row that are no tokens
+        self.logits = torch.empty(len(ids), 0)
+
+    @torch.inference_mode()
+    def read(self, rows: list[list[int]], progress: Progress | None = None) -> None:
+        """Appends tokens to rows that are empty, or to the only row."""
+        if not all(rows):
+            raise OptionError("a prompt without tokens: there is nothing to go on from; give at least a word")
+        for old, new in zip(self.ids, rows, strict=True):
+            require_length(len(old) + len(new), self.engine.positions, "the prompt")
+        width = max(map(len, rows))
+        for index, row in enumerate(rows):
+            self.pads[index] += width - len(row)
+        padded = [[row[0]] * (width - len(row)) + row for row in rows]
+        for begin in range(0, width, CHUNK):
+            part = [row[begin : begin + CHUNK] for row in padded]
+            self._forward(part, last=begin + CHUNK >= width)
+            if progress is not None:
+                progress(len(part[0]))
+        self.ids = [old + new for old, new in zip(self.ids, rows, strict=True)]
+
+    def extend(self, tokens: Sequence[int], progress: Progress | None = None) -> None:
+        """Appends tokens to the only row."""
+        self.read([list(tokens)], progress)
+
+    @torch.inference_mode()
+    def step(self, tokens: Sequence[int]) -> None:
+        """Appends one token to each row."""
+        self._forward([[token] for token in tokens], last=True)
+        for row, token in zip(self.ids, tokens, strict=True):
+            row.append(token)
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Keeps the given rows; columns that are padding in all of them go."""
+        self.cache = caches.select(self.cache, rows)
+        self.ids = [list(self.ids[row]) for row in rows]
+        self.pads = [self.pads[row] for row in rows]
+        self.logits = self.logits[list(rows)]
+
+    def fork(self, length: int) -> TorchSession:
+        """Returns a session of the first tokens of the only row."""
+        new = TorchSession(self.engine, [self.ids[0][:length]])
+        new.cache = caches.fork(self.cache, length)
+        if length == len(self.ids[0]):
+            new.logits = self.logits
+        return new
+
+    def join(self, others: Sequence[Any]) -> None:
+        """Takes over the rows of other sessions."""
+        everyone = [self, *(other for other in others if other.ids)]
+        everyone = [each for each in everyone if each.ids]
+        lengths = [each.cache.get_seq_length() for each in everyone]
+        self.cache = caches.join([each.cache for each in everyone])
+        self.pads = [
+            pad + max(lengths) - length
+            for each, length in zip(everyone, lengths, strict=True)
+            for pad in each.pads
+        ]
+        self.logits = torch.cat([each.logits for each in everyone])
+        self.ids = [row for each in everyone for row in each.ids]
+
+    @torch.inference_mode()
+    def score(self, continuations: Sequence[Sequence[int]], after: Sequence[int] = ()) -> list[list[float]]:
+        """Returns the log-probability of each token of each continuation of the only row and `after`."""
+        groups = list(_groups(continuations))
+        longest = max((len(each) for group in groups for each in group), default=0)
+        require_length(len(self.ids[0]) + len(after) + longest, self.engine.positions, "prompt and candidate")
+        if len(groups) > 1 and after:  # the groups share it
+            session = self.fork(len(self.ids[0]))
+            session.extend(after)
+            return session.score(continuations)
+        return [scores for group in groups for scores in self._score_tree(group, list(after))]
+
+    def close(self) -> None:
+        """Frees the keys and values."""
+        self.cache, self.ids = caches.new_cache(), []
+
+    def _forward(self, part: list[list[int]], last: bool) -> None:
+        engine, seen = self.engine, self.cache.get_seq_length()
+        ids = torch.tensor(part, device=engine.device)
+        pads = torch.tensor(self.pads, device=engine.device)[:, None]
+        columns = torch.arange(seen + ids.shape[1], device=engine.device)
+        mask = (columns >= pads) if any(self.pads) else None
+        positions = (columns[seen:] - pads).clamp(min=0)
+        output = engine.model(
+            input_ids=ids, attention_mask=None if mask is None else mask.long(), position_ids=positions,
+            past_key_values=self.cache, use_cache=True, logits_to_keep=1,
+        )  # fmt: skip
+        if last:
+            self.logits = output.logits[:, -1].float().cpu()
+
+    def _score_tree(self, group: list[list[int]], trunk: list[int]) -> list[list[float]]:
+        fed = [candidate[:-1] for candidate in group]  # the last token of each is only asked for
+        found = self._tree_logits(trunk, fed)
+        first, place, scores = found[:1], 1, []
+        for candidate, own in zip(group, fed, strict=True):
+            rows = torch.cat([first, found[place : place + len(own)]])
+            place += len(own)
+            scores.append(rows.gather(1, torch.tensor(candidate)[:, None])[:, 0].tolist())
+        return scores
+
+    def _tree_logits(self, trunk: list[int], fed: list[list[int]]) -> Tensor:
+        """Returns log-probabilities after the trunk, and after each token of each branch."""
+        if not trunk:
+            known = self.logits[:1].double().log_softmax(-1)
+            return torch.cat([known, self._tree(trunk, fed, 0)]) if any(fed) else known
+        return self._tree(trunk, fed, len(trunk) - 1)
+
+    def _tree(self, trunk: list[int], fed: list[list[int]], first: int) -> Tensor:
+        """Returns log-probabilities of all tokens from the first asked for on; each sees the trunk and its branch."""
+        device, seen = self.engine.device, self.cache.get_seq_length()
+        branches = [(index, place, token) for index, own in enumerate(fed) for place, token in enumerate(own)]
+        nodes = [(-1, place - len(trunk), token) for place, token in enumerate(trunk)] + branches
+        owner, depth, tokens = torch.tensor(nodes, device=device).unbind(1)
+        sees = ((owner[:, None] == owner) | (owner == -1)) & (depth[:, None] >= depth)
+        mask = torch.cat([torch.ones(len(nodes), seen, dtype=torch.bool, device=device), sees], dim=1)
+        output = self.engine.model(
+            input_ids=tokens[None], attention_mask=mask[None, None],
+            position_ids=(depth + len(self.ids[0]) + len(trunk))[None],
+            past_key_values=self.cache, use_cache=True, logits_to_keep=len(nodes) - first,
+        )  # fmt: skip
+        caches.cut(self.cache, seen)
+        return output.logits[0].double().log_softmax(-1).cpu()
+
+
+def _groups(continuations: Sequence[Sequence[int]]) -> Iterator[list[list[int]]]:
+    """Cuts candidates into groups of few enough tokens to be read at once."""
+    group: list[list[int]] = []
+    for each in continuations:
+        if not each:
+            raise OptionError("a candidate without tokens cannot be scored; give each at least one character")
+        if group and sum(map(len, group)) + len(each) > CHUNK:
+            yield group
+            group = []
+        group.append(list(each))
+    if group:
+        yield group
+
+
+def _chosen(folder: Path, precision: str, device: torch.device) -> str:
+    """Returns the precision that auto means here, and refuses what does not go together."""
+    source = FolderSource(folder)
+    stored = source.config.get("quantization_config", {}).get("bits")
+    if stored is not None and precision not in ("auto", f"int{stored}"):
+        raise OptionError(
+            f"--precision {precision}: {folder} is stored in int{stored}; convert from the original"
+        )
+    if stored is not None:
+        precision = f"int{stored}"
+    if precision == "auto":
+        weights = sum(torch.Size(shape.sizes).numel() for shape in source.shapes.values())
+        precision = "bf16" if device.type != "cpu" else "fp32" if weights <= _SMALL else "int8"
+    if precision.startswith("int") and device.type != "cpu":
+        raise OptionError(f"--precision {precision}: runs on the CPU; pass --device cpu, or --precision bf16")
+    return precision
+
+
+def _plain(folder: Path, dtype: torch.dtype) -> Any:
+    import shoestring.transformer.model.modeling  # noqa: F401 - registers the family
+
+    model: Any = hub.load(folder, "CausalLM")
+    return model.to(dtype)

@@ -1,0 +1,1 @@
+"""Tasks as data: templates, choosing among candidates, accuracy and perplexity."""

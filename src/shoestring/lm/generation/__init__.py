@@ -1,0 +1,1 @@
+"""Text from a session: sampling, beams, text as it comes."""

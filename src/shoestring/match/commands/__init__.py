@@ -1,0 +1,1 @@
+"""`shoestring match`, one file for each subcommand."""

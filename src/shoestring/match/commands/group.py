@@ -1,0 +1,36 @@
+"""`shoestring match`: the list of its commands."""
+
+from __future__ import annotations
+
+import click
+
+from shoestring.match.commands.compare import compare
+from shoestring.match.commands.delete import delete
+from shoestring.match.commands.eval import evaluate
+from shoestring.match.commands.index import index
+from shoestring.match.commands.leaks import leaks
+from shoestring.match.commands.predict import predict
+from shoestring.match.commands.search import search
+from shoestring.match.commands.serve import serve
+from shoestring.match.commands.threshold import threshold
+from shoestring.match.commands.train import train
+
+verb = click.Group(
+    "match",
+    {
+        str(each.name): each
+        for each in (
+            train,
+            predict,
+            evaluate,
+            compare,
+            threshold,
+            leaks,
+            index,
+            search,
+            delete,
+            serve,
+        )
+    },
+    help="Are these two texts the same? Train, choose a threshold, compare, search.",
+)

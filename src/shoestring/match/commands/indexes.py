@@ -1,0 +1,51 @@
+"""What the commands on an index share: their options, and how an index is opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from shoestring._errors import InputError
+from shoestring._extras import require
+
+if TYPE_CHECKING:
+    from shoestring.match.matcher import Matcher
+
+
+model = click.option("--model", required=True, help="The bi-encoder of the index.")
+
+
+rerank = click.option("--rerank", help="A cross-encoder that sorts what was found.")
+
+
+kind = click.option(
+    "--kind", default="auto", show_default=True, help="exact, hnsw, or auto: hnsw from 100,000 texts."
+)
+
+
+def open_index(target: str, matcher: Matcher, kind: str = "auto") -> Any:
+    """Opens an index in a folder or on a Qdrant server."""
+    if target.startswith("qdrant:"):
+        from shoestring.match.search.qdrant import connect
+
+        return connect(target, matcher)
+    from shoestring.match.search.index import Index
+
+    return Index(target, matcher, kind)
+
+
+def existing_index(target: str, matcher: Matcher, kind: str) -> Any:
+    """Opens an index that must be there."""
+    if not target.startswith("qdrant:") and not (Path(target) / "index.json").is_file():
+        raise InputError(f"{target}: no index; make one with shoestring match index TEXTS -o {target}")
+    return open_index(target, matcher, kind)
+
+
+def bi_encoder(folder: str, device: str) -> Matcher:
+    """Loads the model of an index, which is a bi-encoder."""
+    require("match", "sentence_transformers")
+    from shoestring.match.matcher import Matcher
+
+    return Matcher(folder, device)

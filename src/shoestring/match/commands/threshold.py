@@ -1,0 +1,130 @@
+"""`shoestring match threshold`: the best threshold of a table of scores and labels. numpy only."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from shoestring import ui
+from shoestring._errors import InputError
+from shoestring._extras import require
+from shoestring.match.commands.options import METRIC
+from shoestring.match.data.tables import Column, read_table
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+OPTIMISTIC = (
+    "these pairs chose the threshold, so the metric here is optimistic; report it on others with --test"
+)
+SCORE = ("score", "scores", "similarity", "prediction", "probability")
+LABEL = ("label", "labels", "gold", "truth", "target")
+
+
+def read_scores(
+    source: str | Path, score: str | None = None, label: str | None = None
+) -> tuple[NDArray, NDArray]:
+    """Reads (scores, labels), each (n,).
+
+    Args:
+        source: a table, see `shoestring.match.data.tables`; without a header score and label are its last columns.
+        score: the column of the scores.
+        label: the column of the labels.
+
+    Raises:
+        InputError: nothing there, or a cell is no finite number; the line is named.
+    """
+    import numpy as np
+
+    columns = (Column(score, SCORE, -2, "--score"), Column(label, LABEL, -1, "--label"))
+    rows = []
+    for line, cells in read_table(source, columns[1]).select(columns):
+        for what, cell in zip(("score", "label"), cells, strict=True):
+            try:
+                finite = np.isfinite(float(cell))
+            except (TypeError, ValueError):
+                finite = False
+            if not finite:
+                raise InputError(f"{source}: line {line:,}: {what} {cell!r} is no finite number")
+        rows.append([float(cell) for cell in cells])
+    if not rows:
+        raise InputError(f"{source}: no rows; each needs a score and a label")
+    values = np.array(rows)
+    return values[:, 0], values[:, 1]
+
+
+@ui.command("threshold")
+@click.argument("scores")
+@click.option("--metric", default="f1", show_default=True, help=METRIC)
+@click.option("--score", help="Column of the scores.  [default: the usual names, or the last but one]")
+@click.option("--label", help="Column of the labels.  [default: the usual names, or the last]")
+@click.option("--above", type=float, help="Labels above this are positive.  [default: labels are 0 and 1]")
+@click.option("--graded", is_flag=True, help="Labels are ordered grades: find a threshold between each two.")
+@click.option(
+    "--test", metavar="SCORES", help="Report the metric on these, which did not choose the threshold."
+)
+@click.option("--rounds", default=1000, show_default=True, help="Bootstrap samples for the intervals.")
+@click.option("--seed", default=0, show_default=True, help="Of the samples.")
+def threshold(
+    ui: ui.UI,
+    scores: str,
+    metric: str,
+    score: str | None,
+    label: str | None,
+    above: float | None,
+    graded: bool,
+    test: str | None,
+    rounds: int,
+    seed: int,
+) -> None:
+    """Finds the threshold that makes a metric best, exactly, and how sure one can be of it.
+
+    SCORES: a table (.tsv, .csv, .jsonl, .parquet) with a score and a label in each row.
+    """
+    require("match", "numpy")
+    from shoestring.match.deciding import threshold as module
+    from shoestring.match.deciding.grading import graded as graded_thresholds
+
+    values, labels = read_scores(scores, score, label)
+    if graded:
+        found = graded_thresholds(values, labels)
+        extra: dict[str, Any] = {}
+        if test:
+            there, grades = read_scores(test, score, label)
+            extra[f"accuracy on {test}"] = round(float((found.predict(there) == grades).mean()), 4)
+        ui.result({**asdict(found), **extra})
+        return
+    curve = module.Curve.of(values, labels if above is None else labels > above)
+    cut = curve.best(metric)
+    unsure = module.bootstrap(curve, metric, rounds, seed=seed)
+    result = {
+        **summary(cut.metric, cut.threshold, unsure.threshold, cut.value, unsure.value, unsure.optimism),
+        "pairs": cut.tp + cut.fp + cut.fn + cut.tn,
+        **{f"{true} {sign}": getattr(cut, f"{true[0]}{sign[0]}")
+           for true in ("true", "false") for sign in ("positives", "negatives")},
+    }  # fmt: skip
+    if test:
+        there, truth = read_scores(test, score, label)
+        truth = truth if above is None else truth > above
+        on = module.Curve.of(there, truth).at(cut.threshold, metric)
+        result[f"{cut.metric} on {test}"] = round(on.value, 4)
+    else:
+        ui.say(OPTIMISTIC)
+    ui.result(result)
+
+
+def summary(
+    metric: str, threshold: float, between: tuple[float, float], value: float, values: tuple[float, float],
+    optimism: float,
+) -> dict[str, Any]:  # fmt: skip
+    """Returns a threshold and its uncertainty as rows for people or JSON."""
+    return {
+        "threshold": round(threshold, 6),
+        "threshold interval": [round(each, 6) for each in between],
+        f"{metric} here": round(value, 4),
+        f"{metric} on new pairs": round(value - optimism, 4),
+        f"{metric} interval": [round(each, 4) for each in values],
+    }

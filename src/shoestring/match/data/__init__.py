@@ -1,0 +1,1 @@
+"""Labelled pairs, and what two sets have in common."""

@@ -1,0 +1,1 @@
+"""From scores to verdicts: metrics, thresholds, grades, calibration."""

@@ -1,0 +1,123 @@
+"""What a model needs beyond its weights to say yes or no: threshold, its interval, calibration. `matching.json`.
+
+The file lies in the model's folder, where sentence-transformers does not mind it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shoestring._errors import InputError
+from shoestring.match.data.pairs import Pairs
+from shoestring.match.deciding.calibration import Calibration, calibrate
+from shoestring.match.deciding.grading import Grading, graded
+from shoestring.match.deciding.metric import Metric
+from shoestring.match.deciding.threshold import Curve, bootstrap
+
+FILE = "matching.json"
+MOST_GRADES = 20
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How scores become verdicts, and on which pairs that was chosen.
+
+    Args:
+        mode: bi or cross.
+        metric: what the threshold is best at.
+        threshold: a pair is a match when its score is at least this.
+        threshold_interval: by bootstrap.
+        value: the metric on the pairs that chose the threshold.
+        value_interval: of the metric on new pairs.
+        optimism: by how much `value` is too good.
+        level: of the intervals.
+        above: labels above this were matches.
+        calibration: from score to probability.
+        grades: thresholds between graded labels, if there were more than two.
+        data: name, SHA-256 and number of those pairs.
+    """
+
+    mode: str
+    metric: str
+    threshold: float
+    threshold_interval: tuple[float, float]
+    value: float
+    value_interval: tuple[float, float]
+    optimism: float
+    level: float
+    above: float
+    calibration: Calibration
+    grades: Grading | None
+    data: dict[str, Any]
+
+    def verdicts(self, scores: NDArray) -> NDArray:
+        """Returns (n,) of 0 and 1."""
+        return (np.asarray(scores, float) >= self.threshold).astype(np.int64)
+
+    def write(self, folder: Path) -> None:
+        """Writes the file into a model's folder."""
+        (folder / FILE).write_text(json.dumps(asdict(self), ensure_ascii=False, indent=1) + "\n", "utf-8")
+
+
+def decide(
+    scores: NDArray,
+    pairs: Pairs,
+    mode: str,
+    metric: str | Metric = "f1",
+    above: float | None = None,
+    calibration: str = "auto",
+    rounds: int = 1000,
+    seed: int = 0,
+) -> Decision:
+    """Chooses threshold and calibration.
+
+    Args:
+        scores: (n,) of the pairs.
+        pairs: with their labels.
+        mode: bi or cross, what gave the scores.
+        metric: what the threshold shall be best at.
+        above: labels above this are matches; None is the middle of their range.
+        calibration: auto, platt or isotonic.
+        rounds: bootstrap samples.
+        seed: of these.
+    """
+    cut_at = pairs.middle if above is None else above
+    truth = pairs.binary(cut_at)
+    curve = Curve.of(scores, truth)
+    cut, unsure = curve.best(metric), bootstrap(curve, metric, rounds, seed=seed)
+    few = 2 < len(pairs.levels) <= MOST_GRADES
+    return Decision(
+        mode, cut.metric, cut.threshold, unsure.threshold, cut.value, unsure.value, unsure.optimism,
+        unsure.level, cut_at, calibrate(scores, truth, calibration),
+        graded(scores, pairs.labels) if few else None,
+        {"name": Path(pairs.name).name, "sha256": pairs.fingerprint, "pairs": len(pairs)},
+    )  # fmt: skip
+
+
+def read_decision(folder: Path) -> Decision | None:
+    """Returns what `matching.json` says, or None where there is none.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    try:
+        values = json.loads(path.read_text("utf-8"))
+        values = {each.name: values[each.name] for each in fields(Decision)}
+        values["calibration"] = Calibration(**_tuples(values["calibration"]))
+        values["grades"] = Grading(**_tuples(values["grades"])) if values["grades"] else None
+        return Decision(**_tuples(values))
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: damaged ({error!r}); train or tune the model again") from error
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

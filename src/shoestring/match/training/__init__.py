@@ -1,0 +1,1 @@
+"""Training a bi-encoder or a cross-encoder."""

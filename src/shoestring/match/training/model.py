@@ -1,0 +1,114 @@
+"""A bi-encoder or a cross-encoder from a base model: pooling, prompt, head and loss."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from sentence_transformers import CrossEncoder, SentenceTransformer
+from sentence_transformers.base.modules import Dense
+from sentence_transformers.cross_encoder.losses import CrossEntropyLoss
+from sentence_transformers.sentence_transformer.losses import ContrastiveLoss, SoftmaxLoss
+from sentence_transformers.sentence_transformer.modules import Pooling, Transformer, WeightedLayerPooling
+from torch import nn
+from transformers import AutoConfig, AutoModelForSequenceClassification
+
+from shoestring._errors import InputError, OptionError
+from shoestring.match.matcher import hushed, require_known
+from shoestring.match.training.losses import CoSENTLoss
+
+if TYPE_CHECKING:
+    from shoestring.match.training.settings import Training
+
+
+def build(base: str | Path, settings: Training, levels: int) -> Any:
+    """Returns a SentenceTransformer or a CrossEncoder around a base model.
+
+    Args:
+        base: a Hugging Face or sentence-transformers folder, or a name on the hub.
+        settings: mode, loss, pooling, prompt and length.
+        levels: the number of different labels.
+
+    Raises:
+        InputError: the base cannot be loaded.
+    """
+    require_known(base)
+    device = None if settings.device == "auto" else settings.device
+    torch.manual_seed(settings.seed)
+    with hushed():
+        try:
+            return (
+                _cross(base, settings, levels, device)
+                if settings.mode == "cross"
+                else _bi(base, settings, device)
+            )
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise InputError(f"{base}: cannot be loaded: {(str(error).splitlines() or [''])[0]}") from error
+
+
+def build_loss(model: Any, settings: Training, levels: int) -> nn.Module:
+    """Returns the loss of a run.
+
+    Args:
+        model: what it is over.
+        settings: mode, loss, scale and chunk.
+        levels: the number of different labels, for softmax.
+    """
+    if settings.loss in ("cosent", "angle"):
+        similarity = "angle" if settings.loss == "angle" else "cosine"
+        return CoSENTLoss(model, settings.scale, similarity, settings.chunk)
+    if settings.loss == "contrastive":
+        return ContrastiveLoss(model)
+    if settings.mode == "cross":
+        return CrossEntropyLoss(model)
+    return SoftmaxLoss(model, model.get_embedding_dimension(), levels)
+
+
+def _bi(base: str | Path, settings: Training, device: str | None) -> SentenceTransformer:
+    if settings.pooling == "own":
+        model = SentenceTransformer(str(base), device=device).float()
+    else:
+        model = SentenceTransformer(modules=_modules(base, settings.pooling), device=device).float()
+    if settings.prompt is not None:
+        model.prompts["match"] = settings.prompt
+        model.default_prompt_name = "match"
+    most = _longest(model.transformers_model)
+    model.max_seq_length = min(settings.max_length, most)
+    return model
+
+
+def _modules(base: str | Path, pooling: str) -> list[nn.Module]:
+    every = pooling == "first-last-avg"
+    transformer = Transformer(str(base), config_kwargs={"output_hidden_states": True} if every else None)
+    width = transformer.get_embedding_dimension()
+    modules: list[nn.Module] = [transformer]
+    if every:
+        layers = transformer.model.config.num_hidden_layers
+        weights = nn.Parameter(torch.tensor([1.0, *[0.0] * (layers - 2), 1.0]), requires_grad=False)
+        modules.append(WeightedLayerPooling(width, layers, layer_start=1, layer_weights=weights))
+    return [*modules, Pooling(width, pooling_mode="cls" if pooling == "cls" else "mean")]
+
+
+def _cross(base: str | Path, settings: Training, levels: int, device: str | None) -> CrossEncoder:
+    heads = 1 if settings.loss == "cosent" else levels
+    common: Any = {"device": device, "activation_fn": nn.Identity()}
+    if type(AutoConfig.from_pretrained(base)) in AutoModelForSequenceClassification._model_mapping:
+        model = CrossEncoder(str(base), num_labels=heads, **common).float()
+    else:  # a family without a classifier of its own gets a linear one
+        transformer = Transformer(str(base))
+        width = transformer.get_embedding_dimension()
+        dense = Dense(width, heads, activation_function=nn.Identity(), module_output_name="scores")
+        model = CrossEncoder(
+            modules=[transformer, Pooling(width, pooling_mode="mean"), dense], **common
+        ).float()
+    model.max_seq_length = min(2 * settings.max_length, _longest(model.transformers_model))
+    return model
+
+
+def _longest(transformer: Any) -> int:
+    """The positions of a model; RoBERTa's first two are not for tokens."""
+    positions = getattr(transformer.config, "max_position_embeddings", None)
+    if not positions:
+        raise OptionError(f"{type(transformer).__name__} does not say how many positions it has")
+    return positions - 2 if "roberta" in transformer.config.model_type else positions

@@ -1,0 +1,91 @@
+"""The settings of a training run, and the correlation that chooses its best step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from shoestring._errors import OptionError
+from shoestring._extras import require
+from shoestring.match.deciding.metric import Metric
+
+MODES = {"bi": ("cosent", "angle", "contrastive", "softmax"), "cross": ("cosent", "softmax")}
+POOLINGS = ("mean", "cls", "first-last-avg", "own")
+CHECKS = 5  # evaluations on the development pairs, each with a checkpoint
+
+
+@dataclass(frozen=True)
+class Training:
+    """The settings of one run; the defaults are the recommended run.
+
+    Args:
+        mode: bi (two embeddings, compared) or cross (both texts in one sequence).
+        loss: cosent, angle, contrastive or softmax; a cross-encoder takes cosent or softmax.
+        pooling: mean, cls, first-last-avg, or own for what a sentence-transformers base says.
+        prompt: put before each text, such as `query: ` for E5 models; None keeps the base's.
+        epochs: passes over the pairs; 0 trains nothing and only chooses the threshold.
+        batch_size: pairs in a step.
+        chunk: pairs in a forward pass of CoSENT, however large the batch; None takes the batch.
+        scale: of CoSENT; None is 20 for cosines and 1 for logits.
+        learning_rate: its peak; it rises over the first twentieth and falls linearly.
+        max_length: tokens of a text; a cross-encoder reads twice as many in a pair.
+        freeze: lower layers that are not trained and computed once for each text.
+        metric: what the threshold shall be best at.
+        above: labels above this are matches; None is the middle of the development labels.
+        calibration: auto, platt or isotonic.
+        seed: of heads, order and dropout.
+        device: auto, cpu, cuda or mps.
+
+    Raises:
+        OptionError: a value is unknown or out of range.
+    """
+
+    mode: str = "bi"
+    loss: str = "cosent"
+    pooling: str = "mean"
+    prompt: str | None = None
+    epochs: float = 3.0
+    batch_size: int = 64
+    chunk: int | None = None
+    scale: float | None = None
+    learning_rate: float = 2e-5
+    max_length: int = 64
+    freeze: int = 0
+    metric: str = "accuracy"
+    above: float | None = None
+    calibration: str = "auto"
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        _choose("mode", self.mode, MODES)
+        _choose("loss", self.loss, MODES[self.mode])
+        _choose("pooling", self.pooling, POOLINGS)
+        _choose("device", self.device, ("auto", "cpu", "cuda", "mps"))
+        for name, least in (("epochs", 0), ("batch_size", 2), ("max_length", 4), ("freeze", 0)):
+            if getattr(self, name) < least:
+                raise OptionError(f"{name} {getattr(self, name)}: must be at least {least}")
+        if self.learning_rate <= 0 or (self.scale is not None and self.scale <= 0):
+            raise OptionError("learning_rate and scale must be above 0")
+        if self.chunk is not None and (self.chunk < 1 or self.loss not in ("cosent", "angle")):
+            raise OptionError(f"chunk {self.chunk}: a whole number from 1, for the losses cosent and angle")
+        if self.freeze and self.pooling == "first-last-avg":
+            raise OptionError(
+                "freeze and pooling first-last-avg exclude each other: it needs the first layer"
+            )
+        Metric.parse(self.metric)
+
+
+def spearman(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Returns Spearman's rank correlation, ties averaged; 0 where one side is constant."""
+    stats: Any = require("match", "scipy.stats")
+    if scores.min() == scores.max() or labels.min() == labels.max():
+        return 0.0
+    return float(stats.spearmanr(scores, labels).statistic)
+
+
+def _choose(name: str, value: object, allowed: Any) -> None:
+    if value not in allowed:
+        raise OptionError(f"{name} {value!r}: choose one of {', '.join(allowed)}")

@@ -1,0 +1,168 @@
+"""Training a matcher: fine-tune, keep the best step, choose the threshold, write one folder.
+
+- The loops are SentenceTransformerTrainer and CrossEncoderTrainer: `torchrun` and `accelerate launch` work.
+- The best step is the one with the highest Spearman correlation on the development pairs, which also choose the
+  threshold; what is reported is measured on test pairs, or corrected for that choice.
+- Interrupted, the same command goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shoestring import hub
+from shoestring._errors import OutputError, TrainError
+from shoestring._extras import require
+from shoestring.files import atomic_folder
+from shoestring.match.data.pairs import Pairs
+from shoestring.match.deciding.decision import Decision, decide
+from shoestring.match.matcher import Matcher, hushed
+from shoestring.match.training.settings import Training
+from shoestring.ui import UI
+
+RUN = "run.json"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run made.
+
+    Args:
+        folder: the model, with `matching.json`.
+        decision: threshold, intervals, calibration.
+        steps: optimiser steps.
+        seconds: of training.
+        spearman: on the development pairs, by step.
+        cut: texts that are longer than the model reads.
+    """
+
+    folder: Path
+    decision: Decision
+    steps: int
+    seconds: float
+    spearman: Mapping[int, float]
+    cut: int
+
+
+def train(
+    base: str | Path,
+    pairs: Pairs,
+    dev: Pairs,
+    output: str | Path,
+    settings: Training | None = None,
+    *,
+    overwrite: bool = False,
+    ui: UI | None = None,
+) -> Trained:
+    """Fine-tunes a base model on labelled pairs.
+
+    Args:
+        base: a Hugging Face or sentence-transformers folder, or a name on the hub.
+        pairs: to train on.
+        dev: to choose the best step, the threshold and the calibration.
+        output: the folder to write; checkpoints lie in it until the end.
+        settings: of the run.
+        overwrite: replace a finished model; start an interrupted run again.
+        ui: shows the progress.
+
+    Raises:
+        InputError: the base cannot be loaded, or the labels cannot be used.
+        OptionError: settings that do not fit the model.
+        OutputError: the folder holds another model.
+        TrainError: the interrupted run in the folder is another one.
+    """
+    settings, ui, folder = settings or Training(), ui or UI(quiet=True), Path(output)
+    require("match", "sentence_transformers", "datasets", "torch", "sklearn")
+    from shoestring.match.training.model import build
+
+    dev.binary(settings.above)
+    pairs.binary(settings.above if settings.above is not None else dev.middle)
+    _prepare(folder, _identity(base, pairs, dev, settings), overwrite)
+    model = build(base, settings, len(pairs.levels))
+    matcher = Matcher(folder, model=model)
+    cut = matcher.too_long([text for pair in pairs for text in pair])
+    history = _fit(matcher, pairs, dev, settings, folder, ui) if settings.epochs else {"seconds": 0.0}
+    with ui.bar("choosing the threshold", len(dev), "pair") as bar:
+        scores = matcher.scores(list(dev), progress=bar.update)
+    decision = decide(
+        scores, dev, settings.mode, settings.metric, settings.above, settings.calibration, seed=settings.seed
+    )
+    _save(folder, model, decision, str(base), pairs, settings)
+    spearman = {int(step): value for step, value in history.pop("spearman", {}).items()}
+    return Trained(folder, decision, max(spearman, default=0), history["seconds"], spearman, cut)
+
+
+def _fit(
+    matcher: Matcher, pairs: Pairs, dev: Pairs, settings: Training, folder: Path, ui: UI
+) -> dict[str, Any]:
+    from shoestring.match.training.frozen import frozen
+    from shoestring.match.training.model import build_loss
+    from shoestring.match.training.trainer import run
+
+    with frozen(matcher.model, settings.freeze):
+        loss = build_loss(matcher.model, settings, len(pairs.levels))
+        return run(matcher, loss, _numbered(pairs, settings, dev), dev, settings, folder / "checkpoints", ui)
+
+
+def _numbered(pairs: Pairs, settings: Training, dev: Pairs) -> Pairs:
+    """Labels as the loss wants them: classes for softmax, 0 and 1 for contrastive."""
+    if settings.loss == "softmax":
+        return replace(pairs, labels=np.searchsorted(pairs.levels, pairs.labels))
+    if settings.loss == "contrastive":
+        return replace(pairs, labels=pairs.binary(dev.middle if settings.above is None else settings.above))
+    return pairs
+
+
+def _identity(base: str | Path, pairs: Pairs, dev: Pairs, settings: Training) -> dict[str, Any]:
+    values = {**asdict(settings), "base": str(base), "pairs": pairs.fingerprint, "dev": dev.fingerprint}
+    return {name: value for name, value in values.items() if name not in ("device", "chunk")}
+
+
+def _prepare(folder: Path, identity: dict[str, Any], overwrite: bool) -> None:
+    run = folder / "checkpoints" / RUN
+    if (folder / "modules.json").exists() or (folder / "config.json").exists():
+        if not overwrite:
+            raise OutputError(f"{folder}: holds a finished model; choose another name or pass --overwrite")
+    elif folder.is_dir() and any(folder.iterdir()) and not run.exists():
+        raise OutputError(f"{folder}: exists and is not empty; choose another name")
+    if overwrite:
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    if run.exists():
+        before = json.loads(run.read_text("utf-8"))
+        other = [name for name in identity if before.get(name) != identity[name]]
+        if other:
+            raise TrainError(
+                f"{folder}: an interrupted run with another {other[0]} ({before.get(other[0])!s:.60}); "
+                "go on with that, or start again with --overwrite"
+            )
+    if hub.is_main_process():
+        run.parent.mkdir(parents=True, exist_ok=True)
+        run.write_text(json.dumps(identity), "utf-8")
+
+
+def _save(folder: Path, model: Any, decision: Decision, base: str, pairs: Pairs, settings: Training) -> None:
+    if not hub.is_main_process():
+        return
+    low, high = decision.threshold_interval
+    facts = {
+        "base": Path(base).name, "loss": settings.loss, "trained on": f"{len(pairs):,} pairs",
+        "epochs": settings.epochs,
+        "threshold": f"{decision.threshold:.4f} ({low:.4f} to {high:.4f}), best {decision.metric}",
+        f"{decision.metric} on new pairs": f"{decision.value_interval[0]:.3f} to {decision.value_interval[1]:.3f}",
+    }  # fmt: skip
+    kind = "CrossEncoder" if settings.mode == "cross" else "SentenceTransformer"
+    card = hub.model_card(
+        folder.name, f"Tells whether two texts mean the same: a {kind}.", tags=["sentence-transformers"], facts=facts,
+        example='from shoestring.match import Matcher\n\nMatcher(".").predict([("text", "another")])',
+    )  # fmt: skip
+    with atomic_folder(folder, overwrite=True) as draft, hushed():
+        model.save_pretrained(str(draft), create_model_card=False)
+        decision.write(draft)
+        (draft / "README.md").write_text(card, "utf-8")

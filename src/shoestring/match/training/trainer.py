@@ -1,0 +1,162 @@
+"""The trainers of sentence-transformers, with our bar, our checkpoints and the best step kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from datasets import Dataset, disable_progress_bars
+from safetensors.torch import load_file, save_file
+from sentence_transformers import (
+    CrossEncoderTrainer,
+    CrossEncoderTrainingArguments,
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+)
+from sentence_transformers.sentence_transformer.evaluation import SentenceEvaluator
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+from transformers.trainer_utils import get_last_checkpoint
+
+from shoestring._errors import TrainError
+from shoestring.match.data.pairs import Pairs
+from shoestring.match.matcher import Matcher, hushed
+from shoestring.match.training.settings import CHECKS, Training, spearman
+from shoestring.ui import UI
+
+if TYPE_CHECKING:
+    from torch import nn
+
+WEIGHTS = "model.safetensors"
+
+
+def run(
+    matcher: Matcher, loss: nn.Module, pairs: Pairs, dev: Pairs, settings: Training, folder: Path, ui: UI
+) -> dict[str, Any]:
+    """Trains a model in place and leaves it at its best step.
+
+    Returns:
+        `seconds`, and `spearman` on the development pairs by step.
+    """
+    steps = max(1, round(settings.epochs * len(pairs) / settings.batch_size))
+    family = _Cross if matcher.crossed else _Bi
+    progress = _Progress(ui, steps)
+    with _quiet():
+        trainer = family(
+            model=matcher.model,
+            args=_arguments(matcher, settings, folder, steps),
+            train_dataset=Dataset.from_dict(
+                {"text1": list(pairs.first), "text2": list(pairs.second), "label": pairs.labels.tolist()}
+            ),
+            loss=loss,
+            evaluator=_Spearman(matcher, dev),
+            callbacks=[progress],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.remove_callback(ProgressCallback)
+        started = time.monotonic()
+        with progress:
+            trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)))
+    found = {
+        each["step"]: each["eval_spearman"] for each in trainer.state.log_history if "eval_spearman" in each
+    }
+    return {"seconds": time.monotonic() - started, "spearman": found}
+
+
+def _arguments(matcher: Matcher, settings: Training, folder: Path, steps: int) -> Any:
+    every = max(1, -(-steps // CHECKS))
+    family = CrossEncoderTrainingArguments if matcher.crossed else SentenceTransformerTrainingArguments
+    cuda = torch.cuda.is_available() and settings.device in ("auto", "cuda")
+    extra = (
+        {} if matcher.crossed else {"prompts": matcher.model.prompts.get(matcher.model.default_prompt_name)}
+    )
+    return family(
+        output_dir=str(folder), max_steps=steps, per_device_train_batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate, warmup_steps=steps // 20, lr_scheduler_type="linear", weight_decay=0.01,
+        seed=settings.seed, use_cpu=settings.device == "cpu", bf16=cuda and torch.cuda.is_bf16_supported(),
+        eval_strategy="steps", eval_steps=every, save_strategy="steps", save_steps=every, save_total_limit=1,
+        load_best_model_at_end=True, metric_for_best_model="eval_spearman", greater_is_better=True,
+        logging_steps=1, logging_nan_inf_filter=False, disable_tqdm=True, report_to="none",
+        dataloader_pin_memory=cuda, **extra,
+    )  # fmt: skip
+
+
+class _Checkpoints:
+    """Checkpoints hold the weights as they are in memory, so frozen layers that are not there are no matter."""
+
+    model: Any
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        folder = Path(str(output_dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = {
+            name: value.detach().clone().contiguous() for name, value in self.model.state_dict().items()
+        }
+        save_file(weights, folder / WEIGHTS)
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        """The card is ours."""
+
+    def _load_from_checkpoint(self, checkpoint_path: str, *_: Any) -> None:
+        self.model.load_state_dict(load_file(Path(checkpoint_path) / WEIGHTS))
+
+
+class _Bi(_Checkpoints, SentenceTransformerTrainer):
+    """Of a bi-encoder."""
+
+
+class _Cross(_Checkpoints, CrossEncoderTrainer):
+    """Of a cross-encoder."""
+
+
+class _Spearman(SentenceEvaluator):
+    """Spearman's correlation of scores and labels on the development pairs."""
+
+    def __init__(self, matcher: Matcher, dev: Pairs) -> None:
+        super().__init__()
+        self.matcher, self.dev = matcher, dev
+        self.primary_metric = "spearman"
+
+    def __call__(self, model: Any, output_path: str | None = None, epoch: int = -1, steps: int = -1) -> dict:
+        training = model.training
+        scores = self.matcher.scores(list(self.dev))
+        model.train(training)
+        return {"spearman": spearman(scores, self.dev.labels)}
+
+
+class _Progress(TrainerCallback):
+    """A bar with the loss; a loss that is no number stops the run."""
+
+    def __init__(self, ui: UI, steps: int) -> None:
+        self.ui, self.steps = ui, steps
+        self.bar: Any = None
+        self.context: Any = None
+
+    def __enter__(self) -> None:
+        self.context = self.ui.bar("training", self.steps, "step")
+        self.bar = self.context.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        if self.context is not None:
+            self.context.__exit__(*error)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.bar is not None:
+            self.bar.update(state.global_step - self.bar.n)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict | None = None, **_: Any) -> None:
+        loss = (logs or {}).get("loss")
+        if loss is not None and not abs(loss) < float("inf"):
+            raise TrainError(f"step {state.global_step}: the loss is {loss}; lower the learning rate")
+        if loss is not None and self.bar is not None:
+            self.bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    disable_progress_bars()
+    with hushed():
+        yield

@@ -1,0 +1,1 @@
+"""`shoestring nvae`, one file for each subcommand."""

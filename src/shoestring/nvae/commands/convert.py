@@ -1,0 +1,33 @@
+"""`shoestring nvae convert`: an official checkpoint becomes a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from shoestring import ui
+from shoestring._extras import require
+from shoestring.nvae.commands import options
+
+
+@ui.command("convert")
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@options.output("Folder for the model.")
+@click.option("--overwrite", is_flag=True, help="Replace a folder that is there.")
+def convert(ui: ui.UI, checkpoint: Path, output: Path, overwrite: bool) -> None:
+    """Turn a CHECKPOINT of the official NVAE code into a model; its weights keep their licence."""
+    require("nvae", "torch", "accelerate", "safetensors", "huggingface_hub", "PIL")
+    from shoestring.nvae.model.official import convert as turn
+
+    model = turn(checkpoint, output, overwrite=overwrite)
+    config = model.config
+    ui.say("official weights remain under NVIDIA's licence: non-commercial use only")
+    ui.result(
+        {
+            "model": str(output),
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "images": f"{config.in_channels} x {config.image_size} x {config.image_size}, {config.likelihood}",
+            "groups, finest scale first": list(config.groups),
+        }
+    )

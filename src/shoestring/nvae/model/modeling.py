@@ -1,0 +1,207 @@
+"""NVAE: an image goes up a tower of features; latents come down another, group by group, each seeing those before.
+
+- `ascend` computes the features of an image once; latents come from the posterior (`infer`), from the prior
+  (`sample_head`), or are given (`decode`).
+- Saved as config.json and model.safetensors, on disk or on the Hugging Face hub.
+
+Vahdat & Kautz 2020, "NVAE: A Deep Hierarchical Variational Autoencoder" (arXiv 2007.03898).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from huggingface_hub import ModelHubMixin
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from shoestring import hub
+from shoestring._errors import InputError, OptionError
+from shoestring.nvae.model.configuration import NVAEConfig
+from shoestring.nvae.model.likelihoods import Head, Image, log_likelihood, mean_image
+from shoestring.nvae.model.normal import Normal
+from shoestring.nvae.model.towers import Decoder, Encoder, Latent, memory_format
+
+WEIGHTS = "model.safetensors"
+
+
+class Bound(NamedTuple):
+    """What one pass says about a batch; nats.
+
+    Args:
+        likelihood: log p(x | z) per image (b,).
+        kl: per group and image (groups, b).
+        log_weight: log p(x, z) - log q(z | x) per image (b,), for importance weighting.
+        by_channel: kl per group, image and latent channel (groups, b, l).
+    """
+
+    likelihood: Tensor
+    kl: Tensor
+    log_weight: Tensor
+    by_channel: Tensor
+
+    @property
+    def elbo(self) -> Tensor:
+        """The evidence lower bound per image (b,)."""
+        return self.likelihood - self.kl.sum(0)
+
+
+class NVAE(
+    nn.Module, ModelHubMixin, library_name="shoestring", tags=["nvae", "unconditional-image-generation"]
+):
+    """The model.
+
+    Args:
+        config: its sizes.
+
+    >>> from shoestring.nvae import NVAE, preset
+    >>> model = NVAE(preset("digits")).eval()
+    >>> model.sample(2).shape
+    torch.Size([2, 1, 8, 8])
+    """
+
+    def __init__(self, config: NVAEConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder, self.decoder = Encoder(config), Decoder(config)
+
+    def forward(self, x: Image, features: Sequence[Tensor] | None = None) -> Bound:
+        """Returns the bound on log p(x) of every image, by one sample of the posterior.
+
+        Args:
+            x: images in [0, 1], with the values that the likelihood knows.
+            features: of these images, from `ascend`; computed if they are not given.
+        """
+        latents, head = self.infer(x, features)
+        likelihood = log_likelihood(head, x, self.config)
+        return Bound(
+            likelihood,
+            torch.stack([latent.kl for latent in latents]),
+            likelihood - torch.stack([latent.log_ratio for latent in latents]).sum(0),
+            torch.stack([latent.by_channel for latent in latents]),
+        )
+
+    def ascend(self, x: Image) -> list[Tensor]:
+        """Returns the bottom-up features of images in [0, 1], coarsest group first.
+
+        Raises:
+            OptionError: the images are not of the config's shape.
+        """
+        expected = (self.config.in_channels, self.config.image_size, self.config.image_size)
+        if x.shape[1:] != expected:
+            raise OptionError(f"images of shape {tuple(x.shape[1:])}: this model is for {expected}")
+        inner = functional.pad(2 * x - 1, [self.config.padding] * 4, value=-1.0)
+        return self.encoder(inner.contiguous(memory_format=memory_format(self.decoder.head.weight)))
+
+    def infer(self, x: Image, features: Sequence[Tensor] | None = None) -> tuple[list[Latent], Head]:
+        """Returns a sample of every group's posterior and the head's numbers under them."""
+        given = self.ascend(x) if features is None else features
+        latents: list[Latent] = []
+
+        def choose(index: int, prior: Normal, stream: Tensor) -> Tensor:
+            latents.append(self.decoder.groups[index].posterior(stream, given[index]))
+            return latents[-1].z
+
+        head = self.decoder(x.shape[0], choose)
+        return latents, head
+
+    @torch.no_grad()
+    def encode(self, x: Image) -> list[Tensor]:
+        """Returns latents drawn from the posterior of images in [0, 1], coarsest group first."""
+        return [latent.z for latent in self.infer(x)[0]]
+
+    @torch.no_grad()
+    def decode(self, latents: Sequence[Tensor]) -> Head:
+        """Returns the head's numbers for given latents; `mean_image` and `sample_image` make pictures of them.
+
+        Raises:
+            OptionError: the latents are not of the model's shapes.
+        """
+        shapes = [tuple(each.shape[1:]) for each in latents]
+        if shapes != list(self.config.latent_shapes):
+            raise OptionError(
+                f"latents of {len(shapes)} groups {shapes[:1]}...: this model has {len(self.config.latent_shapes)} "
+                f"groups, the first {self.config.latent_shapes[0]}"
+            )
+        return self.decoder(latents[0].shape[0], lambda index, prior, stream: latents[index])
+
+    @torch.no_grad()
+    def reconstruct(self, x: Image) -> Image:
+        """Returns the expected images under one sample of the posterior."""
+        return mean_image(self.infer(x)[1], self.config)
+
+    @torch.no_grad()
+    def sample_head(self, count: int, temperature: float | Sequence[float] = 1.0) -> Head:
+        """Returns the head's numbers for latents drawn from the prior.
+
+        Args:
+            count: of images.
+            temperature: multiplies every prior deviation; one, or one per scale from the coarsest to the finest.
+
+        Raises:
+            OptionError: not one temperature per scale, or a negative one.
+        """
+        temperatures = self.temperatures(temperature)
+        return self.decoder(count, lambda index, prior, stream: prior.tempered(temperatures[index]).sample())
+
+    def sample(self, count: int, temperature: float | Sequence[float] = 1.0) -> Image:
+        """Returns expected images for latents drawn from the prior; see `sample_head`."""
+        return mean_image(self.sample_head(count, temperature), self.config)
+
+    def temperatures(self, temperature: float | Sequence[float]) -> list[float]:
+        """Returns the temperature of every group, coarsest first."""
+        scales = len(self.config.groups)
+        given = [temperature] * scales if isinstance(temperature, int | float) else list(temperature)
+        given = given * scales if len(given) == 1 else given
+        if len(given) != scales or any(value < 0 for value in given):
+            raise OptionError(
+                f"temperature {temperature}: give one number from 0, or {scales}, coarsest scale first"
+            )
+        return [given[scales - 1 - scale] for scale in self.config.scale_of_group]
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        (save_directory / "config.json").write_text(json.dumps(self.config.to_json(), indent=1), "utf-8")
+        tensors = {name: value.contiguous() for name, value in self.state_dict().items()}
+        save_file(tensors, save_directory / WEIGHTS, metadata={"format": "pt"})
+
+    @classmethod
+    def _from_pretrained(cls, *, model_id: str, **options: Any) -> NVAE:
+        folder = model_id
+        if not Path(model_id).exists() and model_id.count("/") == 1:
+            from huggingface_hub import snapshot_download
+
+            wanted = ("revision", "cache_dir", "force_download", "token", "local_files_only")
+            folder = snapshot_download(
+                model_id, **{name: options[name] for name in wanted if name in options}
+            )
+        return load(folder)
+
+
+def load(folder: str | Path) -> NVAE:
+    """Returns the model of a folder, ready to be used.
+
+    Raises:
+        InputError: no model, another kind of model, or weights of another configuration.
+    """
+    path = hub.require_model_folder(folder)
+    config = NVAEConfig.from_json(json.loads((path / "config.json").read_text("utf-8")), path / "config.json")
+    model = NVAE(config)
+    weights = load_file(path / WEIGHTS)
+    mine = model.state_dict()
+    for name in sorted(mine.keys() | weights.keys()):
+        if name not in weights or name not in mine or weights[name].shape != mine[name].shape:
+            raise InputError(
+                f"{path}: weights and config.json are of two models ({name}: "
+                f"{_shape(weights.get(name))} in the weights, {_shape(mine.get(name))} in the configuration)"
+            )
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+def _shape(tensor: Tensor | None) -> str:
+    return "absent" if tensor is None else str(tuple(tensor.shape))

@@ -1,0 +1,1 @@
+"""Training: settings, a step, a run."""

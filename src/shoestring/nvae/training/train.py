@@ -1,0 +1,172 @@
+"""Training an NVAE: images in, a model folder out, with its log, its curve and checkpoints.
+
+- One CPU to many GPUs, the same command under `torchrun` or `accelerate launch`.
+- What is saved are the averaged weights, with batch norm's statistics taken anew; a model that is not finite is not.
+- `steps.py` takes a step, `run.py` strings them together, `guard.py` decides which are taken.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import broadcast_object_list
+
+from shoestring import hub, plot
+from shoestring._errors import InputError, OutputError, TrainError
+from shoestring.nvae.images import Images, require_shape
+from shoestring.nvae.inference.evaluation import Evaluation, evaluate
+from shoestring.nvae.model.configuration import NVAEConfig
+from shoestring.nvae.training.run import Run
+from shoestring.nvae.training.settings import NVAESettings
+from shoestring.nvae.training.steps import Stepper
+from shoestring.train import checkpoint, record
+from shoestring.train.memory import keep_freed
+from shoestring.ui import UI
+
+WARM, TIMED = 2, 5  # steps of the calibration
+TRAINING = 0.9  # of the time; the rest goes to evaluations and checkpoints
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run left behind.
+
+    Args:
+        folder: the model.
+        parameters: number of weights.
+        evaluation: of all test images at the end.
+        seconds: of training, over all its parts.
+        skipped: steps.
+        rollbacks: to earlier checkpoints.
+    """
+
+    folder: Path
+    parameters: int
+    evaluation: Evaluation
+    seconds: float
+    skipped: int
+    rollbacks: int
+
+
+def train(
+    images: Images,
+    config: NVAEConfig,
+    settings: NVAESettings,
+    output: str | Path,
+    *,
+    test: Images | None = None,
+    minutes: float | None = None,
+    overwrite: bool = False,
+    ui: UI | None = None,
+) -> Trained:
+    """Trains a model from random weights.
+
+    Args:
+        images: to learn from.
+        config: the model.
+        settings: the run.
+        output: folder for the model, `log.jsonl`, `loss.png` and `checkpoints/`.
+        test: images to evaluate on; without them a tenth of the images, at most 1,000, is held out.
+        minutes: train for about so long instead of `settings.steps`, by timing a few steps first.
+        overwrite: replace a finished model, start an interrupted run again.
+        ui: shows progress.
+
+    Raises:
+        InputError: the images do not fit the model, or are too few.
+        OutputError: `output` holds a finished model or cannot be written.
+        TrainError: the run in `output` is another one, or cannot be kept finite.
+    """
+    main = hub.is_main_process()
+    ui, folder = (ui or UI()) if main else UI(quiet=True), Path(output)
+    require_shape(images, (config.in_channels, config.image_size, config.image_size), "this model")
+    if test is None:
+        images, test = held_out(images, settings.seed)
+    if len(images) < settings.batch_size:
+        raise InputError(
+            f"{images.name}: {len(images):,} images to train on, fewer than a batch of {settings.batch_size}; "
+            f"give more, or --batch-size {max(2, len(images) // 2)}"
+        )
+    if (folder / "config.json").exists() and not overwrite:
+        raise OutputError(f"{folder}: holds a finished model; choose another name or pass --overwrite")
+    keep_freed()
+    with torch.random.fork_rng(devices=[]):
+        if minutes is not None:
+            settings = replace(
+                settings, steps=_steps_within(minutes, images, config, settings, folder, overwrite, ui)
+            )
+        run = Run(Stepper(images, config, settings), test, folder, overwrite, ui)
+        run.go()
+        return _finished(run)
+
+
+def held_out(images: Images, seed: int) -> tuple[Images, Images]:
+    """Returns (training, test): a tenth at random is held out, at most 1,000."""
+    order = np.random.default_rng(seed).permutation(len(images))
+    out = min(1000, max(1, len(images) // 10))
+    return images.rows(np.sort(order[out:])), images.rows(np.sort(order[:out]))
+
+
+def _steps_within(
+    minutes: float, images: Images, config: NVAEConfig, settings: NVAESettings, folder: Path, overwrite: bool, ui: UI
+) -> int:  # fmt: skip
+    """Times a few steps and returns how many fit; a resumed run keeps its number."""
+    if not overwrite and (interrupted := checkpoint.all_of(folder / "checkpoints")):
+        return checkpoint.load(interrupted[-1])["identity"]["steps"]
+    ui.say(f"timing {TIMED} steps")
+    trial = Stepper(images, config, replace(settings, steps=10**6))
+    for step in range(WARM):
+        trial.take(step)
+    start = time.monotonic()
+    for step in range(WARM, WARM + TIMED):
+        trial.take(step)
+    each = (time.monotonic() - start) / TIMED
+    return broadcast_object_list([max(20, round(TRAINING * minutes * 60 / each))])[0]
+
+
+def _finished(run: Run) -> Trained:
+    """Evaluates and saves what a run has learned."""
+    folder, settings, guard = run.folder, run.settings, run.state.guard
+    model, seconds = run.stepper.averaged(), run.clock.seconds
+    if not all(torch.isfinite(value).all() for value in model.state_dict().values()):
+        raise TrainError(
+            f"{folder}: the averaged weights are not finite; start again with a learning rate below "
+            f"{settings.learning_rate:g}"
+        )
+    evaluation = evaluate(model, run.test, seed=settings.seed, ui=run.ui)
+    run.record_bound(settings.steps, evaluation)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    done = Trained(folder, parameters, evaluation, seconds, guard.skipped, guard.rollbacks)
+    saved: Any = model.to("cpu")
+    hub.save(folder, saved, card=_card(done, run.stepper.config))
+    if hub.is_main_process():
+        history = record.history(folder / "log.jsonl")
+        curves = {"training": history.curve, "test": list(history.eval_losses)}
+        plot.nats(curves, folder / "loss.png", title="Negative ELBO")
+    return done
+
+
+def _card(done: Trained, config: NVAEConfig) -> str:
+    evaluation = done.evaluation
+    text = hub.model_card(
+        done.folder.name,
+        f"A shoestring NVAE for images of {config.image_size} x {config.image_size}, trained from random weights.",
+        tags=["nvae", "unconditional-image-generation"],
+        facts={
+            "parameters": f"{done.parameters:,}",
+            "negative ELBO on test images, nats": f"{-evaluation.elbo:.2f}",
+            "bits per dimension": f"{evaluation.bits_per_dimension:.4f}",
+            "test images": f"{evaluation.images:,}",
+        },
+        example=f"""
+from shoestring.nvae import NVAE
+
+model = NVAE.from_pretrained("{done.folder.name}")
+images = model.sample(16, temperature=0.7)  # (16, {config.in_channels}, {config.image_size}, {config.image_size})
+""",
+    )
+    return text.replace('library_name: "transformers"', 'library_name: "shoestring"')

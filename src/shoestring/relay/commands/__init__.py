@@ -1,0 +1,1 @@
+"""`shoestring relay`, one file for each subcommand."""

@@ -1,0 +1,52 @@
+"""`relay simulate`: a month on a simulated clock, or a switch on an interface."""
+
+from __future__ import annotations
+
+import sys
+
+
+def options():
+    """Returns the options, and what the operand is called."""
+    from shoestring.relay.lab.switch import DIALECTS, LAYOUTS
+    from shoestring.relay.settings.options import Option
+
+    return {
+        "interface": Option(str, "be a switch on this interface instead of simulating a month", metavar="IF"),
+        "dialect": Option(str, "of the switch", DIALECTS, "ruijie"),
+        "layout": Option(str, "of Ruijie's Success", LAYOUTS, "long"),
+        "days": Option(float, "to simulate", default=30.0, metavar="N"),
+        "seconds": Option(float, "with --interface: how long; else until Ctrl-C"),
+        "reauth": Option(float, "seconds between re-authentications; 0 for none", default=0.0),
+        "steps": Option(int, "logins that open the port", default=1),
+        "user": Option(str, "user name", default="student"),
+        "password_file": Option(str, "file of mode 0600; the password is 'secret' without", metavar="FILE"),
+        "seed": Option(int, "of everything random", default=0),
+        "json": Option(bool, "as one JSON document"),
+    }, None
+
+
+def main(options) -> None:
+    """Does it."""
+    import json
+
+    from shoestring.relay.lab.switch import Rules
+    from shoestring.relay.settings.config import password_of
+    from shoestring.relay.settings.settings import Settings
+
+    password = (password_of(options.password_file) if options.password_file else None) or b"secret"
+    rules = Rules(dialect=options.dialect, layout=options.layout, reauth=options.reauth, steps=options.steps,
+                  user=options.user.encode(), password=password)  # fmt: skip
+    if options.interface:
+        from shoestring.relay.lab.live import serve
+
+        switch = serve(options.interface, rules, options.seconds, lambda line: print(line, file=sys.stderr))
+        result = {**switch.counts, "online": switch.online, "faults": switch.faults}
+    else:
+        from shoestring.relay.lab.simulate import soak
+
+        settings = Settings(successes=options.steps, password=password if options.reauth else None)
+        result = soak(options.days, rules, settings, options.seed)._asdict()
+    if options.json:
+        print(json.dumps(result, ensure_ascii=False))
+    else:
+        print("\n".join(f"{name.replace('_', ' '):12} {value}" for name, value in result.items()))

@@ -1,0 +1,1 @@
+"""The process on the router: sockets, captures, journal, status."""

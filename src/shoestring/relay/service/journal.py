@@ -1,0 +1,71 @@
+"""Log lines to stderr or syslog, limited so that a flood of frames cannot become a flood of lines."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+
+from shoestring.relay.vendors.ruijie import printable
+
+LEVELS = {"debug": 7, "info": 6, "warning": 4}  # syslog's severities
+DAEMON = 3 << 3  # its facility
+SYSLOG = "/dev/log"
+BURST, PERIOD = 40, 10.0  # so many lines in so many seconds
+
+
+class Journal:
+    """Where log lines go.
+
+    Args:
+        target: `stderr` or `syslog` (the socket /dev/log; stderr while nobody listens there).
+        level: the least important level that is written.
+    """
+
+    def __init__(self, target: str = "stderr", level: str = "info") -> None:
+        self._least = LEVELS[level]
+        self._syslog = target == "syslog"
+        self._socket: socket.socket | None = None
+        self._since, self._count = 0.0, 0
+
+    def say(self, who: str, level: str, text: str) -> None:
+        """Writes a line about the pair `who`."""
+        severity = LEVELS[level]
+        if severity > self._least or not self._may(who):
+            return
+        self._write(severity, f"{who}: {printable(text)}")
+
+    def _may(self, who: str) -> bool:
+        now = time.monotonic()
+        if now - self._since >= PERIOD:
+            if self._count > BURST:
+                self._write(LEVELS["warning"], f"{who}: {self._count - BURST} more lines left out")
+            self._since, self._count = now, 0
+        self._count += 1
+        return self._count <= BURST
+
+    def _write(self, severity: int, line: str) -> None:
+        if self._syslog and self._sent(
+            f"<{DAEMON | severity}>shoestring-relay[{os.getpid()}]: {line}".encode()
+        ):
+            return
+        try:
+            sys.stderr.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            pass  # nobody reads us; that is no reason to go off line
+
+    def _sent(self, packet: bytes) -> bool:
+        for _ in range(2):  # a syslogd that was restarted has a new socket
+            try:
+                if self._socket is None:
+                    self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+                    self._socket.connect(SYSLOG)
+                self._socket.send(packet)
+                return True
+            except OSError:
+                if self._socket is not None:
+                    self._socket.close()
+                self._socket = None
+        return False

@@ -1,0 +1,1 @@
+"""One session, pure: frames in, effects out."""

@@ -1,0 +1,1 @@
+"""What vendors add to 802.1X."""

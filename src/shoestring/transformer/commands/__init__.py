@@ -1,0 +1,1 @@
+"""`shoestring tokenizer`, `pretrain`, `convert` and `rank`."""

@@ -1,0 +1,1 @@
+"""The family: configuration, blocks, heads."""

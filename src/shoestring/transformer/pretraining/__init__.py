@@ -1,0 +1,1 @@
+"""Pre-training: packed blocks, objectives, the run."""

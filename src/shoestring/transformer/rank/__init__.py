@@ -1,0 +1,1 @@
+"""The effective rank of attention, measured and drawn."""
