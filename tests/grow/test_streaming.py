@@ -141,7 +141,7 @@ def test_every_tensor_is_projected_back(tmp_path, plan_of):
 
 def test_a_wrong_byte_is_noticed(tmp_path, plan_of, monkeypatch):
     from shoestring._errors import InputError
-    from shoestring.grow.tensors.rows import rows as tensors
+    from shoestring.grow.tensors import rows as tensors
 
     planned = plan_of(make(tmp_path / "small", "llama"), hidden="2x")
     right = tensors.divided

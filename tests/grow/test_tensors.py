@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shoestring.grow.stored import dtypes
-from shoestring.grow.tensors import axes
+from shoestring.grow.tensors import axes, splits
 from shoestring.grow.tensors.draws import Draws
-from shoestring.grow.tensors.rows import Growth, splits
+from shoestring.grow.tensors.rows import Growth
 from shoestring.grow.tensors.sides import product, side
 
 FLOATS = ("F64", "F32", "F16", "BF16")
