@@ -19,18 +19,19 @@ if shutil.which("nvidia-smi") is None:
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 # Shapes in signatures are checked in tests; Triton reads the kernels itself.
-CHECKED = ("attention", "blocks", "heads", "modeling", "positions", "rank")
+CHECKED = ("attention", "blocks", "heads", "modeling", "positions")
 MIXING = (
     "cache", "chunked", "core", "dropout", "eager", "function", "fused", "interface", "masks", "mix", "module",
 )  # fmt: skip
 install_import_hook(
     [
-        *(f"shoestring.transformer.{name}" for name in CHECKED),
+        *(f"shoestring.transformer.model.{name}" for name in CHECKED),
+        "shoestring.transformer.rank.measure",
         *(f"shoestring.transformer.talking_heads.{name}" for name in MIXING),
         "shoestring.lm.weights.quantize",
         "shoestring.match.training.cosent",
         *(
-            f"shoestring.nvae.{name}"
+            f"shoestring.nvae.model.{name}"
             for name in ("cells", "flows", "layers", "likelihoods", "modeling", "normal", "towers")
         ),
     ],

@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from shoestring import __version__
+from shoestring._report import escape_what_cannot_be_shown, leave, reported
+
+COMPLETE = "_SHOESTRING_COMPLETE"  # what click's completion scripts set
 
 # verb: (module:click command, one line for --help)
 VERBS = {
@@ -43,26 +47,29 @@ VERBS = {
         "are two texts the same? with a threshold you can trust",
     ),
     "nvae": ("shoestring.nvae.commands.group:verb", "sharp images from a deep hierarchical VAE"),
+    "completion": ("shoestring.completion:completion", "completion of commands and options for your shell"),
     "env": ("shoestring.env:env", "versions, devices, cores and memory, for a bug report"),
 }
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs `shoestring VERB ...` and exits: 0 done, 1 our error, 2 wrong usage, 130 interrupted."""
-    verb, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    if verb in ("-h", "--help"):
-        print(overview())
-    elif verb == "--version":
-        print(f"shoestring {__version__}")
-    elif verb in VERBS:
-        _command(verb).main(rest, prog_name=f"shoestring {verb}")
-    else:
-        from difflib import get_close_matches
-
-        near = get_close_matches(verb, VERBS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "type: shoestring --help"
-        print(f"shoestring: no command {verb!r}; {hint}", file=sys.stderr)
-        sys.exit(2)
+    """Runs `shoestring VERB ...` and exits: 0 done, 1 an error, 2 wrong usage, 130 interrupted."""
+    verb, *rest = (sys.argv[1:] if arguments is None else arguments) or [""]
+    escape_what_cannot_be_shown()
+    with reported("--debug" in rest):
+        if COMPLETE in os.environ:
+            module("shoestring.completion").complete(os.environ[COMPLETE])
+        elif verb in ("-h", "--help"):
+            print(overview())
+        elif verb == "--version":
+            print(f"shoestring {__version__}")
+        elif verb in VERBS:
+            command(verb).main(rest, prog_name=f"shoestring {verb}")
+        elif verb:
+            leave(f"shoestring: no command {verb!r}; {_hint(verb)}", 2)
+        else:
+            leave(overview(), 2)
+        sys.stdout.flush()
 
 
 def overview() -> str:
@@ -73,12 +80,26 @@ def overview() -> str:
         "Usage: shoestring COMMAND [OPTIONS] [ARGS]...\n\n"
         "  Big-model work on the hardware you have.\n\n"
         f"Commands:\n{verbs}\n\n"
-        "Every command has --help, --json, -q/--quiet and --debug; `shoestring --version` prints the version."
+        "Every command has --help, --json, -q/--quiet and --debug; `shoestring --version` prints the version.\n"
+        'Your shell completes commands and options after: eval "$(shoestring completion bash)"  (or zsh, fish)'
     )
 
 
-def _command(verb: str):
+def command(verb: str):
+    """Returns the command of a verb."""
+    home, name = VERBS[verb][0].split(":")
+    return getattr(module(home), name)
+
+
+def module(name: str):
+    """Imports a module only now."""
     from importlib import import_module
 
-    module, name = VERBS[verb][0].split(":")
-    return getattr(import_module(module), name)
+    return import_module(name)
+
+
+def _hint(verb: str) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(verb, VERBS, n=1)
+    return f"did you mean {near[0]!r}?" if near else "type: shoestring --help"

@@ -2,6 +2,7 @@
 
 - `save` replaces a model in one rename and carries over what else lies in the folder, such as a run's log.
 - `load` refuses what the Auto classes let pass with a warning: weights that the head needs and are missing.
+- `located` finds a MODEL: a folder, or `hf:OWNER/NAME`, which alone goes to the network.
 - `require_model_folder` tells in one line why a folder is not a model, before anything heavy is imported.
 
 Under several processes only the first one writes.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +24,7 @@ from shoestring import __version__
 from shoestring._errors import InputError, OptionError, OutputError
 from shoestring._extras import require
 from shoestring.files import atomic_folder
+from shoestring.files.sources import nearest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -128,18 +131,42 @@ def model_card(
     return "\n".join([*parts, f"Made with shoestring {__version__}.", ""])
 
 
+def located(model: str | os.PathLike[str]) -> Path:
+    """Returns where a MODEL lies on this machine; only a name that starts with `hf:` is looked for on the hub.
+
+    Args:
+        model: a folder or file that exists, or `hf:OWNER/NAME`, `hf:NAME` for the hub's oldest.
+
+    Raises:
+        InputError: there is no such folder (a near name is suggested), or the hub has no such model.
+        ExtraMissing: huggingface_hub is not installed.
+    """
+    name = os.fspath(model)
+    if name.startswith("hf:"):
+        return _downloaded(name)
+    if os.path.exists(name):
+        return Path(name)
+    if os.path.lexists(name):
+        raise InputError(f"{name}: is a link to {os.readlink(name)}, which does not exist")
+    near = nearest(name)
+    hub_name = re.fullmatch(r"(?:[\w.-]+/)?[\w.-]+", name) and not name.startswith(".")
+    hint = f"; for a model on the hub, type hf:{name}" if hub_name else ""
+    raise InputError(f"{name}: no such folder{f'; did you mean {near}?' if near else ''}{hint}")
+
+
 def require_model_folder(path: str | os.PathLike[str]) -> Path:
     """Returns the path of a folder that holds a whole model.
+
+    Args:
+        path: what `located` takes.
 
     Raises:
         InputError: it does not; the message says what is there instead and what to type.
     """
-    folder = Path(path)
-    if not folder.exists():
-        raise InputError(f"{path}: no such folder; give a folder with config.json and model.safetensors")
+    folder = located(path)
     if not folder.is_dir():
         raise InputError(f"{path}: is a file; give the folder around config.json and model.safetensors")
-    names = sorted(entry.name for entry in folder.iterdir())
+    names = sorted(os.listdir(folder))
     if "config.json" not in names:
         raise InputError(f"{path}: not a model folder, {_instead(names)}")
     _require_config(folder / "config.json")
@@ -197,6 +224,21 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Any:
         raise InputError(f"{path}: has no tokenizer; tokenizer.json is missing")
     transformers: Any = require("train", "transformers")
     return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def _downloaded(name: str) -> Path:
+    hub: Any = require("train", "huggingface_hub")
+    try:
+        return Path(hub.snapshot_download(name.removeprefix("hf:"), etag_timeout=10))
+    except (OSError, ValueError) as error:  # its own errors are of these kinds
+        cause = _first_line(error).strip()
+        raise InputError(
+            f"{name}: cannot be had from the hub: {cause}; download it, and give its folder"
+        ) from error
+    except RuntimeError as error:  # httpx's, without a network
+        raise InputError(
+            f"{name}: the hub cannot be reached ({_first_line(error)}); give a folder"
+        ) from error
 
 
 def _write(model: PreTrainedModel, draft: Path, folder: object) -> None:

@@ -13,11 +13,13 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from shoestring._errors import ShoestringError
+from shoestring._report import leave, reported
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -140,65 +142,110 @@ def command(name: str | None = None, **settings: Any) -> Callable[[Callable], cl
             click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
         ):
             run = option(run)
-        return click.command(name, **settings)(run)
+        made = click.command(name, cls=Command, **settings)(run)
+        made.no_args_is_help = any(parameter.required for parameter in made.params)
+        return made
 
     return decorate
 
 
-class Group(click.Group):
-    """A verb with a command of its own and subcommands: `shoestring count FILES`, `shoestring count plot FILE`.
+class OneLine(click.Command):
+    """A command whose usage errors are one line and exit code 2; everything else that fails, one line and 1."""
+
+    def main(
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, *rest: Any, standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:  # fmt: skip
+        """Runs the command, and exits unless `standalone_mode` is off."""
+        if not standalone_mode:
+            return super().main(args, prog_name, *rest, standalone_mode=False, **extra)
+        code: Any = 0
+        with reported():
+            try:
+                code = super().main(args, prog_name, *rest, standalone_mode=False, **extra)
+            except click.exceptions.NoArgsIsHelpError as error:
+                leave_with_help(error)
+            except click.ClickException as error:
+                leave(_usage(error, prog_name or self.name or ""), error.exit_code)
+            except click.Abort:
+                raise KeyboardInterrupt from None
+            sys.stdout.flush()
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+class Command(OneLine):
+    """What `command` makes."""
+
+
+class Group(OneLine, click.Group):
+    """A verb with subcommands, and perhaps one of its own: `shoestring count FILES`, `shoestring count plot FILE`.
 
     Whatever does not start with a subcommand's name goes to the verb's own command; a file of such a name is ./name.
 
     Args:
-        own: what the verb does without a subcommand.
+        own: what the verb does without a subcommand, or its name if it does nothing.
         subcommands: the others.
+        help: what is said of a verb that does nothing by itself.
     """
 
-    def __init__(self, own: click.Command, *subcommands: click.Command) -> None:
-        super().__init__(own.name, {str(each.name): each for each in subcommands})
+    def __init__(
+        self, own: click.Command | str, *subcommands: click.Command, help: str | None = None
+    ) -> None:
+        self.own = None if isinstance(own, str) else own
+        name = own if isinstance(own, str) else own.name
+        super().__init__(
+            name, {str(each.name): each for each in subcommands}, help=help, no_args_is_help=True
+        )
+        if self.own is None:
+            return
         width = max(len(str(each.name)) for each in subcommands)
         lines = [f"  {each.name:{width}}  {each.get_short_help_str(90)}" for each in subcommands]
-        own.epilog = "\b\nSubcommands (each has --help; a file of that name is ./name):\n" + "\n".join(lines)
-        self.own = own
+        self.own.epilog = "\b\nSubcommands (each has --help; a file of that name is ./name):\n" + "\n".join(
+            lines
+        )
 
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> click.Context:
         """Parses for a subcommand if one is named, else for the verb's own command."""
-        if args and args[0] in self.commands:
+        if self.own is None or (args and args[0] in self.commands):
             return super().make_context(info_name, args, *rest, **extra)
-        return self.own.make_context(info_name, args or ["--help"], *rest, **extra)
+        near = did_you_mean(args[0], self.commands) if len(args) else ""
+        if near and not Path(args[0]).exists() and Path(args[0]).suffix == "":
+            raise click.UsageError(f"no subcommand and no file {args[0]!r}; {near}")
+        return self.own.make_context(info_name, args, *rest, **extra)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Finds a subcommand, or says which one was meant."""
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            hint = did_you_mean(args[0], self.commands) or f"choose one of {', '.join(self.commands)}"
+            raise click.UsageError(f"no subcommand {args[0]!r}; {hint}", ctx)
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs what was parsed."""
-        return self.own.invoke(ctx) if ctx.command is self.own else super().invoke(ctx)
+        return ctx.command.invoke(ctx) if ctx.command is self.own else super().invoke(ctx)
 
 
-@contextmanager
-def reported(debug: bool = False) -> Iterator[None]:
-    """Turns our errors, the system's and Ctrl-C into one line and an exit code; not under `debug`."""
-    try:
-        yield
-    except ShoestringError as error:
-        if debug:
-            raise
-        _leave(f"{type(error).__name__}: {error}", 1)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output, such as `head`, has what it wanted
-        sys.exit(0)
-    except OSError as error:
-        if debug:
-            raise
-        where = f"{error.filename}: " if error.filename else ""
-        _leave(f"OutputError: {where}{error.strerror or error}", 1)
-    except KeyboardInterrupt as stop:
-        if debug:
-            raise
-        _leave(str(stop) or "Interrupted: nothing half-written was left behind", 130)
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Returns the question for the nearest known word, or nothing.
+
+    >>> did_you_mean("genrate", ["generate", "serve"])
+    "did you mean 'generate'?"
+    """
+    near = get_close_matches(word, list(known), n=1)
+    return f"did you mean {near[0]!r}?" if near else ""
 
 
-def _leave(line: str, code: int) -> None:
-    print(" ".join(line.split("\n")), file=sys.stderr, flush=True)
-    sys.exit(code)
+def leave_with_help(error: click.exceptions.NoArgsIsHelpError) -> NoReturn:
+    """Shows the help of a command that was given nothing."""
+    print(error.format_message(), file=sys.stderr)
+    sys.exit(error.exit_code)
+
+
+def _usage(error: click.ClickException, program: str) -> str:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else program
+    line = " ".join(error.format_message().split())
+    return f"{path}: {line[:1].lower()}{line[1:].removesuffix('.')}; see {path} --help"
 
 
 def _short(value: object) -> str:

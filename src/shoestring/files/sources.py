@@ -174,12 +174,21 @@ def _remote(address: str) -> Iterator[Source]:
         yield Source(address if each == path else system.unstrip_protocol(each), sizes[each], False)
 
 
-def _suggestion(name: str) -> str:
-    folder, base = os.path.split(name)
-    try:
-        from difflib import get_close_matches
+def nearest(name: str) -> str:
+    """Returns the paths beside a missing one whose names are nearest by edit distance, or nothing."""
+    from difflib import get_close_matches
 
+    folder, base = os.path.split(name.rstrip("/"))
+    try:
         near = get_close_matches(base, os.listdir(folder or "."), n=3, cutoff=0.6)
     except OSError:
+        return ""
+    return " or ".join(os.path.join(folder, each) for each in near)
+
+
+def _suggestion(name: str) -> str:
+    folder = os.path.dirname(name.rstrip("/"))
+    if folder and not os.path.isdir(folder):
         return f"; the folder {folder!r} is missing too"
-    return "; did you mean " + " or ".join(os.path.join(folder, each) for each in near) + "?" if near else ""
+    near = nearest(name)
+    return f"; did you mean {near}?" if near else ""

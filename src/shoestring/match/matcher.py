@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shoestring import hub
 from shoestring._errors import InputError, OptionError
 from shoestring._extras import require
-from shoestring.hub import silenced
 from shoestring.match.deciding.decision import Decision, read_decision
 
 BATCH = 64
@@ -174,9 +174,9 @@ def load_model(folder: str | Path, device: str = "auto") -> Any:
     Raises:
         InputError: it cannot be loaded.
     """
+    folder = require_known(folder)
     transformer: Any = require("match", "sentence_transformers", "torch")
-    family = transformer.CrossEncoder if is_cross(Path(folder)) else transformer.SentenceTransformer
-    require_known(folder)
+    family = transformer.CrossEncoder if is_cross(folder) else transformer.SentenceTransformer
     with hushed():
         try:
             model = family(str(folder), device=None if device == "auto" else device)
@@ -192,27 +192,27 @@ def hushed() -> Iterator[None]:
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with silenced():
+        with hub.silenced():
             yield
     finally:
         logger.setLevel(level)
 
 
-def require_known(folder: str | Path) -> None:
-    """Refuses what is neither a model's folder nor a name on the hub; makes our own family known.
+def require_known(model: str | Path) -> Path:
+    """Returns the folder of a model, refuses what is none, and makes our own family known.
+
+    Args:
+        model: a folder, or `hf:OWNER/NAME`.
 
     Raises:
         InputError: it is not.
     """
-    path = Path(folder)
-    if (path / "config.json").is_file() and '"shoestring' in (path / "config.json").read_text("utf-8"):
+    folder = hub.located(model)
+    if not any((folder / name).is_file() for name in ("config.json", "modules.json")):
+        raise InputError(f"{model}: not a model folder, config.json is missing")
+    if (folder / "config.json").is_file() and '"shoestring' in (folder / "config.json").read_text("utf-8"):
         import_module("shoestring.transformer.model.modeling")  # registers our own family
-    if path.is_dir() and not any((path / name).is_file() for name in ("config.json", "modules.json")):
-        raise InputError(f"{folder}: not a model folder, config.json is missing")
-    if not path.exists() and (
-        path.is_absolute() or str(folder).startswith(".") or str(folder).count("/") > 1
-    ):
-        raise InputError(f"{folder}: no such folder; give a model's folder or its name on the hub")
+    return folder
 
 
 def is_cross(folder: Path) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from shoestring import ui
-from shoestring._errors import OptionError
 from shoestring.lm.commands.choose import choose
 from shoestring.lm.commands.convert import convert
 from shoestring.lm.commands.eval import evaluate
@@ -11,13 +10,7 @@ from shoestring.lm.commands.fewshot import fewshot
 from shoestring.lm.commands.generate import generate
 from shoestring.lm.commands.serve import serve
 
-
-@ui.command("lm")
-def overview(ui: ui.UI) -> None:
-    """Chinese language models on small hardware: CPM-LM from its release, any GPT-2 or Llama, few-shot."""
-    raise OptionError(
-        "say what to do, such as: shoestring lm generate MODEL PROMPT; see shoestring lm --help"
-    )
-
-
-verb = ui.Group(overview, convert, generate, fewshot, choose, evaluate, serve)
+verb = ui.Group(
+    "lm", convert, generate, fewshot, choose, evaluate, serve,
+    help="Chinese language models on small hardware: CPM-LM from its release, any GPT-2 or Llama, few-shot.",
+)  # fmt: skip

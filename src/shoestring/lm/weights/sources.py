@@ -125,11 +125,9 @@ class FolderSource:
 
 def open_source(path: str | os.PathLike[str], heads: int | None = None) -> MegatronSource | FolderSource:
     """Returns the weights at a path, whichever they are."""
-    folder = Path(path)
+    folder = hub.located(path)
     if not folder.is_dir():
-        raise InputError(
-            f"{path}: no such folder; give one with mp_rank_00_model_states.pt or with config.json"
-        )
+        raise InputError(f"{path}: is a file; give the folder of mp_rank_00_model_states.pt or config.json")
     if (folder / "config.json").exists():
         return FolderSource(folder)
     return MegatronSource(folder, heads)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import click
-
+from shoestring import ui
 from shoestring.match.commands.compare import compare
 from shoestring.match.commands.delete import delete
 from shoestring.match.commands.eval import evaluate
@@ -15,22 +14,7 @@ from shoestring.match.commands.serve import serve
 from shoestring.match.commands.threshold import threshold
 from shoestring.match.commands.train import train
 
-verb = click.Group(
-    "match",
-    {
-        str(each.name): each
-        for each in (
-            train,
-            predict,
-            evaluate,
-            compare,
-            threshold,
-            leaks,
-            index,
-            search,
-            delete,
-            serve,
-        )
-    },
+verb = ui.Group(
+    "match", train, predict, evaluate, compare, threshold, leaks, index, search, delete, serve,
     help="Are these two texts the same? Train, choose a threshold, compare, search.",
-)
+)  # fmt: skip

@@ -23,7 +23,7 @@ def training_options(function: Callable) -> Callable:
     """Adds the options of a training run."""
     options = (
         click.option(
-            "--base", required=True, help="Hugging Face or sentence-transformers folder, or hub name."
+            "--base", required=True, help="Hugging Face or sentence-transformers folder, or hf:OWNER/NAME."
         ),
         click.option("--data", required=True, help="Pairs to train on."),
         click.option("--dev", help="Pairs that choose step and threshold.  [default: a tenth of --data]"),

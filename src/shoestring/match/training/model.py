@@ -26,14 +26,14 @@ def build(base: str | Path, settings: Training, levels: int) -> Any:
     """Returns a SentenceTransformer or a CrossEncoder around a base model.
 
     Args:
-        base: a Hugging Face or sentence-transformers folder, or a name on the hub.
+        base: a Hugging Face or sentence-transformers folder, or `hf:OWNER/NAME`.
         settings: mode, loss, pooling, prompt and length.
         levels: the number of different labels.
 
     Raises:
         InputError: the base cannot be loaded.
     """
-    require_known(base)
+    base = require_known(base)
     device = None if settings.device == "auto" else settings.device
     torch.manual_seed(settings.seed)
     with hushed():

@@ -64,7 +64,7 @@ def train(
     """Fine-tunes a base model on labelled pairs.
 
     Args:
-        base: a Hugging Face or sentence-transformers folder, or a name on the hub.
+        base: a Hugging Face or sentence-transformers folder, or `hf:OWNER/NAME`.
         pairs: to train on.
         dev: to choose the best step, the threshold and the calibration.
         output: the folder to write; checkpoints lie in it until the end.

@@ -1,0 +1,102 @@
+"""Whatever goes wrong, the user gets one line and an exit code: ours, the system's, and what nobody thought of.
+
+- 0 done, 1 an error, 2 wrong usage, 130 interrupted. `--debug` shows the traceback instead.
+- A reader of our output that goes away (`| head`) ends the command in silence.
+- A stdout that cannot show a character (GBK, cp1252, ASCII) gets its escape instead of an exception.
+
+Standard library only: `shoestring --help` goes through here.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from shoestring._errors import ShoestringError
+
+PACKAGE = Path(__file__).parent
+
+
+@contextmanager
+def reported(debug: bool = False) -> Iterator[None]:
+    """Turns every exception of the block into one line on stderr and an exit code; not under `debug`."""
+    try:
+        yield
+    except BrokenPipeError:
+        forget_stdout()
+        sys.exit(0)
+    except (Exception, KeyboardInterrupt) as error:
+        if debug:
+            raise
+        leave(*line_of(error))
+
+
+def line_of(error: BaseException) -> tuple[str, int]:
+    """Returns what the user is told, and the exit code.
+
+    >>> line_of(MemoryError())[0]
+    'MemoryError: the memory of this machine does not suffice; give less at a time, or see the options with --help'
+    """
+    if isinstance(error, KeyboardInterrupt):
+        return str(error) or "Interrupted: nothing half-written was left behind", 130
+    if isinstance(error, ShoestringError):
+        return f"{type(error).__name__}: {error}", 1
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"OutputError: {_system(error)}", 1
+    if isinstance(error, MemoryError) or "not enough memory" in str(error):
+        what = (
+            "the memory of this machine does not suffice; give less at a time, or see the options with --help"
+        )
+        return f"MemoryError: {what}", 1
+    name, first = type(error).__name__, (str(error).strip().splitlines() or ["no message"])[0]
+    return (
+        f"Unexpected {name}{_place(error)}: {first}; run again with --debug and tell us, with what "
+        "`shoestring env` prints",
+        1,
+    )
+
+
+def leave(line: str, code: int) -> None:
+    """Prints the line on stderr and exits."""
+    with suppress(BrokenPipeError, ValueError):
+        print(" ".join(line.split("\n")), file=sys.stderr, flush=True)
+    with suppress(BrokenPipeError, ValueError, OSError):
+        sys.stdout.flush()
+        sys.exit(code)
+    forget_stdout()
+    sys.exit(code)
+
+
+def forget_stdout() -> None:
+    """Points stdout at nothing, so that Python's last flush has no complaint."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def escape_what_cannot_be_shown() -> None:
+    """Lets stdout and stderr write `\\u2014` where their encoding lacks a character."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, ValueError, OSError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
+def _system(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    what = error.strerror or str(error)
+    if error.errno == errno.ENOSPC:
+        what += "; make room and run the same command again"
+    return f"{where}{what}"
+
+
+def _place(error: BaseException) -> str:
+    """Returns where in the package it happened."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if PACKAGE in path.parents and path.name not in ("_report.py", "ui.py", "cli.py"):
+            return f" in {path.relative_to(PACKAGE).as_posix()}:{frame.lineno}"
+    return ""
