@@ -102,13 +102,14 @@ def test_the_graph_is_as_wide_as_its_recall_wants(tmp_path):
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(3000, 16)).astype("f")
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    graph = Graph(tmp_path / "graph")
+    graph = Graph()
     graph.extend(vectors[:1000])
     graph.extend(vectors)
     queries = vectors[1::7]
     rows, scores = graph.nearest(queries, 10)
     assert (scores >= exact(vectors, queries, 10)[1][:, -1:] - 1e-6).mean() > 0.98
     assert graph.width in WIDTHS[:-1]
+    graph.save(str(tmp_path / "graph"))
     again = Graph(tmp_path / "graph")
     assert again.width == graph.width
     gone = np.unique(rows[:, 0])
@@ -116,7 +117,7 @@ def test_the_graph_is_as_wide_as_its_recall_wants(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["folder", "qdrant"])
-def test_an_interrupted_build_goes_on(matcher, pairs, tmp_path, monkeypatch, kind):
+def test_an_interrupted_build_goes_on_with_the_same_texts_only(matcher, pairs, tmp_path, monkeypatch, kind):
     from qdrant_client import QdrantClient
 
     client = QdrantClient(":memory:")
@@ -128,29 +129,29 @@ def test_an_interrupted_build_goes_on(matcher, pairs, tmp_path, monkeypatch, kin
     monkeypatch.setattr(qdrant, "ROWS", 8)
     every = documents(pairs)
     whole = opened("whole")
-    whole.add(every)
+    assert whole.build(every) == (0, len(every))
 
     def breaking():
         yield from every[:20]
         raise KeyboardInterrupt
 
-    cut = opened("cut")
-    assert cut.begin() == 0
     with pytest.raises(KeyboardInterrupt):
-        cut.add(breaking())
-    if kind == "folder":
-        with (tmp_path / "cut" / "vectors.f32").open("ab") as file:
-            file.write(b"half a row")
+        opened("cut").build(breaking())
+    with pytest.raises(InputError, match="another text 3"):
+        opened("cut").build([*every[:2], ("别的", {}), *every[3:]])
+    with pytest.raises(InputError, match="another text 16"):
+        opened("cut").build(every[:15])
     again = opened("cut")
-    done = again.begin()
-    assert done == 16
-    again.add(every[done:])
-    again.finish()
+    assert again.build(every) == (16, len(every) - 16)
     queries = [text for text, _ in every[:5]]
     assert found(again, queries) == found(whole, queries)
     with pytest.raises(OutputError, match="--add"):
-        opened("cut").begin()
-    assert opened("cut").begin(add=True) == 0
+        opened("cut").build(every)
+    assert opened("cut").build(every[:3], add=True) == (0, 3)
+    assert opened("cut").build(every[:4], overwrite=True) == (0, 4)
+    assert len(again) == 4
+    with pytest.raises(InputError, match="no texts"):
+        opened("nothing").build([])
 
 
 @pytest.mark.parametrize("kind", ["folder", "qdrant"])
@@ -178,10 +179,66 @@ def test_the_wrong_model_is_refused(matcher, cross, trained, base, tmp_path):
     with pytest.raises(OptionError, match="cross-encoder"):
         Index(tmp_path / "index", cross)
     shutil.copytree(trained["bi"], tmp_path / "copy")
-    assert len(Index(tmp_path / "index", Matcher(tmp_path / "copy", "cpu"))) == 1
+    copy = Matcher(tmp_path / "copy", "cpu")
+    copy.embed(["猫", "鱼" * 50])  # leaves its traces in the tokenizer
+    assert len(Index(tmp_path / "index", copy)) == 1
 
 
-def test_damage_and_bad_requests_are_told(matcher, tmp_path):
+def changed_pooling(model):
+    model[1].pooling_mode = "cls"
+
+
+def changed_weights(model):
+    next(model.parameters()).data.view(-1)[0] += 1e-6
+
+
+def changed_tokenizer(model):
+    from tokenizers.normalizers import Lowercase
+
+    model.tokenizer.backend_tokenizer.normalizer = Lowercase()
+
+
+CHANGES = {
+    "pooling": changed_pooling, "weights": changed_weights, "tokenizer": changed_tokenizer,
+    "length": lambda model: setattr(model, "max_seq_length", 7),
+    "prompt": lambda model: model.prompts.update(query="query: "),
+    "default": lambda model: setattr(model, "default_prompt_name", "query"),
+    "dimensions": lambda model: setattr(model, "truncate_dim", 16),
+    "config": lambda model: setattr(model[0].model.config, "layer_norm_eps", 0.1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_whatever_changes_an_embedding_changes_the_fingerprint(trained, change):
+    one, two = Matcher(trained["bi"], "cpu"), Matcher(trained["bi"], "cpu")
+    assert one.fingerprint() == two.fingerprint()
+    CHANGES[change](two.model)
+    assert one.fingerprint() != two.fingerprint()
+
+
+def test_a_search_embeds_as_the_model_wants_queries_and_documents(trained, tmp_path):
+    matcher = Matcher(trained["bi"], "cpu")
+    matcher.model.prompts.update(query="请看", passage="没有")
+    index = Index(tmp_path / "index", matcher)
+    index.add([("猫", {}), ("鱼", {})])
+    plain = Matcher(trained["bi"], "cpu")
+    wanted = plain.embed(["请看鱼"]) @ plain.embed(["没有猫", "没有鱼"]).T
+    (hits,) = index.search(["鱼"])
+    assert {hit.id: hit.score for hit in hits} == pytest.approx(dict(enumerate(wanted[0].tolist())), abs=1e-5)
+    assert [hit.match for hit in hits] == [None, None]  # the threshold was chosen on texts without
+    assert plain.scores([("鱼", "猫")]) == pytest.approx(matcher.scores([("鱼", "猫")]))
+
+
+@pytest.mark.parametrize("role", [None, "query", "document"])
+def test_a_role_without_a_prompt_has_the_default_one(trained, role):
+    matcher = Matcher(trained["bi"], "cpu")
+    matcher.model.prompts["match"], matcher.model.default_prompt_name = "请看", "match"
+    assert matcher.embed(["猫"], role=role) == pytest.approx(
+        Matcher(trained["bi"], "cpu").embed(["请看猫"]), abs=1e-6
+    )
+
+
+def test_bad_requests_to_an_index_are_told(matcher, tmp_path):
     index = Index(tmp_path / "index", matcher)
     with pytest.raises(InputError, match="document 2: empty text"):
         index.add([("猫", {}), (" ", {})])
@@ -190,11 +247,10 @@ def test_damage_and_bad_requests_are_told(matcher, tmp_path):
         index.delete([2])
     with pytest.raises(InputError, match="empty query"):
         index.search([""])
+    with pytest.raises(InputError, match="no whole character"):
+        index.search(["\ud83d"])
     with pytest.raises(OptionError, match="k 0"):
         index.search(["猫"], 0)
-    (tmp_path / "index" / "vectors.f32").write_bytes(b"")
-    with pytest.raises(InputError, match="damaged"):
-        Index(tmp_path / "index", matcher)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").touch()
     with pytest.raises(OutputError, match="is no index"):
@@ -233,7 +289,7 @@ def address(matcher, pairs, tmp_path):
         thread.join()
 
 
-def ask(address: str, data: bytes) -> tuple[int, dict]:
+def ask(address, data: bytes | None = None) -> tuple[int, dict]:
     try:
         with urllib.request.urlopen(address, data, timeout=60) as answer:
             return answer.status, json.load(answer)
@@ -258,6 +314,9 @@ def test_the_service_answers_as_the_matcher_does(address, matcher):
     [
         ("/match", b"{}", 400, "text1"), ("/match", b"[1]", 400, "object"), ("/match", b"no", 400, "not JSON"),
         ("/search", b'{"query": "a", "k": 0}', 400, "k 0"), ("/nothing", b"{}", 404, "there are"),
+        ("/search", b'{"query": "a", "k": true}', 400, "k True"), ("/match", b"[" * 99999, 400, "not JSON"),
+        ("/match", b'{"text1": "\\ud83d", "text2": "a"}', 400, "no whole character"),
+        ("/match", b'{"text1": "a\\u0000", "text2": NaN}', 400, "text2"),
         ("/match", b'{"text1": " ", "text2": "a"}', 400, "not empty"), ("/match", b"0" * (1 << 21), 400, "at most"),
     ],
 )  # fmt: skip
@@ -295,10 +354,11 @@ def test_the_page_works_in_a_browser(address):
 
 def test_the_commands(match, trained, pairs, tmp_path):
     rows = [json.dumps({"text": text, "topic": data["number"]}) for text, data in documents(pairs)]
-    (tmp_path / "texts.jsonl").write_text("\n".join(rows), "utf-8")
+    (tmp_path / "texts.jsonl").write_text("\n".join([*rows, '{"text": " ", "topic": 0}']), "utf-8")
     model = ("--model", trained["bi"], "--device", "cpu")
     done = match("index", "texts.jsonl", "-o", "idx", "--metadata", "topic", "--json", *model)
     assert json.loads(done.stdout)["texts"] == len(rows), done.stderr
+    assert f"1 left out of texts.jsonl, of nothing but spaces (first: line {len(rows) + 1})" in done.stderr
     assert "--add" in match("index", "texts.jsonl", "-o", "idx", *model).stderr
     found = json.loads(match("search", "idx", "我喜欢猫", "-k", 2, "--json", *model).stdout)
     first = found["queries"][0]["hits"][0]
@@ -307,4 +367,24 @@ def test_the_commands(match, trained, pairs, tmp_path):
     assert gone["texts"] == len(rows) - 1
     left = json.loads(match("search", "idx", "我喜欢猫", "-k", 2, "--json", *model).stdout)
     assert first["id"] not in [hit["id"] for hit in left["queries"][0]["hits"]]
+    some = match("search", "idx", "猫", "--where", "topic=4", "--hybrid", "--json", *model)
+    assert [hit["id"] for hit in json.loads(some.stdout)["queries"][0]["hits"]] == [4]
+    assert "NAME=VALUE" in match("search", "idx", "猫", "--where", "topic", *model).stderr
     assert "no index" in match("search", "none", "猫", *model).stderr
+    put = ("index", "texts.jsonl", "-o", "keyed", "--key", "topic", "--json", *model)
+    assert json.loads(match(*put).stdout)["added"] == len(rows)
+    assert json.loads(match(*put).stdout) == {
+        "index": "keyed", "added": 0, "replaced": 0, "unchanged": len(rows), "texts": len(rows),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({}, 200), ({"Host": "evil.example"}, 403), ({"Host": "localhost:80"}, 200), ({"Host": "[::1]:8808"}, 200),
+        ({"Origin": "http://evil.example"}, 403), ({"Origin": "null"}, 403),
+    ],
+)  # fmt: skip
+def test_no_other_site_reaches_the_service(address, headers, code):
+    request = urllib.request.Request(address + "/match", b'{"text1": "a", "text2": "b"}', headers)
+    assert ask(request)[0] == code

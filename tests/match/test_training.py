@@ -28,7 +28,7 @@ def test_a_cross_encoder_learns_what_it_can(base, pairs, tmp_path):
     def asked(data):
         return replace(data, labels=np.array([float("吗" in text) for text in data.second]))
 
-    settings = replace(FAST, mode="cross", epochs=3)
+    settings = replace(FAST, mode="cross", epochs=3, one_way=True)
     train(base, asked(pairs(400, 1)), asked(pairs(100, 2)), tmp_path / "model", settings)
     test = asked(pairs(200, 3))
     assert (Matcher(tmp_path / "model", "cpu").predict(list(test)).verdicts == test.labels).mean() > 0.95
@@ -57,17 +57,28 @@ def test_plain_sentence_transformers_loads_the_folders(trained, pairs):
     one, two = bi.encode(list(test.first)), bi.encode(list(test.second))
     ours = Matcher(trained["bi"], "cpu").scores(list(test))
     assert bi.similarity_pairwise(one, two).numpy() == pytest.approx(ours, abs=1e-5)
-    cross = CrossEncoder(str(trained["cross"]), device="cpu")
-    assert cross.predict(list(test)) == pytest.approx(
+    cross, back = CrossEncoder(str(trained["cross"]), device="cpu"), [(two, one) for one, two in test]
+    assert (cross.predict(list(test)) + cross.predict(back)) / 2 == pytest.approx(
         Matcher(trained["cross"], "cpu").scores(list(test)), abs=1e-5
     )
 
 
-def test_a_bi_encoder_is_symmetric(trained, pairs):
-    matcher, test = Matcher(trained["bi"], "cpu"), pairs(60, 3)
+@pytest.mark.parametrize("mode", ["bi", "cross"])
+def test_the_verdict_does_not_depend_on_the_order_of_the_texts(trained, pairs, mode):
+    matcher, test = Matcher(trained[mode], "cpu"), pairs(60, 3)
     there, back = matcher.predict(list(test)), matcher.predict([(two, one) for one, two in test])
-    assert (there.scores == back.scores).all()
+    assert there.scores == pytest.approx(back.scores, abs=1e-6)
     assert (there.verdicts == back.verdicts).all()
+
+
+def test_a_threshold_of_one_order_is_not_for_both(trained, base, pairs, tmp_path):
+    with pytest.raises(OptionError, match="mean of both orders"):
+        Matcher(trained["cross"], "cpu", one_way=True)
+    train(
+        base, pairs(20, 1), pairs(80, 2), tmp_path / "m", replace(FAST, epochs=0, mode="cross", one_way=True)
+    )
+    plain = CrossEncoder(str(tmp_path / "m"), device="cpu").predict(list(pairs(9, 3)))
+    assert Matcher(tmp_path / "m", "cpu").scores(list(pairs(9, 3))) == pytest.approx(plain, abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +145,7 @@ def test_remembered_layers_train_as_computed_ones(base, pairs, kind):
 
 
 def test_an_interrupted_run_goes_on_to_the_same_model(base, pairs, tmp_path, monkeypatch):
-    from shoestring.match.training.train import trainer as trainers
+    from shoestring.match.training import trainer as trainers
 
     data = (base, pairs(120, 1), pairs(60, 2))
     whole = train(*data, tmp_path / "whole", FAST)

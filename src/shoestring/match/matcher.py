@@ -1,7 +1,9 @@
 """`Matcher`: any sentence-transformers folder, bi-encoder or cross-encoder, that scores and judges pairs.
 
 - Bi-encoder: the cosine of two embeddings; each text is embedded once, so the order of a pair does not matter.
-- Cross-encoder: the raw logit; of two logits their difference; of more the expected grade.
+- Cross-encoder: the raw logit; of two logits their difference; of more the expected grade. The mean of both orders of
+  the two texts, unless the threshold was chosen one way.
+- A search embeds queries and documents by the model's own prompts for them, as E5, BGE and Qwen3 want it.
 - A folder that `shoestring match train` wrote carries its threshold and calibration.
 """
 
@@ -13,6 +15,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,10 @@ from shoestring._extras import require
 from shoestring.match.deciding.decision import Decision, read_decision
 
 BATCH = 64
+ROLES = {
+    "query": ("query",),
+    "document": ("document", "passage", "corpus"),
+}  # names that models have for prompts
 Progress = Callable[[float], Any]
 
 
@@ -52,21 +59,32 @@ class Matcher:
         device: auto, cpu, cuda or mps.
         model: one that is loaded already, instead of the folder's.
         decision: instead of the folder's.
+        one_way: a cross-encoder reads a pair in the order given and no other, at half the price. None does what its
+            threshold was chosen with, and without a threshold reads both.
 
     Raises:
         InputError: no such model, or it cannot be loaded.
+        OptionError: `one_way` contradicts the threshold.
 
     >>> Matcher("model").predict([("今天天气好", "天气不错")]).verdicts  # doctest: +SKIP
     array([1])
     """
 
     def __init__(
-        self, folder: str | Path, device: str = "auto", model: Any = None, decision: Decision | None = None
-    ) -> None:
+        self, folder: str | Path, device: str = "auto", model: Any = None, decision: Decision | None = None,
+        one_way: bool | None = None,
+    ) -> None:  # fmt: skip
         self.folder = Path(folder)
         self.decision = decision or read_decision(self.folder)
         self.model: Any = model or load_model(folder, device)
         self.crossed = type(self.model).__name__ == "CrossEncoder"
+        chosen = self.decision.one_way if self.decision else None
+        if None not in (chosen, one_way) and chosen != one_way and self.crossed:
+            raise OptionError(
+                f"{folder}: its threshold was chosen on {'one order' if chosen else 'the mean of both orders'} of the "
+                "texts; choose it anew with shoestring match train --epochs 0"
+            )
+        self.one_way = bool(chosen if one_way is None else one_way)
 
     @property
     def mode(self) -> str:
@@ -74,22 +92,36 @@ class Matcher:
         return "cross" if self.crossed else "bi"
 
     def embed(
-        self, texts: Sequence[str], batch_size: int = BATCH, progress: Progress | None = None
-    ) -> NDArray:
-        """Returns (n, width) float32 embeddings of length 1, a bi-encoder's."""
+        self, texts: Sequence[str], batch_size: int = BATCH, progress: Progress | None = None,
+        role: str | None = None,
+    ) -> NDArray:  # fmt: skip
+        """Returns (n, width) float32 embeddings of length 1, a bi-encoder's.
+
+        Args:
+            texts: n of them.
+            batch_size: texts in a forward pass.
+            progress: is told how many were embedded.
+            role: `query` or `document` puts before each text what the model has for that; None what it has by default.
+        """
         if self.crossed:
             raise OptionError(f"{self.folder}: a cross-encoder has no embeddings; give a bi-encoder")
+        require_whole(texts)
+        encode = self._encoder(role)
         out = []
         for start in range(0, len(texts), 16 * batch_size):
             part = list(texts[start : start + 16 * batch_size])
             out.append(
-                self.model.encode(
-                    part, batch_size=batch_size, show_progress_bar=False, normalize_embeddings=True
-                )
+                encode(part, batch_size=batch_size, show_progress_bar=False, normalize_embeddings=True)
             )
             if progress:
                 progress(len(part))
         return np.concatenate(out).astype(np.float32) if out else np.zeros((0, self.width), np.float32)
+
+    @property
+    def searches_as_it_judges(self) -> bool:
+        """Whether queries and documents are embedded as the pairs that chose the threshold: else it says nothing."""
+        prompts, usual = self.model.prompts, self.model.default_prompt_name
+        return all(prompts.get(self._prompt(role), "") == prompts.get(usual, "") for role in ROLES)
 
     @property
     def width(self) -> int:
@@ -97,9 +129,16 @@ class Matcher:
         return self.model.get_embedding_dimension()
 
     def scores(
-        self, pairs: Sequence[tuple[str, str]], batch_size: int = BATCH, progress: Progress | None = None
-    ) -> NDArray:
+        self, pairs: Sequence[tuple[str, str]], batch_size: int = BATCH, progress: Progress | None = None,
+        one_way: bool | None = None,
+    ) -> NDArray:  # fmt: skip
         """Returns (n,) float64 scores; the larger, the more alike.
+
+        Args:
+            pairs: n of two texts.
+            batch_size: texts or pairs in a forward pass.
+            progress: is told how many pairs were scored.
+            one_way: of a cross-encoder, instead of the matcher's own.
 
         Raises:
             InputError: the model gives a score that is no number.
@@ -107,11 +146,14 @@ class Matcher:
         pairs = list(pairs)
         if not pairs:
             return np.zeros(0)
-        found = (
-            self._logits(pairs, batch_size, progress)
-            if self.crossed
-            else self._cosines(pairs, batch_size, progress)
-        )
+        if not self.crossed:
+            found = self._cosines(pairs, batch_size, progress)
+        elif self.one_way if one_way is None else one_way:
+            found = self._logits(pairs, batch_size, progress)
+        else:
+            half = progress and (lambda count: progress(count / 2))
+            found = self._logits(pairs, batch_size, half) / 2
+            found += self._logits([(two, one) for one, two in pairs], batch_size, half) / 2
         wrong = np.flatnonzero(~np.isfinite(found))
         if len(wrong):
             raise InputError(
@@ -120,10 +162,11 @@ class Matcher:
         return found
 
     def predict(
-        self, pairs: Sequence[tuple[str, str]], batch_size: int = BATCH, progress: Progress | None = None
-    ) -> Predictions:
-        """Returns scores, and with a threshold in the folder probabilities and verdicts."""
-        scores = self.scores(pairs, batch_size, progress)
+        self, pairs: Sequence[tuple[str, str]], batch_size: int = BATCH, progress: Progress | None = None,
+        one_way: bool | None = None,
+    ) -> Predictions:  # fmt: skip
+        """Returns scores, and with a threshold in the folder probabilities and verdicts; see `scores`."""
+        scores = self.scores(pairs, batch_size, progress, one_way)
         if self.decision is None:
             return Predictions(scores, None, None)
         return Predictions(scores, self.decision.calibration(scores), self.decision.verdicts(scores))
@@ -138,12 +181,38 @@ class Matcher:
         return sum(len(each) > limit for each in ids)
 
     def fingerprint(self) -> str:
-        """Returns SHA-256 over the weights and what is put before each text: equal means equal scores."""
-        digest = hashlib.sha256(repr((self.model.prompts, self.model.default_prompt_name)).encode())
+        """Returns SHA-256 over all that an embedding depends on: equal means equal scores.
+
+        Weights, the modules in order with their settings (pooling, length, normalisation), tokenizer and prompts.
+        """
+        digest = hashlib.sha256(json.dumps(self._settings(), sort_keys=True, default=str).encode())
         for name, value in sorted(self.model.state_dict().items()):
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().view(-1).numpy().tobytes())
         return digest.hexdigest()
+
+    def _settings(self) -> dict[str, Any]:
+        model, base = self.model, self.model.transformers_model
+        config = base.config.to_dict() if base is not None else {}
+        for incidental in ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures"):
+            config.pop(incidental, None)
+        return {
+            "modules": [(type(each).__name__, each.get_config_dict()) for each in model],
+            "length": model.max_seq_length, "truncate_dim": None if self.crossed else model.truncate_dim,
+            "prompts": model.prompts, "default": model.default_prompt_name, "config": config,
+            "tokenizer": _tokenizer_settings(model.tokenizer),
+        }  # fmt: skip
+
+    def _encoder(self, role: str | None) -> Callable[..., NDArray]:
+        if role is None:
+            return self.model.encode
+        encode = self.model.encode_query if role == "query" else self.model.encode_document
+        return partial(encode, prompt_name=self._prompt(role))
+
+    def _prompt(self, role: str) -> str | None:
+        """The name of the prompt for a role; the default one where the model has none or an empty one."""
+        prompts = self.model.prompts
+        return next((name for name in ROLES[role] if prompts.get(name)), self.model.default_prompt_name)
 
     def _cosines(self, pairs: list[tuple[str, str]], batch_size: int, progress: Progress | None) -> NDArray:
         texts = sorted({text for pair in pairs for text in pair})
@@ -156,6 +225,7 @@ class Matcher:
     def _logits(self, pairs: list[tuple[str, str]], batch_size: int, progress: Progress | None) -> NDArray:
         from torch import nn
 
+        require_whole([text for pair in pairs for text in pair])
         out = []
         for start in range(0, len(pairs), 16 * batch_size):
             part = pairs[start : start + 16 * batch_size]
@@ -225,6 +295,34 @@ def is_cross(folder: Path) -> bool:
             if any(each.endswith("ForSequenceClassification") for each in config.get("architectures") or ()):
                 return True
     return False
+
+
+def require_whole(texts: Sequence[str]) -> None:
+    """Refuses halves of surrogate pairs, which are no characters and which no tokenizer takes.
+
+    Raises:
+        InputError: there is one.
+    """
+    for number, text in enumerate(texts, 1):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"text {number:,}: character {error.start + 1:,} is {text[error.start]!a}, no whole character"
+            ) from error
+
+
+def _tokenizer_settings(tokenizer: Any) -> Any:
+    """All that decides about token ids; not what the last call left there."""
+    fast = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    core = (
+        json.loads(fast.to_str())
+        if isinstance(fast, import_module("tokenizers").Tokenizer)
+        else fast.get_vocab()
+    )
+    core.pop("truncation", None)
+    core.pop("padding", None)
+    return [core, *(getattr(tokenizer, name, None) for name in ("special_tokens_map", "truncation_side"))]
 
 
 def _one_score(logits: NDArray) -> NDArray:

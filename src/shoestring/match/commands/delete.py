@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import click
 
 from shoestring import ui
+from shoestring.match.commands.indexes import existing, loaded, model
 from shoestring.match.commands.options import device
-
-if TYPE_CHECKING:
-    pass
-
-from shoestring.match.commands.indexes import bi_encoder, existing_index, model
 
 
 @ui.command("delete")
@@ -23,6 +18,6 @@ from shoestring.match.commands.indexes import bi_encoder, existing_index, model
 @device
 def delete(ui: ui.UI, index: str, ids: Sequence[int], model: str, device: str) -> None:
     """Deletes texts from an index by their ids, which search shows."""
-    opened = existing_index(index, bi_encoder(model, device), "auto")
+    opened = existing(index, loaded(model, device), "auto")
     gone = opened.delete(ids)
     ui.result({"index": index, "deleted": gone, "texts": len(opened)})

@@ -2,70 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
 
 import click
 
 from shoestring import files, ui
-from shoestring._errors import InputError
+from shoestring._errors import OptionError
 from shoestring.files.options import reading_options
+from shoestring.match.commands.indexes import kind, loaded, model, open_index
 from shoestring.match.commands.options import device
-
-if TYPE_CHECKING:
-    pass
-
-from shoestring.match.commands.indexes import bi_encoder, kind, model, open_index
 
 
 @ui.command("index")
 @click.argument("texts", nargs=-1, required=True)
 @click.option("-o", "--output", "target", required=True, help="Folder, or qdrant:http://HOST:6333/NAME.")
 @click.option("--add", is_flag=True, help="Add to a finished index.")
+@click.option("--overwrite", is_flag=True, help="Build it anew, whatever is there.")
 @click.option("--metadata", metavar="A,B", help="Columns that are stored with the text of --field.")
+@click.option(
+    "--key", metavar="COLUMN", help="Column of your own ids: what has one again replaces what was there."
+)
 @model
 @kind
 @device
 @reading_options
 def index(
-    ui: ui.UI, texts: Sequence[str], target: str, add: bool, metadata: str | None, model: str, kind: str,
-    device: str, reading: files.Reading,
+    ui: ui.UI, texts: Sequence[str], target: str, add: bool, overwrite: bool, metadata: str | None, key: str | None,
+    model: str, kind: str, device: str, reading: files.Reading,
 ) -> None:  # fmt: skip
     """Embeds texts so that they can be searched; interrupted, the same command goes on.
 
     TEXTS: files (.txt, .jsonl, .csv, .parquet; also compressed or in archives), folders, patterns, or -.
     """
-    matcher = bi_encoder(model, device)
-    opened = open_index(target, matcher, kind)
-    report = files.Report()
-    documents = _documents(texts, reading, report, metadata)
-    if done := opened.begin(add):
-        ui.say(f"goes on after {done:,} texts")
+    if key and (add or overwrite):
+        raise OptionError("--key adds and replaces by itself; leave out --add and --overwrite")
+    opened = open_index(target, loaded(model, device), kind)
+    from shoestring.match.search.sources import Met, documents, keyed
+
+    met = Met()
     with ui.bar("embedding", None, "text") as bar:
-        added = opened.add(islice(documents, done, None), progress=bar.update)
-    if len(opened):
-        opened.finish()
-    for line in report.lines():
+        if key:
+            found = opened.put(keyed(texts, met, reading, metadata, key), progress=bar.update)
+        else:
+            done, added = opened.build(documents(texts, met, reading, metadata), add, overwrite, bar.update)
+            found = {"added": added, **({"had already": done} if done else {})}
+    for line in met.lines():
         ui.say(line)
-    if not len(opened):
-        raise InputError("no texts to index")
-    ui.result({"index": target, "added": added, "texts": len(opened)})
-
-
-def _documents(
-    texts: Sequence[str], reading: files.Reading, report: files.Report, metadata: str | None
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    if metadata is None:
-        yield from ((text, {}) for text in files.documents(texts, reading, report))
-        return
-    from shoestring.match.data.tables import Column, read_table
-
-    names = metadata.split(",")
-    columns = [Column(reading.field, ("text", "sentence", "title"), 0, "--field"),
-               *(Column(name, (), 1, "--metadata") for name in names)]  # fmt: skip
-    for source in texts:
-        for line, (text, *values) in read_table(source, columns[0]).select(columns):
-            if not isinstance(text, str) or not text.strip():
-                raise InputError(f"{source}: line {line:,}: empty text")
-            yield text, dict(zip(names, values, strict=True))
+    ui.result({"index": target, **found, "texts": len(opened)})

@@ -13,16 +13,12 @@ from shoestring._extras import require
 if TYPE_CHECKING:
     from shoestring.match.matcher import Matcher
 
-
 model = click.option("--model", required=True, help="The bi-encoder of the index.")
-
-
 rerank = click.option("--rerank", help="A cross-encoder that sorts what was found.")
-
-
 kind = click.option(
-    "--kind", default="auto", show_default=True, help="exact, hnsw, or auto: hnsw from 100,000 texts."
-)
+    "--kind", default="auto", show_default=True, type=click.Choice(("auto", "exact", "hnsw")),
+    help="auto is hnsw from 100,000 texts where faiss is installed.",
+)  # fmt: skip
 
 
 def open_index(target: str, matcher: Matcher, kind: str = "auto") -> Any:
@@ -36,15 +32,15 @@ def open_index(target: str, matcher: Matcher, kind: str = "auto") -> Any:
     return Index(target, matcher, kind)
 
 
-def existing_index(target: str, matcher: Matcher, kind: str) -> Any:
+def existing(target: str, matcher: Matcher, kind: str) -> Any:
     """Opens an index that must be there."""
     if not target.startswith("qdrant:") and not (Path(target) / "index.json").is_file():
         raise InputError(f"{target}: no index; make one with shoestring match index TEXTS -o {target}")
     return open_index(target, matcher, kind)
 
 
-def bi_encoder(folder: str, device: str) -> Matcher:
-    """Loads the model of an index, which is a bi-encoder."""
+def loaded(folder: str, device: str) -> Matcher:
+    """Loads a model."""
     require("match", "sentence_transformers")
     from shoestring.match.matcher import Matcher
 

@@ -1,4 +1,4 @@
-"""`shoestring match search`: the texts of an index that a query means."""
+"""`shoestring match search`: the texts of an index that are nearest to queries."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from shoestring import ui
+from shoestring._errors import OptionError
+from shoestring.match.commands.indexes import existing, kind, loaded, model, rerank
 from shoestring.match.commands.options import device
 
 if TYPE_CHECKING:
     from shoestring.match.search.hits import Hit
 
-from shoestring.match.commands.indexes import bi_encoder, existing_index, kind, model, rerank
+COLUMNS = ("id", "score", "rerank", "probability", "match", "text", "metadata")
 
 
 @ui.command("search")
@@ -22,17 +24,24 @@ from shoestring.match.commands.indexes import bi_encoder, existing_index, kind, 
 @click.argument("queries", nargs=-1, required=True)
 @click.option("-k", default=5, show_default=True, help="Texts for each query.")
 @click.option("--candidates", default=50, show_default=True, help="Texts that --rerank looks at.")
+@click.option("--where", "wanted", metavar="NAME=VALUE", multiple=True, help="Only texts with this metadata.")
+@click.option("--hybrid", is_flag=True, help="By words (BM25), too; both lists are joined by their ranks.")
 @model
 @rerank
 @kind
 @device
 def search(
-    ui: ui.UI, index: str, queries: Sequence[str], k: int, candidates: int, model: str, rerank: str | None,
-    kind: str, device: str,
+    ui: ui.UI, index: str, queries: Sequence[str], k: int, candidates: int, wanted: Sequence[str], hybrid: bool,
+    model: str, rerank: str | None, kind: str, device: str,
 ) -> None:  # fmt: skip
     """Finds the texts nearest to each query; with --rerank a cross-encoder has the last word."""
-    opened = existing_index(index, bi_encoder(model, device), kind)
-    found = opened.search(list(queries), k, bi_encoder(rerank, device) if rerank else None, candidates)
+    if wrong := [each for each in wanted if "=" not in each]:
+        raise OptionError(f"--where {wrong[0]!r}: write NAME=VALUE")
+    where = dict(each.split("=", 1) for each in wanted)
+    opened = existing(index, loaded(model, device), kind)
+    found = opened.search(
+        list(queries), k, loaded(rerank, device) if rerank else None, candidates, where, hybrid
+    )
     if ui.as_json:
         ui.result({"queries": [
             {"query": query, "hits": [asdict(hit) for hit in hits]} for query, hits in zip(queries, found, strict=True)
@@ -54,6 +63,3 @@ def _row(hit: Hit) -> tuple[object, ...]:
         hit.text,
         " ".join(f"{name}={value}" for name, value in hit.metadata.items()),
     )
-
-
-COLUMNS = ("id", "score", "rerank", "probability", "match", "text", "metadata")

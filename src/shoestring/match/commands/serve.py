@@ -1,18 +1,12 @@
-"""`shoestring match serve`: the service and its page."""
+"""`shoestring match serve`: a small HTTP service and its page."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import click
 
 from shoestring import ui
+from shoestring.match.commands.indexes import existing, kind, loaded, rerank
 from shoestring.match.commands.options import device
-
-if TYPE_CHECKING:
-    pass
-
-from shoestring.match.commands.indexes import bi_encoder, existing_index, kind, rerank
 
 
 @ui.command("serve")
@@ -31,10 +25,10 @@ def serve(
     """Answers over HTTP, and shows a page to compare two texts and to search; until Ctrl-C."""
     from shoestring.match.serve.server import Service, server
 
-    matcher = bi_encoder(model, device)
-    opened = existing_index(index, matcher, kind) if index else None
+    matcher = loaded(model, device)
+    opened = existing(index, matcher, kind) if index else None
     with server(
-        Service(matcher, opened, bi_encoder(rerank, device) if rerank else None), host, port
+        Service(matcher, opened, loaded(rerank, device) if rerank else None), host, port
     ) as listening:
         ui.say(f"http://{host}:{listening.server_address[1]}  (Ctrl-C ends)")
         try:

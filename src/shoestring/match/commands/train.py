@@ -47,6 +47,9 @@ def training_options(function: Callable) -> Callable:
         click.option("--freeze", default=0, show_default=True, help="Lower layers that are not trained."),
         above,
         click.option("--calibration", default="auto", show_default=True, help="auto, platt or isotonic."),
+        click.option(
+            "--one-way", is_flag=True, help="Cross: one order of the texts only, at half the price."
+        ),
         click.option("--seed", default=0, show_default=True, help="Of heads, order and dropout."),
         device,
         click.option("--overwrite", is_flag=True, help="Replace what is there."),

@@ -41,6 +41,7 @@ class Decision:
         calibration: from score to probability.
         grades: thresholds between graded labels, if there were more than two.
         data: name, SHA-256 and number of those pairs.
+        one_way: a cross-encoder's scores were of one order of the texts, not the mean of both.
     """
 
     mode: str
@@ -55,6 +56,7 @@ class Decision:
     calibration: Calibration
     grades: Grading | None
     data: dict[str, Any]
+    one_way: bool = False
 
     def verdicts(self, scores: NDArray) -> NDArray:
         """Returns (n,) of 0 and 1."""
@@ -74,6 +76,7 @@ def decide(
     calibration: str = "auto",
     rounds: int = 1000,
     seed: int = 0,
+    one_way: bool = False,
 ) -> Decision:
     """Chooses threshold and calibration.
 
@@ -86,6 +89,7 @@ def decide(
         calibration: auto, platt or isotonic.
         rounds: bootstrap samples.
         seed: of these.
+        one_way: the scores are a cross-encoder's of one order of the texts.
     """
     cut_at = pairs.middle if above is None else above
     truth = pairs.binary(cut_at)
@@ -97,6 +101,7 @@ def decide(
         unsure.level, cut_at, calibrate(scores, truth, calibration),
         graded(scores, pairs.labels) if few else None,
         {"name": Path(pairs.name).name, "sha256": pairs.fingerprint, "pairs": len(pairs)},
+        one_way,
     )  # fmt: skip
 
 
@@ -111,6 +116,7 @@ def read_decision(folder: Path) -> Decision | None:
         return None
     try:
         values = json.loads(path.read_text("utf-8"))
+        values.setdefault("one_way", values["mode"] == "cross")  # as it was before both orders were read
         values = {each.name: values[each.name] for each in fields(Decision)}
         values["calibration"] = Calibration(**_tuples(values["calibration"]))
         values["grades"] = Grading(**_tuples(values["grades"])) if values["grades"] else None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from shoestring._errors import InputError, OptionError
 from shoestring.match.matcher import Matcher
 
 Document = tuple[str, Mapping[str, Any]]
@@ -39,9 +41,12 @@ class Hit:
 def hits(
     ids: Sequence[int], scores: Iterable[float], documents: Sequence[Document], matcher: Matcher
 ) -> list[Hit]:
-    """Joins what a search found with what the model's threshold says about it."""
+    """Joins what a search found with what the model's threshold says about it.
+
+    It says nothing where queries have a prompt of their own: the threshold was chosen on pairs without.
+    """
     values = np.array(list(scores), float)
-    decision = matcher.decision
+    decision = matcher.decision if matcher.searches_as_it_judges else None
     chances = decision.calibration(values).tolist() if decision else [None] * len(values)
     verdicts = decision.verdicts(values).astype(bool).tolist() if decision else [None] * len(values)
     return [
@@ -53,8 +58,11 @@ def hits(
 
 
 def reranked(query: str, found: Sequence[Hit], matcher: Matcher) -> list[Hit]:
-    """Returns hits in the order of a cross-encoder, with its probability and verdict."""
-    said = matcher.predict([(query, hit.text) for hit in found])
+    """Returns hits in the order of a cross-encoder, with its probability and verdict.
+
+    One without a threshold of ours was made to read a query and a passage in this order, and no other.
+    """
+    said = matcher.predict([(query, hit.text) for hit in found], one_way=None if matcher.decision else True)
     order = np.argsort(-said.scores, kind="stable")
     chances = [None] * len(order) if said.probabilities is None else said.probabilities.tolist()
     verdicts = [None] * len(order) if said.verdicts is None else said.verdicts.astype(bool).tolist()
@@ -62,3 +70,43 @@ def reranked(query: str, found: Sequence[Hit], matcher: Matcher) -> list[Hit]:
         replace(found[at], probability=chances[at], match=verdicts[at], rerank=float(said.scores[at]))
         for at in map(int, order)
     ]
+
+
+def answered(
+    queries: Sequence[str],
+    k: int,
+    nearest: Callable[[list[str], int], tuple[NDArray, NDArray]],
+    document: Callable[[int], Document],
+    matcher: Matcher,
+    rerank: Matcher | None = None,
+    candidates: int = 50,
+) -> list[list[Hit]]:
+    """Returns the k best texts of every query: what every kind of index does with what it found.
+
+    Args:
+        queries: texts.
+        k: how many of each.
+        nearest: gives (rows, scores) of queries, so many of each.
+        document: gives the text and metadata of a row.
+        matcher: the bi-encoder, whose threshold judges.
+        rerank: a cross-encoder that sorts the nearest `candidates` anew.
+        candidates: how many it looks at.
+
+    Raises:
+        OptionError: k is below 1.
+        InputError: a query is empty.
+    """
+    if k < 1:
+        raise OptionError(f"k {k}: must be at least 1")
+    if rerank and candidates < 1:
+        raise OptionError(f"candidates {candidates}: must be at least 1")
+    if not all(query.strip() for query in queries):
+        raise InputError("empty query: give a text")
+    rows, scores = nearest(list(queries), max(k, candidates) if rerank else k)
+    found = [
+        hits(list(map(int, ids)), row, [document(int(each)) for each in ids], matcher)
+        for ids, row in zip(rows, scores, strict=True)
+    ]
+    if rerank is None:
+        return found
+    return [reranked(query, each, rerank)[:k] for query, each in zip(queries, found, strict=True)]

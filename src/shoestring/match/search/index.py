@@ -1,50 +1,45 @@
-"""A folder of embedded texts: exact search by default, HNSW for many, add and delete at any time.
+"""A folder of embedded texts: exact search by default, HNSW for many; add, replace and delete at any time.
 
-- `vectors.f32` (memory-mapped), `records.jsonl` (text and metadata), `offsets.i64` (where each record starts) only
-  grow; `index.json` says how many rows count, so an interrupted `add` goes on where it was.
-- A deleted row keeps its number and is passed over. A row's number is its id.
-- Exact search by default, HNSW for many rows where faiss is installed; see `nearest`.
+- Any number of processes may search while one writes; see `storage`. Each 1,024 texts are safe as soon as they are
+  told of, and an interrupted build goes on behind them, if it is given the same texts.
+- A row's number is its id and is never given again. A deleted row is passed over.
+- Texts may have keys of the user's own: what comes again under the same key replaces what was there.
+- A graph that is behind the rows is no matter: the rest is searched exactly.
 - The index remembers the model's fingerprint and refuses another one, whose embeddings would mean something else.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shoestring._errors import InputError, OptionError, OutputError
-from shoestring.files import atomic
 from shoestring.match.matcher import Matcher, Progress
-from shoestring.match.search.hits import Document, Hit, hits, reranked
-from shoestring.match.search.nearest import Graph, exact, has_faiss
+from shoestring.match.search.hits import Document, Hit, answered
+from shoestring.match.search.nearest import Found, Graph, exact, has_faiss, merged
+from shoestring.match.search.storage import Generation, Record, Storage, Writer, checked_graph
+from shoestring.match.search.words import Words
 
-STATE, VECTORS, RECORDS, OFFSETS, GRAPH = (
-    "index.json",
-    "vectors.f32",
-    "records.jsonl",
-    "offsets.i64",
-    "hnsw.faiss",
-)
 KINDS = ("auto", "exact", "hnsw")
 MANY = 100_000  # from here on `auto` takes HNSW, if faiss is there
 ROWS = 1024  # embedded and written at a time
+FUSED = 100  # of each kind that a hybrid search joins
+FEW = 8  # where less than one row in so many counts, only these are compared
 
 
 class Index:
     """Texts of a folder and their embeddings.
 
     Args:
-        folder: of the index; made if it is not there.
+        folder: of the index; made by the first text.
         matcher: a bi-encoder.
-        kind: exact, hnsw, or auto for hnsw beyond 100,000 rows where faiss is installed.
+        kind: exact, hnsw, or auto for hnsw from 100,000 rows where faiss is installed.
 
     Raises:
         InputError: the index was made with another model, or is damaged.
@@ -56,20 +51,21 @@ class Index:
         if matcher.crossed:
             raise OptionError(f"{matcher.folder}: is a cross-encoder; an index needs a bi-encoder")
         self.folder, self.matcher, self.kind = Path(folder), matcher, kind
-        self.width, fingerprint = matcher.width, matcher.fingerprint()
-        self.state = self._opened(fingerprint)
+        self.storage = Storage(self.folder, matcher.fingerprint(), matcher.width, str(matcher.folder))
         self._lock = threading.Lock()
-        self._graph: Graph | None = None
-        self._trim()
+        self._graph: tuple[str, Graph] | None = None
+        self._words: Words | None = None
+        self.storage.read()
 
     def __len__(self) -> int:
         """The number of texts that can be found."""
-        return self.rows - len(self.state["deleted"])
+        now = self.storage.read()
+        return now.rows - len(now.deleted)
 
     @property
     def rows(self) -> int:
         """The number of rows, deleted ones too."""
-        return self.state["rows"]
+        return self.storage.read().rows
 
     def add(self, documents: Iterable[Document], progress: Progress | None = None) -> int:
         """Embeds and appends documents; every 1,024 of them are safe on disk.
@@ -83,45 +79,73 @@ class Index:
 
         Raises:
             InputError: a text is empty.
+            OutputError: another process writes.
         """
-        before, stream = self.rows, iter(documents)
-        while batch := list(islice(stream, ROWS)):
-            empty = [at for at, (text, _) in enumerate(batch) if not text.strip()]
-            if empty:
-                raise InputError(f"document {self.rows - before + empty[0] + 1:,}: empty text")
-            self._append(batch)
-            if progress:
-                progress(len(batch))
-        if self.rows and self._wants_graph():
-            self._loaded_graph().extend(self._vectors())
-        return self.rows - before
+        with self.storage.writing() as writer:
+            return self._add(writer, documents, progress)
 
-    def begin(self, add: bool = False) -> int:
-        """Starts a build that may be interrupted, or goes on with one; returns how many texts it has already.
+    def build(
+        self, documents: Iterable[Document], add: bool = False, overwrite: bool = False,
+        progress: Progress | None = None,
+    ) -> tuple[int, int]:  # fmt: skip
+        """Makes an index, or goes on with a build that was interrupted.
 
         Args:
+            documents: as for `add`; those that an interrupted build has already are compared with it.
             add: let a finished index take more.
+            overwrite: start anew, whatever is there.
+            progress: is told how many were added.
+
+        Returns:
+            How many texts an interrupted build had already, and how many were added.
 
         Raises:
-            OutputError: the index is finished and `add` is not given.
+            InputError: the interrupted build had other texts.
+            OutputError: the index is finished and neither `add` nor `overwrite` is given.
         """
-        start = self.state.get("building")
-        if start is not None:
-            return self.rows - start
-        if self.rows and not add:
-            raise OutputError(
-                f"{self.folder}: holds a finished index; add to it with --add, or choose another name"
-            )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if self.rows:
-            self._write({**self.state, "building": self.rows})
-        else:
-            self.state["building"] = 0
-        return 0
+        with self.storage.writing() as writer:
+            if overwrite:
+                writer.replace_all()
+            start, stream = writer.state.building, iter(documents)
+            if start is None:
+                if writer.state.rows and not add:
+                    raise OutputError(
+                        f"{self.folder}: holds a finished index; add to it with --add, build it anew with "
+                        "--overwrite, or choose another name"
+                    )
+                start = writer.state.rows
+                first = list(islice(stream, 1))
+                if not first and not start:
+                    raise InputError("no texts to index")
+                stream = chain(first, stream)
+                writer.commit(replace(writer.state, building=start))
+            done = self._skipped(Generation(self.folder, writer.state), start, stream)
+            added = self._add(writer, stream, progress)
+            writer.commit(replace(writer.state, building=None))
+            return done, added
 
-    def finish(self) -> None:
-        """Ends what `begin` started."""
-        self._write({name: value for name, value in self.state.items() if name != "building"})
+    def put(
+        self, documents: Iterable[tuple[str, Document]], progress: Progress | None = None
+    ) -> dict[str, int]:
+        """Stores documents under keys of the user's own; the same key again replaces what was there.
+
+        Args:
+            documents: (key, (text, metadata)). Of those with the same key the last counts.
+            progress: is told how many were looked at.
+
+        Returns:
+            How many were `added`, `replaced` and `unchanged`: the last are not embedded again.
+        """
+        counts = {"added": 0, "replaced": 0, "unchanged": 0}
+        with self.storage.writing() as writer:
+            known = self._keys(Generation(self.folder, writer.state))
+            stream = iter(documents)
+            while batch := list(islice(stream, ROWS)):
+                self._put(writer, dict(batch), known, counts)
+                if progress:
+                    progress(len(batch))
+            self._extend_graph(writer)
+        return counts
 
     def delete(self, ids: Iterable[int]) -> int:
         """Makes rows disappear and returns how many.
@@ -130,29 +154,26 @@ class Index:
             InputError: there is no such row.
         """
         wanted = set(ids)
-        wrong = sorted(each for each in wanted if not 0 <= each < self.rows)
-        if wrong:
-            raise InputError(f"{self.folder}: no row {wrong[0]}; there are 0 to {self.rows - 1:,}")
-        new = wanted - set(self.state["deleted"])
-        self._write({**self.state, "deleted": sorted({*self.state["deleted"], *new})})
+        with self.storage.writing() as writer:
+            wrong = sorted(each for each in wanted if not 0 <= each < writer.state.rows)
+            if wrong:
+                raise InputError(
+                    f"{self.folder}: no row {wrong[0]}; there are {writer.state.rows:,}, from 0 on"
+                )
+            new = wanted - set(Generation(self.folder, writer.state).deleted.tolist())
+            if new:
+                writer.append([], np.zeros((0, self.matcher.width)), new)
         return len(new)
 
     def documents(self) -> Iterator[tuple[int, Document]]:
         """Yields (id, (text, metadata)) of the rows that are there."""
-        gone = set(self.state["deleted"])
-        yield from ((row, self.document(row)) for row in range(self.rows) if row not in gone)
-
-    def document(self, row: int) -> Document:
-        """Returns (text, metadata) of a row."""
-        start = int(np.fromfile(self.folder / OFFSETS, np.int64, 1, offset=8 * row)[0])
-        with (self.folder / RECORDS).open("rb") as file:
-            file.seek(start)
-            record = json.loads(file.readline())
-        return record["text"], record["metadata"]
+        for row, record in self.storage.read().records():
+            yield row, (record["text"], record["metadata"])
 
     def search(
-        self, queries: Sequence[str], k: int = 5, rerank: Matcher | None = None, candidates: int = 50
-    ) -> list[list[Hit]]:
+        self, queries: Sequence[str], k: int = 5, rerank: Matcher | None = None, candidates: int = 50,
+        where: Mapping[str, object] | None = None, hybrid: bool = False,
+    ) -> list[list[Hit]]:  # fmt: skip
         """Returns the k nearest texts of every query, best first.
 
         Args:
@@ -160,99 +181,151 @@ class Index:
             k: how many of each.
             rerank: a cross-encoder that sorts the nearest `candidates` anew.
             candidates: how many it looks at.
+            where: only texts whose metadata have these values.
+            hybrid: join the nearest with the best by BM25, by their reciprocal ranks.
         """
-        if k < 1:
-            raise OptionError(f"k {k}: must be at least 1")
-        if not all(query.strip() for query in queries):
-            raise InputError("empty query: give a text")
-        count = max(k, candidates) if rerank else k
-        rows, scores = self.nearest(self.matcher.embed(list(queries)), count)
-        found = [
-            hits(list(map(int, ids)), row, [self.document(int(each)) for each in ids], self.matcher)
-            for ids, row in zip(rows, scores, strict=True)
-        ]
-        if rerank is None:
-            return found
-        return [reranked(query, each, rerank)[:k] for query, each in zip(queries, found, strict=True)]
+        now = self.storage.read()
+        allowed = self._known_words(now).where(where) if where else None
 
-    def nearest(self, vectors: NDArray, k: int) -> tuple[NDArray, NDArray]:
+        def nearest(texts: list[str], count: int) -> Found:
+            vectors = self.matcher.embed(texts, role="query")
+            if not hybrid:
+                return self._nearest(now, vectors, count, allowed)
+            more = max(count, FUSED)
+            found, _ = self._nearest(now, vectors, more, allowed)
+            return self._known_words(now).fused(texts, vectors, found, count, allowed)
+
+        return answered(
+            list(queries), k, nearest, lambda row: _document(now, row), self.matcher, rerank, candidates
+        )
+
+    def nearest(self, vectors: NDArray, k: int) -> Found:
         """Returns (rows, scores), each (queries, min(k, texts)), of embeddings, best first."""
-        k = min(k, len(self))
-        if k == 0:
-            return np.zeros((len(vectors), 0), np.int64), np.zeros((len(vectors), 0), np.float32)
-        deleted = np.array(self.state["deleted"], np.int64)
-        if self._wants_graph() and (self.folder / GRAPH).exists():
-            return self._loaded_graph().nearest(vectors, k, deleted)
-        return exact(self._vectors(), vectors, k, deleted)
+        return self._nearest(self.storage.read(), vectors, k)
 
-    def _opened(self, fingerprint: str) -> dict[str, Any]:
-        path = self.folder / STATE
-        if not path.exists():
-            if self.folder.is_dir() and any(self.folder.iterdir()):
-                raise OutputError(f"{self.folder}: exists and is no index; choose another name")
-            return {"rows": 0, "width": self.width, "model": fingerprint, "deleted": []}
-        try:
-            state = json.loads(path.read_text("utf-8"))
-            made, width = state["model"], state["width"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path}: damaged ({error!r}); build the index again") from error
-        if (made, width) != (fingerprint, self.width):
-            raise InputError(
-                f"{self.folder}: was made with another model ({made[:12]}) than {self.matcher.folder} "
-                f"({fingerprint[:12]}); give that model, or build the index again"
-            )
-        return state
+    def _nearest(self, now: Generation, vectors: NDArray, k: int, allowed: NDArray | None = None) -> Found:
+        if allowed is not None:
+            return _among(now, vectors, k, np.setdiff1d(allowed, now.deleted))
+        left = now.rows - len(now.deleted)
+        k = min(k, left)
+        if k and self._wants_graph(now.rows) and 2 * left > now.rows:
+            found = self._by_graph(now, vectors, k)
+            if found is not None:
+                return found
+        if k and FEW * left < now.rows:
+            return _among(now, vectors, k, np.setdiff1d(np.arange(now.rows), now.deleted))
+        return exact(now.vectors, vectors, k, now.deleted) if k else _nothing(len(vectors))
 
-    def _trim(self) -> None:
-        """Cuts what an interrupted `add` had written beyond the rows that count."""
-        rows = self.rows
-        if not rows:
-            return
-        for name, size in ((VECTORS, 4 * self.width * rows), (OFFSETS, 8 * rows)):
-            found = (self.folder / name).stat().st_size
-            if found < size:
+    def _by_graph(self, now: Generation, vectors: NDArray, k: int) -> Found | None:
+        """By the graph, and by comparing with all rows that it has not; None where it is of no use."""
+        graph = self._loaded_graph(now)
+        if graph is None:
+            return None
+        within = min(k, len(graph) - int(np.searchsorted(now.deleted, len(graph))))
+        found = graph.nearest(vectors, within, now.deleted[now.deleted < len(graph)])
+        if found is None or len(graph) == now.rows:
+            return found
+        gone = now.deleted[now.deleted >= len(graph)] - len(graph)
+        few = min(k, now.rows - len(graph) - len(gone))
+        rest = exact(now.vectors[len(graph) :], vectors, few, gone) if few else _nothing(len(vectors))
+        return merged(found, (rest[0] + len(graph), rest[1]), k)
+
+    def _add(self, writer: Writer, documents: Iterable[Document], progress: Progress | None) -> int:
+        before, stream = writer.state.rows, iter(documents)
+        while batch := list(islice(stream, ROWS)):
+            empty = [at for at, (text, _) in enumerate(batch) if not text.strip()]
+            if empty:
+                raise InputError(f"document {writer.state.rows - before + empty[0] + 1:,}: empty text")
+            writer.append([_record(*each) for each in batch], self._embedded([text for text, _ in batch]))
+            if progress:
+                progress(len(batch))
+        self._extend_graph(writer)
+        return writer.state.rows - before
+
+    def _put(
+        self, writer: Writer, batch: Mapping[str, Document], known: dict[str, tuple[int, Record]],
+        counts: dict[str, int],
+    ) -> None:  # fmt: skip
+        records = {key: {**_record(*document), "key": key} for key, document in batch.items()}
+        for key, record in records.items():
+            if not record["text"].strip():
+                raise InputError(f"key {key!r}: empty text")
+        new = [record for key, record in records.items() if key not in known or known[key][1] != record]
+        replaced = [known[record["key"]][0] for record in new if record["key"] in known]
+        counts["unchanged"] += len(records) - len(new)
+        counts["replaced"] += len(replaced)
+        counts["added"] += len(new) - len(replaced)
+        if new:
+            row = writer.state.rows
+            writer.append(new, self._embedded([record["text"] for record in new]), replaced)
+            known.update((record["key"], (row + at, record)) for at, record in enumerate(new))
+
+    def _embedded(self, texts: list[str]) -> NDArray:
+        return self.matcher.embed(texts, role="document")
+
+    def _keys(self, now: Generation) -> dict[str, tuple[int, Record]]:
+        return {record["key"]: (row, record) for row, record in now.records() if "key" in record}
+
+    def _skipped(self, now: Generation, start: int, documents: Iterator[Document]) -> int:
+        """Passes over the texts that a build has, which must be the same."""
+        for row in range(start, now.rows):
+            if next(documents, None) != _document(now, row):
                 raise InputError(
-                    f"{self.folder / name}: damaged, {found:,} bytes of {size:,}; build the index again"
+                    f"{self.folder}: an interrupted build had another text {row - start + 1:,} "
+                    f"({now.record(row)['text']!s:.40}); give the same texts in the same order, or build it anew with "
+                    "--overwrite"
                 )
-            if found > size:
-                os.truncate(self.folder / name, size)
-        os.truncate(self.folder / RECORDS, self.state["bytes"])
+        return now.rows - start
 
-    def _append(self, batch: Sequence[Document]) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        vectors = self.matcher.embed([text for text, _ in batch])
-        lines = [
-            json.dumps({"text": text, "metadata": dict(metadata)}, ensure_ascii=False).encode() + b"\n"
-            for text, metadata in batch
-        ]
-        start = self.state.get("bytes", 0)
-        ends = start + np.cumsum([0, *map(len, lines)])
-        for name, data in (
-            (VECTORS, vectors.tobytes()), (RECORDS, b"".join(lines)), (OFFSETS, ends[:-1].astype(np.int64).tobytes()),
-        ):  # fmt: skip
-            with (self.folder / name).open("ab") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        self._write({**self.state, "rows": self.rows + len(batch), "bytes": int(ends[-1])})
+    def _extend_graph(self, writer: Writer) -> None:
+        if not writer.state.rows or not self._wants_graph(writer.state.rows):
+            return
+        now, stored = Generation(self.folder, writer.state), writer.state.graph
+        if stored is not None and stored.rows == now.rows:
+            return
+        graph = Graph(checked_graph(self.folder, stored) if stored else None)  # one that nobody searches
+        graph.extend(now.vectors)
+        writer.put_graph(now.rows, graph.save)
 
-    def _write(self, state: dict[str, Any]) -> None:
-        with atomic(self.folder / STATE) as file:
-            json.dump(state, file)
-        self.state = state
+    def _wants_graph(self, rows: int) -> bool:
+        return self.kind == "hnsw" or (self.kind == "auto" and rows >= MANY and has_faiss())
 
-    def _vectors(self) -> NDArray:
-        return np.memmap(self.folder / VECTORS, np.float32, "r", shape=(self.rows, self.width))
-
-    def _wants_graph(self) -> bool:
-        if self.kind == "hnsw":
-            return True
-        if self.kind == "exact" or self.rows < MANY:
-            return False
-        return has_faiss()
-
-    def _loaded_graph(self) -> Graph:
+    def _loaded_graph(self, now: Generation) -> Graph | None:
+        """The graph of a generation; read again when there is another."""
+        wanted = now.state.graph
+        if wanted is None:
+            return None
         with self._lock:
-            if self._graph is None:
-                self._graph = Graph(self.folder / GRAPH)
-            return self._graph
+            if self._graph is None or self._graph[0] != wanted.name:
+                try:
+                    self._graph = (wanted.name, Graph(checked_graph(self.folder, wanted)))
+                except FileNotFoundError:
+                    return None  # replaced meanwhile; all rows are compared
+            return self._graph[1]
+
+    def _known_words(self, now: Generation) -> Words:
+        with self._lock:
+            if self._words is None or self._words.now is not now:
+                self._words = Words(now)
+            return self._words
+
+
+def _record(text: str, metadata: Mapping[str, object]) -> Record:
+    return {"text": text, "metadata": dict(metadata)}
+
+
+def _document(now: Generation, row: int) -> Document:
+    record = now.record(row)
+    return record["text"], record["metadata"]
+
+
+def _among(now: Generation, vectors: NDArray, k: int, rows: NDArray) -> Found:
+    """Compares with some rows only."""
+    if not len(rows):
+        return _nothing(len(vectors))
+    found, scores = exact(now.vectors[rows], vectors, min(k, len(rows)))
+    return rows[found], scores
+
+
+def _nothing(queries: int) -> Found:
+    return np.zeros((queries, 0), np.int64), np.zeros((queries, 0), np.float32)

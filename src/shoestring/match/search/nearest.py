@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from shoestring._errors import ExtraMissing
 from shoestring._extras import require
-from shoestring.files import atomic
 
 BLOCK = 1 << 15  # rows of one product
 MOST_MISSING = 1000  # deleted rows that faiss is asked for in vain
@@ -84,20 +83,29 @@ def _better(rows: NDArray, scores: NDArray, products: NDArray, start: int, k: in
     return rows, scores
 
 
+def merged(one: Found, two: Found, k: int) -> Found:
+    """Returns the k best of two findings of the same queries."""
+    rows, scores = (np.concatenate(each, axis=1) for each in zip(one, two, strict=True))
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
+
+
 class Graph:
-    """An HNSW graph over rows of vectors, in a file.
+    """An HNSW graph over the first rows of some vectors.
 
     Args:
-        path: of the file; there need not be one yet.
+        path: of a file that `save` wrote; None starts an empty one.
 
     Raises:
         ExtraMissing: faiss is not installed.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path | None = None) -> None:
         self._faiss: Any = require("faiss", "faiss")
-        self.core: Any = self._faiss.read_index(str(path)) if path.exists() else None
+        self.core: Any = self._faiss.read_index(str(path)) if path else None
+
+    def __len__(self) -> int:
+        return self.core.ntotal if self.core is not None else 0
 
     @property
     def width(self) -> int:
@@ -105,7 +113,11 @@ class Graph:
         return self.core.hnsw.efSearch
 
     def extend(self, vectors: NDArray) -> None:
-        """Adds the rows that the graph lacks, tunes it anew and writes it."""
+        """Adds the rows that the graph lacks and tunes it anew.
+
+        Args:
+            vectors: (n, width), of which the graph has the first.
+        """
         if self.core is None:
             self.core = self._faiss.IndexHNSWFlat(vectors.shape[1], LINKS, self._faiss.METRIC_INNER_PRODUCT)
             self.core.hnsw.efConstruction = BUILD_WIDTH
@@ -113,21 +125,25 @@ class Graph:
             return
         self.core.add(np.ascontiguousarray(vectors[self.core.ntotal :]))
         self.core.hnsw.efSearch = self._tuned(vectors)
-        with atomic(self.path, "wb") as file:
-            file.write(self._faiss.serialize_index(self.core).tobytes())
 
-    def nearest(self, queries: NDArray, k: int, without: NDArray | None = None) -> Found:
-        """Returns about what `exact` does."""
+    def save(self, path: str) -> None:
+        """Writes the graph into a file."""
+        self._faiss.write_index(self.core, path)
+
+    def nearest(self, queries: NDArray, k: int, without: NDArray | None = None) -> Found | None:
+        """Returns about what `exact` does, or None where the graph leads to fewer than k rows that count."""
         settings: dict[str, Any] = {"efSearch": max(self.width, 2 * k)}
         if without is not None and len(without):
             settings["sel"] = self._faiss.IDSelectorNot(self._faiss.IDSelectorBatch(without))
         found = self._faiss.SearchParametersHNSW(**settings)
         scores, rows = self.core.search(np.ascontiguousarray(queries), k, params=found)
-        return rows, scores
+        return None if (rows < 0).any() else (rows, scores)
 
     def _tuned(self, vectors: NDArray) -> int:
         """The least width whose recall of the sample's nearest, but for itself, is high enough."""
         few = min(NEIGHBOURS + 1, len(vectors))
+        if few == 1:
+            return WIDTHS[0]
         queries = vectors[np.linspace(0, len(vectors) - 1, min(SAMPLE, len(vectors))).astype(int)]
         least = exact(vectors, queries, few)[1][:, -1:] - 1e-6  # equal scores count, whichever row has them
         for width in WIDTHS:

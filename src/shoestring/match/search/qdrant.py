@@ -4,19 +4,25 @@
 - The collection's name ends with the model's fingerprint, so another model cannot search it by mistake.
 - Rows are numbered 0, 1, 2, ...; text and metadata are the points' payload. A deleted row loses its payload and is
   passed over, but stays, so that its number is never given again.
-- The first point of a build carries a mark until the build is finished; an interrupted one goes on behind its last row.
+- The first point of a build carries a mark until the build is finished; an interrupted one goes on behind its last row,
+  if it is given the same texts.
+- One process may write at a time, which nothing watches; searches with words (hybrid) are the folder's only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from shoestring._errors import InputError, OptionError, OutputError
 from shoestring._extras import require
 from shoestring.match.matcher import Matcher, Progress
-from shoestring.match.search.hits import Document, Hit, hits, reranked
+from shoestring.match.search.hits import Document, Hit, answered
+from shoestring.match.search.words import alike
 
 ROWS = 256
 GONE, BUILDING = "deleted", "building"  # marks in a payload
@@ -37,7 +43,7 @@ class QdrantIndex:
         self.models: Any = require("qdrant", "qdrant_client.models")
         self.client, self.matcher = client, matcher
         self.name = f"{name}-{matcher.fingerprint()[:12]}"
-        self._starts: int | None = None  # the row where a build that was begun starts
+        self._starts: int | None = None  # the row where a build starts
         self._require_same_model(name)
 
     def __len__(self) -> int:
@@ -64,7 +70,7 @@ class QdrantIndex:
             empty = [at for at, (text, _) in enumerate(batch) if not text.strip()]
             if empty:
                 raise InputError(f"document {row - before + empty[0] + 1:,}: empty text")
-            vectors = self.matcher.embed([text for text, _ in batch])
+            vectors = self.matcher.embed([text for text, _ in batch], role="document")
             payloads: list[dict[str, Any]] = [{"text": text, "metadata": dict(data)} for text, data in batch]
             if self._starts == row:
                 payloads[0][BUILDING] = True
@@ -77,27 +83,47 @@ class QdrantIndex:
                 progress(len(batch))
         return self.rows - before
 
-    def begin(self, add: bool = False) -> int:
-        """Starts a build that may be interrupted, or goes on with one; see `Index.begin`.
+    def build(
+        self, documents: Iterable[Document], add: bool = False, overwrite: bool = False,
+        progress: Progress | None = None,
+    ) -> tuple[int, int]:  # fmt: skip
+        """Makes a collection, or goes on with a build that was interrupted; see `Index.build`.
 
         Raises:
-            OutputError: the collection is finished and `add` is not given.
+            InputError: the interrupted build had other texts.
+            OutputError: the collection is finished and neither `add` nor `overwrite` is given.
         """
-        if self.rows:
-            marked, _ = self.client.scroll(self.name, scroll_filter=self._marked(BUILDING), limit=1)
-            if marked:
-                return self.rows - marked[0].id
-            if not add:
-                raise OutputError(
-                    f"{self.name}: holds a finished index; add to it with --add, or choose another name"
-                )
-        self._starts = self.rows
-        return 0
-
-    def finish(self) -> None:
-        """Ends what `begin` started."""
+        if overwrite:
+            self.client.delete_collection(self.name)
+        stream, start = iter(documents), self._building()
+        if start is None and self.rows and not add:
+            raise OutputError(
+                f"{self.name}: holds a finished index; add to it with --add, build it anew with --overwrite, or choose "
+                "another name"
+            )
+        self._starts = self.rows if start is None else start
+        done = 0 if start is None else self._skipped(start, stream)
+        added = self.add(stream, progress)
+        if not self.rows:
+            raise InputError("no texts to index")
         self.client.delete_payload(self.name, keys=[BUILDING], points=self._marked(BUILDING), wait=True)
         self._starts = None
+        return done, added
+
+    def put(
+        self, documents: Iterable[tuple[str, Document]], progress: Progress | None = None
+    ) -> dict[str, int]:
+        """Refused: keys of the user's own are for an index in a folder.
+
+        Raises:
+            OptionError: always.
+        """
+        raise OptionError("--key: an index on a Qdrant server has none; leave it out, or index into a folder")
+
+    def document(self, row: int) -> Document:
+        """Returns (text, metadata) of a row."""
+        (point,) = self.client.retrieve(self.name, ids=[row])
+        return point.payload["text"], point.payload["metadata"]
 
     def delete(self, ids: Iterable[int]) -> int:
         """Makes rows disappear and returns how many.
@@ -112,23 +138,59 @@ class QdrantIndex:
         return before - len(self)
 
     def search(
-        self, queries: Sequence[str], k: int = 5, rerank: Matcher | None = None, candidates: int = 50
-    ) -> list[list[Hit]]:
+        self, queries: Sequence[str], k: int = 5, rerank: Matcher | None = None, candidates: int = 50,
+        where: Mapping[str, object] | None = None, hybrid: bool = False,
+    ) -> list[list[Hit]]:  # fmt: skip
         """Returns the k nearest texts of every query, best first; see `Index.search`."""
-        if k < 1 or not all(query.strip() for query in queries):
-            raise OptionError("a search needs texts that are not empty, and k of at least 1")
-        count = max(k, candidates) if rerank else k
-        out = []
-        for query, vector in zip(queries, self.matcher.embed(list(queries)), strict=True):
-            points = self.client.query_points(
-                self.name, query=vector.tolist(), limit=count, query_filter=self._marked(GONE, inverse=True)
-            ).points
-            documents = [(point.payload["text"], point.payload["metadata"]) for point in points]
-            found = hits(
-                [point.id for point in points], [point.score for point in points], documents, self.matcher
+        if hybrid:
+            raise OptionError(
+                "--hybrid: an index on a Qdrant server has no words; leave it out, or use a folder"
             )
-            out.append(reranked(query, found, rerank)[:k] if rerank else found)
-        return out
+        those, payloads = self._those(where or {}), {}
+
+        def nearest(texts: list[str], count: int) -> tuple[NDArray, NDArray]:
+            rows, scores = [], []
+            for vector in self.matcher.embed(texts, role="query"):
+                points = self.client.query_points(
+                    self.name, query=vector.tolist(), limit=count, query_filter=those
+                ).points
+                payloads.update((point.id, point.payload) for point in points)
+                rows.append([point.id for point in points])
+                scores.append([point.score for point in points])
+            return np.array(rows, np.int64), np.array(scores, float)
+
+        def document(row: int) -> Document:
+            return payloads[row]["text"], payloads[row]["metadata"]
+
+        return answered(list(queries), k, nearest, document, self.matcher, rerank, candidates)
+
+    def _building(self) -> int | None:
+        """The row where a build that is not finished started."""
+        if not self.rows:
+            return None
+        marked, _ = self.client.scroll(self.name, scroll_filter=self._marked(BUILDING), limit=1)
+        return marked[0].id if marked else None
+
+    def _skipped(self, start: int, documents: Iterator[Document]) -> int:
+        for row in range(start, self.rows):
+            if next(documents, None) != self.document(row):
+                raise InputError(
+                    f"{self.name}: an interrupted build had another text {row - start + 1:,}; give the same "
+                    "texts in the same order, or build it anew with --overwrite"
+                )
+        return self.rows - start
+
+    def _those(self, where: Mapping[str, object]) -> Any:
+        """A filter: not deleted, and these values in the metadata, as text or as numbers."""
+        must = [
+            self.models.Filter(should=[
+                self.models.FieldCondition(key=f"metadata.{name}", match=self.models.MatchValue(value=each))
+                for each in alike(value)
+            ])
+            for name, value in where.items()
+        ]  # fmt: skip
+        gone = self.models.FieldCondition(key=GONE, match=self.models.MatchValue(value=True))
+        return self.models.Filter(must=must, must_not=[gone])
 
     def _count(self, those: Any = None) -> int:
         if not self.client.collection_exists(self.name):

@@ -4,7 +4,9 @@
     POST /search  {"query": "...", "k": 5}          ->  {"hits": [{"text": ..., "score": ..., ...}, ...]}
     GET  /        the page; it refers to nothing outside itself
 
-Bad requests get 400 and {"error": "..."}. One request at a time computes; the others wait.
+Bad requests get 400 and {"error": "..."}; nothing that a request can hold ends the service. One request at a time
+computes; the others wait. On 127.0.0.1 only a request to a name of this machine is answered, so that no page of
+another site can reach it through a name that it makes point here (DNS rebinding), and no other site may post.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import Any, cast
 from shoestring._errors import InputError, OutputError, ShoestringError
 from shoestring.match.matcher import Matcher
 
+LOCAL = ("127.0.0.1", "localhost", "::1")
 LONGEST = 1 << 20  # bytes of a request
 PAGE = Path(__file__).with_name("page.html")
 
@@ -66,7 +69,7 @@ class Service:
         if self.index is None:
             raise InputError("there is nothing to search; start with --index")
         k = request.get("k", 5)
-        if not isinstance(k, int) or not 1 <= k <= 100:
+        if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= 100:
             raise InputError(f"k {k!r}: must be a whole number from 1 to 100")
         with self._lock:
             (found,) = self.index.search([_text(request, "query")], k, self.rerank)
@@ -94,6 +97,7 @@ def server(service: Service, host: str = "127.0.0.1", port: int = 8808) -> Threa
 class _Server(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], service: Service) -> None:
         super().__init__(address, _Handler)
+        self.local = address[0] in LOCAL
         self.page = service.page
         self.answers = {"/match": service.match, "/search": service.search}
 
@@ -106,12 +110,16 @@ class _Handler(BaseHTTPRequestHandler):
         return cast(_Server, self.server)
 
     def do_GET(self) -> None:
+        if self._refused():
+            return
         if self.path.partition("?")[0] in ("/", "/index.html"):
             self._send(200, self._ours.page().encode(), "text/html; charset=utf-8")
         else:
             self._json(404, {"error": f"{self.path}: there are /, /match and /search"})
 
     def do_POST(self) -> None:
+        if self._refused():
+            return
         answer = self._ours.answers.get(self.path)
         if answer is None:
             self._json(404, {"error": f"{self.path}: there are /, /match and /search"})
@@ -120,6 +128,22 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(200, answer(self._request()))
         except ShoestringError as error:
             self._json(400, {"error": str(error)})
+        except Exception as error:  # one request is lost, not the service
+            self._json(500, {"error": f"{type(error).__name__}: {error}"})
+
+    def _refused(self) -> bool:
+        """Answers what another site may have sent."""
+        host = _name(self.headers.get("Host", ""))
+        origin = self.headers.get("Origin")
+        if self._ours.local and host not in LOCAL:
+            self.close_connection = True
+            self._json(403, {"error": f"Host {host!r}: this service answers to {', '.join(LOCAL)}"})
+            return True
+        if origin is not None and _name(origin.partition("://")[2]) != host:
+            self.close_connection = True
+            self._json(403, {"error": f"Origin {origin!r}: another site may not ask"})
+            return True
+        return False
 
     def _request(self) -> dict[str, Any]:
         length = self.headers.get("Content-Length", "")
@@ -128,14 +152,18 @@ class _Handler(BaseHTTPRequestHandler):
             raise InputError(f"Content-Length {length!r}: must be given, and at most {LONGEST:,}")
         try:
             request = json.loads(self.rfile.read(int(length)))
-        except ValueError as error:
-            raise InputError(f"the request is not JSON ({error})") from error
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"the request is not JSON that can be read ({error})") from error
         if not isinstance(request, dict):
             raise InputError("the request must be a JSON object")
         return request
 
     def _json(self, code: int, values: dict[str, Any]) -> None:
-        self._send(code, json.dumps(values, ensure_ascii=False).encode(), "application/json; charset=utf-8")
+        self._send(
+            code,
+            json.dumps(values, ensure_ascii=False).encode(errors="replace"),
+            "application/json; charset=utf-8",
+        )
 
     def _send(self, code: int, body: bytes, kind: str) -> None:
         self.send_response(code)
@@ -146,6 +174,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: texts are nobody's business."""
+
+
+def _name(host: str) -> str:
+    """The name in `NAME:PORT` or `[ADDRESS]:PORT`."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.rpartition(":")[0] or host
 
 
 def _text(request: dict[str, Any], name: str) -> str:

@@ -35,6 +35,8 @@ class Training:
         metric: what the threshold shall be best at.
         above: labels above this are matches; None is the middle of the development labels.
         calibration: auto, platt or isotonic.
+        one_way: a cross-encoder reads a pair in the order given and no other, at half the price: for pairs whose order
+            has a meaning. Its score is the mean of both orders otherwise.
         seed: of heads, order and dropout.
         device: auto, cpu, cuda or mps.
 
@@ -56,6 +58,7 @@ class Training:
     metric: str = "accuracy"
     above: float | None = None
     calibration: str = "auto"
+    one_way: bool = False
     seed: int = 0
     device: str = "auto"
 

@@ -86,13 +86,20 @@ def train(
     pairs.binary(settings.above if settings.above is not None else dev.middle)
     _prepare(folder, _identity(base, pairs, dev, settings), overwrite)
     model = build(base, settings, len(pairs.levels))
-    matcher = Matcher(folder, model=model)
+    matcher = Matcher(folder, model=model, one_way=settings.one_way)
     cut = matcher.too_long([text for pair in pairs for text in pair])
     history = _fit(matcher, pairs, dev, settings, folder, ui) if settings.epochs else {"seconds": 0.0}
     with ui.bar("choosing the threshold", len(dev), "pair") as bar:
         scores = matcher.scores(list(dev), progress=bar.update)
     decision = decide(
-        scores, dev, settings.mode, settings.metric, settings.above, settings.calibration, seed=settings.seed
+        scores,
+        dev,
+        settings.mode,
+        settings.metric,
+        settings.above,
+        settings.calibration,
+        seed=settings.seed,
+        one_way=settings.one_way and settings.mode == "cross",
     )
     _save(folder, model, decision, str(base), pairs, settings)
     spearman = {int(step): value for step, value in history.pop("spearman", {}).items()}

@@ -1,0 +1,197 @@
+"""The files of an index: killed writers, damage, graphs that are behind; filters, words and keys."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+
+import numpy as np
+import pytest
+from killed import Hashing, schedule
+
+from shoestring._errors import InputError, OutputError
+from shoestring.match.search import index as module
+from shoestring.match.search import storage
+from shoestring.match.search.index import Index
+from shoestring.match.search.words import words
+
+TEXTS = [f"{number} {'云雨风雪'[number % 4]}" for number in range(40)]
+
+
+def made(folder, kind="exact", texts=TEXTS):
+    index = Index(folder, Hashing(), kind)
+    index.build((text, {"number": at, "sky": text[-1]}) for at, text in enumerate(texts))
+    return index
+
+
+def lost_and_found(schedules, folder):
+    found = [schedule(folder / str(seed), seed) for seed in schedules]
+    assert sum(each["killed"] for each in found) > len(found) / 2
+    assert sum(each["alive"] for each in found) > len(found)
+    return {name: sum(each[name] for each in found) for name in ("lost", "resurrected", "mismatched")}
+
+
+NOTHING = {"lost": 0, "resurrected": 0, "mismatched": 0}
+
+
+def test_killed_processes_lose_nothing_and_bring_nothing_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "ROWS", 4)
+    assert lost_and_found(range(60), tmp_path) == NOTHING
+
+
+@pytest.mark.slow
+def test_killed_processes_ten_thousand_times(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "ROWS", 4)
+    for start in range(0, 10_000, 500):
+        folder = tmp_path / str(start)
+        folder.mkdir()
+        assert lost_and_found(range(start, start + 500), folder) == NOTHING
+        shutil.rmtree(folder)
+
+
+def touched(index):
+    """Everything that one can ask an index."""
+    index.search(["1 雨"], 3, where={"sky": "雨"}, hybrid=True)
+    index.search(["2 风"], 3)
+    list(index.documents())
+    index.add([("one more", {})])
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_damage_is_told_before_it_is_used(tmp_path, seed):
+    """One byte of any file is another, or its end is missing."""
+    made(tmp_path / "index", "hnsw").delete([3, 5])
+    rng = random.Random(seed)
+    files = sorted(each for each in (tmp_path / "index").iterdir() if each.stat().st_size)
+    path = files[seed % len(files)]
+    data = bytearray(path.read_bytes())
+    if seed < 2 * len(files):
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    else:
+        del data[rng.randrange(len(data)) :]
+    path.write_bytes(data)
+    with pytest.raises((InputError, OutputError), match=r"damaged|another|is no index"):
+        touched(Index(tmp_path / "index", Hashing(), "hnsw"))
+    assert len(files) == 6
+
+
+def test_a_missing_file_is_told(tmp_path):
+    made(tmp_path / "index")
+    (tmp_path / "index" / "0.records.jsonl").unlink()
+    with pytest.raises(InputError, match=r"0.records.jsonl: damaged \(missing"):
+        Index(tmp_path / "index", Hashing())
+
+
+def test_a_reader_keeps_what_it_began_with_and_sees_what_is_new(tmp_path):
+    reader, writer = made(tmp_path / "index"), Index(tmp_path / "index", Hashing())
+    before = reader.storage.read()
+    old = before.vectors.copy()
+    writer.add([("new", {})])
+    writer.delete([0])
+    assert reader.search(["new"], 1)[0][0].text == "new"
+    writer.build([("only", {})], overwrite=True)
+    assert (before.vectors == old).all()
+    assert before.record(7)["text"] == TEXTS[7]
+    assert [hit.text for hit in reader.search(["new"], 9)[0]] == ["only"]
+    assert len(list((tmp_path / "index").glob("*.*.*"))) == 4
+
+
+def test_an_older_process_does_not_bring_a_deleted_row_back(tmp_path):
+    older, newer = made(tmp_path / "index"), Index(tmp_path / "index", Hashing())
+    newer.delete([2])
+    older.add([("more", {})])
+    assert (older.rows, len(older)) == (41, 40)
+    assert 2 not in dict(newer.documents())
+
+
+def test_a_second_writer_waits_and_then_gives_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "PATIENCE", 0.2)
+    index = made(tmp_path / "index")
+    out, into = os.pipe()
+    if not (child := os.fork()):
+        with contextlib.suppress(BaseException), index.storage.writing():
+            os.write(into, b".")
+            os.read(os.open("/dev/null", os.O_RDONLY), 1)
+            while True:
+                os.sched_yield()
+        os._exit(1)
+    os.read(out, 1)
+    try:
+        with pytest.raises(OutputError, match="another process is writing"):
+            index.add([("more", {})])
+        assert index.search([TEXTS[4]], 1)[0][0].text == TEXTS[4]
+    finally:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+    index.add([("more", {})])
+
+
+@pytest.mark.parametrize("gone", [0, 1, 5, 20, 38, 39, 40])
+@pytest.mark.parametrize("behind", [0, 3, 39])
+def test_the_graph_and_all_rows_find_the_same(tmp_path, gone, behind):
+    """However many rows the graph lacks, and however many are deleted."""
+    index = Index(tmp_path / "index", Hashing(), "hnsw")
+    index.add([(text, {}) for text in TEXTS[: len(TEXTS) - behind]])
+    exact = Index(tmp_path / "index", Hashing(), "exact")
+    exact.add([(text, {}) for text in TEXTS[len(TEXTS) - behind :]])
+    exact.delete(random.Random(gone).sample(range(40), gone))
+    for k in (1, 7, 40):
+        one, two = (each.search(["3 雪", TEXTS[39]], k) for each in (index, exact))
+        assert [[hit.id for hit in hits] for hits in one] == [[hit.id for hit in hits] for hits in two]
+        assert all(len(hits) == min(k, 40 - gone) for hits in one)
+
+
+def test_a_key_replaces_what_was_there(tmp_path):
+    index = Index(tmp_path / "index", Hashing())
+    assert index.put([("a", ("甲", {})), ("b", ("乙", {})), ("a", ("丙", {}))]) == {
+        "added": 2,
+        "replaced": 0,
+        "unchanged": 0,
+    }
+    assert index.put([("a", ("丁", {})), ("b", ("乙", {}))]) == {"added": 0, "replaced": 1, "unchanged": 1}
+    assert sorted(text for _, (text, _) in index.documents()) == ["丁", "乙"]
+    assert Index(tmp_path / "index", Hashing()).search(["丁"], 1)[0][0].text == "丁"
+
+
+def test_only_rows_with_the_metadata_are_found(tmp_path):
+    index = made(tmp_path / "index")
+    index.delete([2])
+    for where in ({"sky": "风"}, {"number": 6}, {"sky": "风", "number": "6"}, {"sky": "花"}):
+        wanted = {
+            at for at, text in enumerate(TEXTS)
+            if at != 2 and text[-1] == where.get("sky", text[-1]) and str(where.get("number", at)) == str(at)
+        }  # fmt: skip
+        assert {hit.id for hit in index.search(["1"], 40, where=where)[0]} == wanted
+
+
+def test_hybrid_is_both_lists_by_their_reciprocal_ranks(tmp_path):
+    index = made(tmp_path / "index", texts=[*TEXTS, "花呗怎么还款", "借呗的额度"])
+    (hits,) = index.search(["额度怎么提"], 2, hybrid=True)
+    assert {hit.text for hit in hits} == {
+        "花呗怎么还款",
+        "借呗的额度",
+    }  # vectors of hashes know nothing of it
+    one = Hashing().embed(["额度怎么提"]) @ Hashing().embed([hits[0].text]).T
+    assert hits[0].score == pytest.approx(one.item(), abs=1e-6)
+    assert [hit.id for hit in index.search(["?!"], 3, hybrid=True)[0]] == [
+        hit.id for hit in index.search(["?!"], 3)[0]
+    ]
+    (few,) = index.search(["额度怎么提"], 3, hybrid=True, where={"sky": "雪"})
+    assert {hit.metadata["sky"] for hit in few} == {"雪"}
+
+
+def test_words_are_words_and_pairs_of_characters():
+    assert words("Ａ4 纸，HUAWEI手机") == ["a4", "纸", "huawei", "手", "机", "手机"]
+    assert words("") == []
+
+
+def test_bm25_is_as_published(tmp_path):
+    """Lucene's form of Robertson's, by hand: k1 1.5, b 0.75."""
+    index = made(tmp_path / "index", texts=["red fish", "blue fish fish", "one"])
+    found = index._known_words(index.storage.read())
+    tf, length, average = np.array([1, 2, 0]), np.array([2, 3, 1]), 2.0
+    idf = np.log(1 + (3 - 2 + 0.5) / (2 + 0.5))
+    wanted = idf * tf / (tf + 1.5 * (1 - 0.75 + 0.75 * length / average))
+    assert found._bm25.get_scores(["fish"]) == pytest.approx(wanted, abs=1e-6)
