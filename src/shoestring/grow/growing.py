@@ -9,12 +9,14 @@ import time
 from pathlib import Path
 
 from shoestring._errors import InputError, OptionError, OutputError
+from shoestring._extras import require
 from shoestring.grow import writing
 from shoestring.grow.plan.planning import Plan, plan, refuse_lossy, write_config
 from shoestring.grow.plan.request import Request
 from shoestring.grow.plan.rules import FAMILIES
 from shoestring.grow.prove.report import JSON, TEXT, Report, save
 from shoestring.grow.stored.checkpoint import Checkpoint, opened
+from shoestring.grow.stored.lock import alone
 from shoestring.ui import UI
 
 VERIFY = ("algebra", "logits", "full")
@@ -30,7 +32,10 @@ def planned(source: str | os.PathLike[str], request: Request) -> Plan:
         InputError: no model folder, damaged, quantised, or of an architecture that cannot be grown.
         OptionError: sizes that do not fit.
     """
-    checkpoint = opened(source)
+    require("grow", "torch", "transformers")
+    from shoestring.grow.stored.architecture import as_read
+
+    checkpoint = as_read(opened(source))
     if checkpoint.config["model_type"] in FAMILIES:
         return plan(checkpoint, request)
     from shoestring.grow.infer.inference import infer
@@ -77,7 +82,16 @@ def grow(
         raise OptionError(f"--verify {verify}: unknown; choose one of {', '.join(VERIFY)}")
     chosen = planned(source, request)
     refuse_lossy(chosen)
-    _check_target(chosen.checkpoint, target, overwrite)
+    require_modules(chosen)
+    _check_place(chosen.checkpoint, target)
+    with alone(target):
+        _check_target(target, overwrite)
+        return _grow(chosen, target, verify, optimizer, ui)
+
+
+def _grow(
+    chosen: Plan, target: Path, verify: str, optimizer: str | os.PathLike[str] | None, ui: UI
+) -> Report:
     moments = None
     if optimizer is not None:
         from shoestring.grow.training.optimizer import plan_optimizer
@@ -92,20 +106,24 @@ def grow(
         ui.say("growing a small copy first, and comparing what it computes")
         proof = prove(chosen)
     start = time.perf_counter()
-    written = writing.write(chosen, draft, ui)
-    seconds = time.perf_counter() - start
-    if written.resumed:
-        ui.say(f"{written.resumed} of {written.tensors} tensors had been written before")
-    carry_over(chosen, draft)
-    if moments is not None:
-        moments.write(draft, ui)
-        ui.say(f"optimizer: the moments of {len(moments.growths)} parameters have grown")
-    whole = None
-    if verify == "full":
-        from shoestring.grow.prove.proof import compare_whole
+    try:
+        written = writing.write(chosen, draft, ui)
+        seconds = time.perf_counter() - start
+        if written.resumed:
+            ui.say(f"{written.resumed} of {written.tensors} tensors had been written before")
+        carry_over(chosen, draft)
+        if moments is not None:
+            moments.write(draft, ui)
+            ui.say(f"optimizer: the moments of {len(moments.growths)} parameters have grown")
+        whole = None
+        if verify == "full":
+            from shoestring.grow.prove.proof import compare_whole
 
-        ui.say("loading both whole models and comparing what they compute")
-        whole = compare_whole(chosen, draft)
+            ui.say("loading both whole models and comparing what they compute")
+            whole = compare_whole(chosen, draft)
+    except InputError:  # going on would fail again
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
     report = Report(chosen, written, proof, whole, seconds)
     save(report, draft)
     writing.finish(draft)
@@ -127,16 +145,34 @@ def carry_over(chosen: Plan, draft: Path) -> None:
             and not entry.name.startswith(".")
         ):
             shutil.copy2(entry, draft / entry.name)
-        elif entry.is_dir() and entry.name[:1].isdigit() and "_" in entry.name:
-            _copy_module(entry, draft / entry.name, chosen)
+    for module in modules(folder):
+        _copy_module(module, draft / module.name, chosen)
+
+
+def modules(folder: Path) -> list[Path]:
+    """Returns the folders of a sentence-transformers model's modules, such as `1_Pooling`."""
+    return [
+        entry
+        for entry in sorted(folder.iterdir())
+        if entry.is_dir() and entry.name[:1].isdigit() and "_" in entry.name
+    ]
+
+
+def require_modules(chosen: Plan) -> None:
+    """Looks whether every module of a sentence-transformers model goes with a wider model.
+
+    Raises:
+        InputError: one has weights of its own that read the hidden states.
+    """
+    for module in modules(chosen.checkpoint.folder):
+        if any(module.glob("*.safetensors")) or any(module.glob("*.bin")):
+            raise InputError(
+                f"{module}: has weights of its own that read the hidden states; grow the model without it"
+            )
 
 
 def _copy_module(module: Path, copy: Path, chosen: Plan) -> None:
     """Copies a module of sentence-transformers, such as the pooling, which knows the width."""
-    if any(module.glob("*.safetensors")) or any(module.glob("*.bin")):
-        raise InputError(
-            f"{module}: has weights of its own that read the hidden states; grow the model without it"
-        )
     shutil.copytree(module, copy, dirs_exist_ok=True)
     path = copy / "config.json"
     if path.is_file():
@@ -147,7 +183,7 @@ def _copy_module(module: Path, copy: Path, chosen: Plan) -> None:
         path.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
 
 
-def _check_target(checkpoint: Checkpoint, target: Path, overwrite: bool) -> None:
+def _check_place(checkpoint: Checkpoint, target: Path) -> None:
     source = checkpoint.folder.resolve()
     if target == source or source in target.parents:
         raise OutputError(
@@ -157,6 +193,9 @@ def _check_target(checkpoint: Checkpoint, target: Path, overwrite: bool) -> None
         raise OutputError(f"{target}: the model that is grown lies in it; choose another folder")
     if not target.parent.is_dir():
         raise OutputError(f"{target}: the folder around it does not exist; create it first")
+
+
+def _check_target(target: Path, overwrite: bool) -> None:
     if target.exists() and not target.is_dir():
         raise OutputError(f"{target}: is a file; choose another name")
     if target.is_dir() and any(target.iterdir()) and not overwrite:

@@ -27,7 +27,7 @@ from shoestring import __version__
 from shoestring._errors import InputError, OutputError
 from shoestring.grow.plan.planning import Plan
 from shoestring.grow.stored.checkpoint import INDEX, SINGLE
-from shoestring.grow.stored.dtypes import STORAGE, Array, convert, decode, encode, size
+from shoestring.grow.stored.dtypes import STORAGE, TORCH, Array, convert, decode, encode, finite, size
 from shoestring.grow.stored.tensor import Stored
 from shoestring.grow.tensors.rows import Growth
 from shoestring.ui import UI
@@ -50,7 +50,8 @@ class Written:
         bytes: of tensors.
         resumed: tensors that an earlier, killed run had written.
         checked: tensors that were projected back.
-        distance: the worst distance of an old number from what its new ones give back, in roundings of its dtype.
+        distance: the worst distance of a stored number from what its new ones give back, in roundings of the new dtype.
+        rounded: stored numbers that the new dtype does not hold exactly.
     """
 
     tensors: int
@@ -58,6 +59,7 @@ class Written:
     resumed: int
     checked: int
     distance: float
+    rounded: int = 0
 
 
 @dataclass(frozen=True)
@@ -99,19 +101,19 @@ def write(
         pool = ThreadPoolExecutor(threads or min(8, os.cpu_count() or 1))
         stack.callback(pool.shutdown, cancel_futures=True)
         bar.update(sum(_bytes(growth) for growth in plan.growths if growth.name in done))
-        worst = 0.0
+        worst, rounded = 0.0, 0
         tasks = [(growth, start, stop) for growth in waiting for start, stop in chunks(growth, plan)]
-        for (growth, _, stop), distance in zip(
+        for (growth, _, stop), (distance, lost) in zip(
             tasks, pool.map(lambda task: files.chunk(*task, check=check), tasks), strict=True
         ):
-            worst = max(worst, distance)
+            worst, rounded = max(worst, distance), rounded + lost
             if stop == growth.rows.source:
                 journal.write(growth.name + "\n")
                 journal.flush()
                 bar.update(_bytes(growth))
     if len({place.file for place in places.values()}) > 1:
         _write_index(plan, draft, places)
-    return Written(len(plan.growths), plan.bytes, len(done), len(waiting) if check else 0, worst)
+    return Written(len(plan.growths), plan.bytes, len(done), len(waiting) if check else 0, worst, rounded)
 
 
 def layout(plan: Plan, shard: int = SHARD) -> dict[str, Place]:
@@ -161,33 +163,37 @@ class _Files:
             self.new[name] = _opened(stack, draft / name, os.O_RDWR)
             self.data[name] = 8 + struct.unpack("<Q", os.pread(self.new[name], 8, 0))[0]
 
-    def chunk(self, growth: Growth, start: int, stop: int, check: bool) -> float:
-        """Reads, grows, checks and writes some rows; the last chunk writes the rows that copy nothing too."""
+    def chunk(self, growth: Growth, start: int, stop: int, check: bool) -> tuple[float, int]:
+        """Reads, grows, checks and writes some rows; the last chunk writes the rows that copy nothing too.
+
+        Returns:
+            The distance of what the new rows give back from what was stored, and how many stored numbers the new dtype
+            does not hold.
+        """
         stored = self.sources[growth.source]
         last = stop == max(1, stored.rows)
+        read = stored.read(self.old[stored.path], start, stop)
+        block = convert(read, stored.dtype, growth.dtype) if stored.dtype in STORAGE else read
+        truth, rounded = _examined(stored, growth, read, block) if check else (None, 0)
         if growth.fill is not None:
             if growth.fill and last:
                 self._write(growth, 0, _filled(growth))
-            return 0.0
-        block = self._read(stored, growth, start, stop)
-        if growth.copied:
+            return 0.0, 0
+        if growth.copied and truth is None:
             self._write(growth, start, block)
-            return 0.0
-        pieces, distance = growth.grown(growth.prepared(block, start), start, check)
+            return 0.0, 0
+        pieces, distance = growth.grown(growth.prepared(block, start), start, check, truth)
         for place, rows in pieces:
             self._write(growth, place, rows)
         if last and growth.rows.new:
             mean = self._mean(stored, growth) if growth.needs_mean else None
             for place, rows in growth.new_rows(mean):
                 self._write(growth, place, rows)
-        if check and distance > ROUNDINGS * max(
+        if check and not distance <= ROUNDINGS * max(
             1, int(growth.columns.count.max()), int(growth.rows.count.max())
         ):
-            raise InputError(
-                f"{stored.path}: {growth.source} is not given back by what it grew into ({distance:.3g} roundings); "
-                "this is a fault of shoestring or of the disk, please report it"
-            )
-        return distance
+            _refuse_distance(stored, growth, distance)
+        return distance, rounded
 
     def _read(self, stored: Stored, growth: Growth, start: int, stop: int) -> Array:
         block = stored.read(self.old[stored.path], start, stop)
@@ -207,6 +213,42 @@ class _Files:
         while view:
             put = os.pwrite(self.new[place.file], view, at)
             view, at = view[put:], at + put
+
+
+def _examined(stored: Stored, growth: Growth, read: Array, block: Array) -> tuple[Array | None, int]:
+    """Refuses numbers that are none; returns what was stored, where another dtype is written, and how much it lost.
+
+    Raises:
+        InputError: NaN or infinity is stored, or what the new dtype makes of a number.
+    """
+    if stored.dtype not in STORAGE:
+        return None, 0
+    if not finite(read, stored.dtype):
+        raise InputError(
+            f"{stored.path}: {growth.source} has NaN or infinity in it; what such a model computes cannot be kept, "
+            "repair it first"
+        )
+    if stored.dtype == growth.dtype:
+        return None, 0
+    if not finite(block, growth.dtype):
+        raise InputError(
+            f"{stored.path}: {growth.source} has numbers up to {np.abs(decode(read, stored.dtype)).max():.3g}, which "
+            f"{TORCH[growth.dtype]} cannot hold; choose --dtype float32 or bfloat16, or leave it out"
+        )
+    truth = decode(read, stored.dtype)
+    return truth, int(np.count_nonzero(decode(block, growth.dtype) != truth))
+
+
+def _refuse_distance(stored: Stored, growth: Growth, distance: float) -> None:
+    if stored.dtype != growth.dtype:
+        raise InputError(
+            f"{stored.path}: {growth.source} has numbers that {TORCH[growth.dtype]} is too coarse for (they lose "
+            f"{distance:.3g} roundings); choose another --dtype or leave it out"
+        )
+    raise InputError(
+        f"{stored.path}: {growth.source} is not given back by what it grew into ({distance:.3g} roundings); "
+        "this is a fault of shoestring or of the disk, please report it"
+    )
 
 
 def _filled(growth: Growth) -> Array:
@@ -252,14 +294,17 @@ def _prepared(plan: Plan, draft: Path, places: dict[str, Place], shard: int) -> 
 def fingerprint(plan: Plan, shard: int = SHARD) -> str:
     """Returns what decides the bytes of a growth, in short: the old files, the sizes and how it is done."""
     files = {stored.path for stored in plan.checkpoint.tensors.values()}
-    facts = [
+    facts: list[object] = [
         __version__,
         shard,
         str(plan.new),
         str(replace(plan.request, allow_lossy=False)),
         dict(plan.config),
     ]
-    facts += [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(files)]
+    for path in sorted(files):
+        facts.append(
+            (str(path), *(getattr(path.stat(), name) for name in ("st_size", "st_mtime_ns", "st_ctime_ns")))
+        )
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
 

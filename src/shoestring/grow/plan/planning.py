@@ -17,7 +17,7 @@ from shoestring.grow.plan.family import Description, Tensor
 from shoestring.grow.plan.request import Request, Sizes, option
 from shoestring.grow.plan.rules import FAMILIES
 from shoestring.grow.plan.sizing import new_sizes, talking_heads
-from shoestring.grow.stored.checkpoint import Checkpoint
+from shoestring.grow.stored.checkpoint import Checkpoint, same
 from shoestring.grow.stored.dtypes import OF_TORCH, STORAGE, size
 from shoestring.grow.stored.tensor import Stored
 from shoestring.grow.tensors import axes
@@ -117,12 +117,15 @@ def is_tied(checkpoint: Checkpoint, model: Description) -> bool:
     head, embedding = named(checkpoint, model.head), named(checkpoint, model.embedding)
     if not model.tied or embedding is None or not (head or model.headed):
         return False
-    return head is None or _same(checkpoint.tensors[head], checkpoint.tensors[embedding])
+    return head is None or same(checkpoint.tensors[head], checkpoint.tensors[embedding])
 
 
 def named(checkpoint: Checkpoint, end: str) -> str | None:
-    """Returns the stored name that ends so, if there is one."""
-    return next((name for name in checkpoint.tensors if f".{name}".endswith(f".{end}")), None)
+    """Returns the stored name of the tensor whose name ends so, as stored or as transformers calls it."""
+    for name in checkpoint.tensors:
+        if any(f".{known}".endswith(f".{end}") for known in (name, checkpoint.names.get(name, name))):
+            return name
+    return None
 
 
 def block_sources(old: int, new: int, place: str) -> list[tuple[int, bool]]:
@@ -174,14 +177,18 @@ class _Builder:
 
     def growths(self) -> Iterator[Growth]:
         dropped = {named(self.checkpoint, self.model.head)} if self.tied else set()
-        if named(self.checkpoint, self.model.embedding):
-            dropped |= {named(self.checkpoint, name) for name in self.model.doubles}
-        for name, stored in self.checkpoint.tensors.items():
+        tensors, embedding = self.checkpoint.tensors, named(self.checkpoint, self.model.embedding)
+        for double in (named(self.checkpoint, name) for name in self.model.doubles):
+            if embedding and double and same(tensors[double], tensors[embedding]):
+                dropped.add(double)
+        for name, stored in tensors.items():
             if name not in dropped:
                 yield from self._of(name, stored)
 
     def _of(self, name: str, stored: Stored) -> Iterator[Growth]:
-        found = rule_of(self.model, name)
+        found = rule_of(self.model, name) or rule_of(self.model, self.checkpoint.names.get(name, name))
+        if found is None and name in self.checkpoint.unread:
+            return
         if found is None:
             raise InputError(
                 f"{stored.path}: {name} is no tensor of a {self.model.family} that is known; nothing was grown"
@@ -192,7 +199,7 @@ class _Builder:
                 continue
             times = self.new.experts // self.model.sizes.experts if len(numbers) > 1 else 1
             for copy_ in range(times):
-                new_name = self._renamed(name, tensor, numbers, block, copy_)
+                new_name = self._renamed(name, numbers, block, copy_)
                 share = (copy_, times) if tensor.shares else (0, 1)
                 silent = inserted and tensor.inserted == "silent"
                 yield self._growth(new_name, name, stored, tensor, share, silent)
@@ -204,17 +211,12 @@ class _Builder:
         blocks = self.decoder_blocks if stack and name.startswith(stack) else self.blocks
         return [(new, inserted) for new, (old, inserted) in enumerate(blocks) if old == int(numbers[0])]
 
-    def _renamed(self, name: str, tensor: Tensor, numbers: list[str], block: int, copy_: int) -> str:
-        if not numbers:
-            return name
-        new = [str(block), *numbers[1:]]
+    def _renamed(self, name: str, numbers: list[str], block: int, copy_: int) -> str:
+        """Returns a name with other numbers of block and expert, which are the first in it."""
+        new = [str(block), *numbers[1:]][: len(numbers)]
         if len(new) > 1:
             new[1] = str(int(new[1]) + copy_ * self.model.sizes.experts)
-        end = tensor.pattern
-        for number in new:
-            end = end.replace("*", number, 1)
-        match = tensor.match(name)
-        return name[: match.end() - len(match[0].lstrip("."))] + end if match else name
+        return ".".join(new.pop(0) if part.isdigit() and new else part for part in name.split("."))
 
     def _growth(
         self, name: str, source: str, stored: Stored, tensor: Tensor, share: tuple[int, int], silent: bool
@@ -319,16 +321,3 @@ def refuse_lossy(planned: Plan) -> None:
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
     """Writes config.json."""
     (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", "utf-8")
-
-
-def _same(one: Stored, other: Stored, sample: int = 1 << 20) -> bool:
-    """Compares the first and the last mebibyte of two tensors."""
-    if (one.shape, one.dtype) != (other.shape, other.dtype):
-        return False
-    with one.path.open("rb") as first, other.path.open("rb") as second:
-        for at in (0, max(0, one.bytes - sample)):
-            first.seek(one.offset + at)
-            second.seek(other.offset + at)
-            if first.read(min(sample, one.bytes)) != second.read(min(sample, one.bytes)):
-                return False
-    return True

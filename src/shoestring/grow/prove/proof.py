@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,8 @@ def prove(planned: Plan) -> Proof:
     with tempfile.TemporaryDirectory() as folder:
         small, subject = small_plan(planned, Path(folder, "small"))
         proof = Proof(subject, tuple(trials(small, Path(folder))))
+    for trial in proof.trials:
+        _require_numbers(planned, trial)
     if not planned.lossy and not proof.relative <= LIMIT:
         raise InputError(
             f"{planned.checkpoint.folder}: growing {subject} changes its outputs by {proof.relative:.1e} of the "
@@ -67,7 +70,17 @@ def compare_whole(planned: Plan, draft: Path) -> Trial:
     ids = trial_ids(planned.old.vocab, planned.request.seed)
     old = outputs(planned.checkpoint.folder, planned.checkpoint.config, dtype, ids)
     new = _aligned(planned, outputs(draft, planned.config, dtype, ids), old)
-    return Trial(f"whole model, {_short(dtype)}", _distance(new, old), float(old.abs().max()))
+    trial = Trial(f"whole model, {_short(dtype)}", _distance(new, old), float(old.abs().max()))
+    _require_numbers(planned, trial)
+    return trial
+
+
+def _require_numbers(planned: Plan, trial: Trial) -> None:
+    if not isfinite(trial.error) or not isfinite(trial.scale) or not isfinite(trial.noise):
+        raise InputError(
+            f"{planned.checkpoint.folder}: in {trial.name} its outputs have NaN or infinity in them, so nothing can be "
+            "proved; choose --dtype float32 or bfloat16 if it overflows in fp16, else repair the model"
+        )
 
 
 def _grown(small: Plan, stored: str, folder: Path, ids: Tensor, dtype: str) -> Tensor:

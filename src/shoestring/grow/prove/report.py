@@ -44,6 +44,7 @@ class Report:
             "tensors written": self.written.tensors,
             "tensors projected back": self.written.checked,
             "worst distance (roundings)": round(self.written.distance, 3),
+            "rounded numbers": self.written.rounded,
             "resumed tensors": self.written.resumed,
             "compared": self.proof.subject if self.proof else None,
             "trials": [asdict(trial) for trial in trials],
@@ -60,6 +61,11 @@ class Report:
             lines.append(
                 f"Projected back: {self.written.checked} tensors; worst distance from the old numbers "
                 f"{self.written.distance:.2g} roundings (0: every number equal)"
+            )
+        if self.written.rounded:
+            lines.append(
+                f"Rounded: {self.written.rounded:,} of {self.plan.checkpoint.parameters:,} stored numbers, which "
+                f"{self.plan.request.dtype} does not hold exactly"
             )
         if self.proof is not None:
             lines += ["", f"Outputs compared on {self.proof.subject}:"]
@@ -93,6 +99,7 @@ def planned_facts(planned: Plan) -> dict[str, Any]:
         "exact": list(planned.exact),
         "not exact": list(planned.lossy),
         "rounded tensors": len(planned.rounded),
+        "left out": list(planned.checkpoint.unread),
     }
 
 
@@ -105,6 +112,10 @@ def planned_lines(planned: Plan) -> list[str]:
         f"{old.parameters / 1e6:,.2f} M -> {new.parameters / 1e6:,.2f} M parameters, "
         f"{old.bytes / 1e9:,.3f} GB -> {new.bytes / 1e9:,.3f} GB",
     ]
+    if planned.checkpoint.unread:
+        unread = planned.checkpoint.unread
+        more = f" and {len(unread) - 1} more" if unread[1:] else ""
+        lines.append(f"left out {unread[0]}{more}, which transformers does not read")
     lines += [f"exact    {line}" for line in planned.exact]
     lines += [f"NOT exact  {line}" for line in planned.lossy]
     if planned.rounded:

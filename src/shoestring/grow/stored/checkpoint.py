@@ -10,7 +10,7 @@ import json
 import os
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,16 @@ class Checkpoint:
         config: what config.json says.
         tensors: by name, in the order of the files.
         sharded: its weights are in several files.
+        names: stored name -> what transformers calls it, where that differs: a prefix, `LayerNorm.gamma`.
+        unread: what lies in the files and transformers does not read.
     """
 
     folder: Path
     config: Mapping[str, Any]
     tensors: Mapping[str, Stored]
     sharded: bool
+    names: Mapping[str, str] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -59,10 +63,12 @@ def opened(path: str | os.PathLike[str]) -> Checkpoint:
     Raises:
         InputError: it is none, lacks a shard, is quantised, damaged, or a pickle of something else than tensors.
     """
+    _refuse_adapter(Path(path))
     folder = hub.require_model_folder(path)
     config = json.loads((folder / "config.json").read_text("utf-8"))
     _refuse_quantised(folder, config)
-    files = _files(folder)
+    _refuse_code(folder, config)
+    files = _files(folder, config)
     tensors: dict[str, Stored] = {}
     for file in files:
         tensors |= _header(file)
@@ -85,18 +91,39 @@ def main_dtype(checkpoint: Checkpoint) -> str:
     return TORCH[max(sizes, key=lambda name: sizes[name])]
 
 
-def _files(folder: Path) -> list[Path]:
-    one, index = (SINGLE, INDEX) if (folder / SINGLE).is_file() or (folder / INDEX).is_file() else (
-        PICKLE, f"{PICKLE}.index.json"
-    )  # fmt: skip
-    if (folder / index).is_file():
-        shards = sorted(set(json.loads((folder / index).read_text("utf-8"))["weight_map"].values()))
-        missing = [name for name in shards if not (folder / name).is_file()]
-        if missing:
-            more = f" and {len(missing) - 1} more" if missing[1:] else ""
-            raise InputError(f"{folder}: lacks {missing[0]}{more}, which {index} names; get it and try again")
-        return [folder / name for name in shards]
-    return [folder / one]
+def same(one: Stored, other: Stored, chunk: int = 1 << 24) -> bool:
+    """Tells whether two tensors are equal, bit by bit: all of them is compared."""
+    if (one.shape, one.dtype) != (other.shape, other.dtype):
+        return False
+    with one.path.open("rb") as first, other.path.open("rb") as second:
+        first.seek(one.offset)
+        second.seek(other.offset)
+        for start in range(0, one.bytes, chunk):
+            length = min(chunk, one.bytes - start)
+            if first.read(length) != second.read(length):
+                return False
+    return True
+
+
+def _files(folder: Path, config: Mapping[str, Any]) -> list[Path]:
+    """Returns the files that transformers reads, in its order of precedence."""
+    name = config.get("transformers_weights") or next(
+        name for name in (SINGLE, INDEX, PICKLE, f"{PICKLE}.index.json") if (folder / name).is_file()
+    )
+    if not (folder / name).is_file() or Path(name).name != name:
+        raise InputError(
+            f"{folder}: lacks {name}, which config.json names as its weights; get it and try again"
+        )
+    if not name.endswith(".json"):
+        return [folder / name]
+    try:
+        shards = sorted(set(json.loads((folder / name).read_text("utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{folder / name}: is no index of shards; copy or save it again") from error
+    if missing := [shard for shard in shards if not (folder / shard).is_file()]:
+        more = f" and {len(missing) - 1} more" if missing[1:] else ""
+        raise InputError(f"{folder}: lacks {missing[0]}{more}, which {name} names; get it and try again")
+    return [folder / shard for shard in shards]
 
 
 def _header(path: Path) -> dict[str, Stored]:
@@ -105,6 +132,12 @@ def _header(path: Path) -> dict[str, Stored]:
         from shoestring.grow.stored import pickles
 
         return pickles.header(path)
+    safetensors = require("grow", "safetensors")
+    try:
+        with safetensors.safe_open(path, framework="np"):  # checks all of the header, down to overlaps
+            pass
+    except safetensors.SafetensorError as error:
+        raise InputError(f"{path}: damaged ({error}); copy or save it again") from error
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(length))
@@ -119,3 +152,21 @@ def _refuse_quantised(folder: Path, config: Mapping[str, Any]) -> None:
     if (quantised := config.get("quantization_config")) is not None:
         how = quantised.get("quant_method", "unknown method") if isinstance(quantised, dict) else quantised
         raise InputError(f"{folder}: is quantised ({how}); grow the model before it was quantised")
+
+
+def _refuse_code(folder: Path, config: Mapping[str, Any]) -> None:
+    """What a model's own code computes is not known; the class of transformers that has its name may be another."""
+    if code := config.get("auto_map"):
+        named = next(iter(code.values())) if isinstance(code, dict) and code else code
+        raise InputError(
+            f"{folder}: config.json names code of its own (auto_map: {named}), so what the model computes is not known "
+            "here; if transformers' own class is what you run, delete auto_map from config.json"
+        )
+
+
+def _refuse_adapter(folder: Path) -> None:
+    if (folder / "adapter_config.json").is_file():
+        raise InputError(
+            f"{folder}: is an adapter of PEFT, or has one beside its weights; merge it first: "
+            "AutoPeftModelForCausalLM.from_pretrained(...).merge_and_unload().save_pretrained(...)"
+        )

@@ -56,6 +56,17 @@ def convert(stored: Array, source: str, target: str) -> Array:
     return stored if source == target else encode(decode(stored, source), target)
 
 
+def finite(stored: Array, dtype: str) -> bool:
+    """Tells whether none of the stored numbers is NaN or infinite.
+
+    >>> finite(encode(np.array([1.0, 3e38]), "BF16"), "BF16"), finite(np.array([np.nan]), "F64")
+    (True, False)
+    """
+    if dtype == "BF16":
+        return not stored.size or int((stored & np.uint16(0x7FFF)).max()) < 0x7F80
+    return bool(np.isfinite(stored).all())
+
+
 def grid(values: Array, dtype: str) -> Array:
     """Returns each number's unit in the last place, in the precision of `values`.
 

@@ -31,18 +31,27 @@ def auto_class(config: Mapping[str, Any]) -> Any:
 
         assert ShoestringForCausalLM  # importing it registers the family
     saved = str((config.get("architectures") or [""])[0])
+    named = getattr(transformers, saved, None)
+    if getattr(getattr(named, "config_class", None), "model_type", None) == config.get("model_type"):
+        return named
     return getattr(transformers, next((_HEADS[end] for end in _HEADS if saved.endswith(end)), "AutoModel"))
 
 
-def random_model(config: Mapping[str, Any], seed: int) -> Any:
-    """Returns a random model of a config; norms and biases are far from 1 and 0, so that mistakes in them show."""
+def _made(config: Mapping[str, Any]) -> Any:
+    """Returns a model of a config, as `auto_class` would load it."""
     from transformers import AutoConfig
 
     auto = auto_class(config)
     settings = {key: value for key, value in config.items() if key != "model_type"}
+    made = AutoConfig.for_model(config["model_type"], **settings)
+    return auto.from_config(made) if hasattr(auto, "from_config") else auto._from_config(made)
+
+
+def random_model(config: Mapping[str, Any], seed: int) -> Any:
+    """Returns a random model of a config; norms and biases are far from 1 and 0, so that mistakes in them show."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = auto.from_config(AutoConfig.for_model(config["model_type"], **settings))
+        model = _made(config)
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(torch.randn_like(parameter) * (0.3 if parameter.ndim == 1 else 0.05))
@@ -51,12 +60,8 @@ def random_model(config: Mapping[str, Any], seed: int) -> Any:
 
 def empty_model(config: Mapping[str, Any]) -> Any:
     """Returns the model of a config without numbers: names and shapes, on torch's meta device."""
-    from transformers import AutoConfig
-
-    auto = auto_class(config)
-    settings = {key: value for key, value in config.items() if key != "model_type"}
     with torch.device("meta"), silenced():
-        return auto.from_config(AutoConfig.for_model(config["model_type"], **settings))
+        return _made(config)
 
 
 def outputs(folder: Path, config: Mapping[str, Any], dtype: str, ids: Tensor) -> Tensor:

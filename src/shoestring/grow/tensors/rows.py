@@ -102,13 +102,16 @@ class Growth:
         draws = Draws(self.seed, self.source)  # every sharer draws the same
         return self._divided(larger, start, count, draws, _SHARED)[part]
 
-    def grown(self, block: Array, start: int, check: bool = False) -> tuple[list[tuple[int, Array]], float]:
+    def grown(
+        self, block: Array, start: int, check: bool = False, truth: Array | None = None
+    ) -> tuple[list[tuple[int, Array]], float]:
         """Returns (first new row, new rows) for everything that copies a chunk of old rows.
 
         Args:
             block: the chunk, as `prepared`.
             start: its first row in the old tensor.
             check: measure how far the old rows are from what the new ones give back.
+            truth: the old rows as numbers, where the block is what another dtype has made of them.
 
         Returns:
             The new rows, and that distance in roundings of the largest number: 0 is equality of every number, and
@@ -128,8 +131,8 @@ class Growth:
         if not check:
             return pieces, 0.0
         if whole is not None and not self._scaled:  # every row is a copy of one of these
-            return pieces, self._gap(self._narrow(whole, block), block)
-        return pieces, self._gap(self._restored(block, start, [rows for _, rows in pieces]), block)
+            return pieces, self._gap(self._narrow(whole, block), block, truth)
+        return pieces, self._gap(self._restored(block, start, [rows for _, rows in pieces]), block, truth)
 
     def new_rows(self, mean: Array | None = None) -> Iterator[tuple[int, Array]]:
         """Yields the rows that copy nothing, but not those of zeros: files begin with zeros.
@@ -217,16 +220,15 @@ class Growth:
 
     # -- and back --------------------------------------------------------------------------------------------
 
-    def _gap(self, back: Array, block: Array) -> float:
+    def _gap(self, back: Array, block: Array, truth: Array | None = None) -> float:
+        """Returns how far apart the two are, in roundings of the largest number."""
         if back.dtype == block.dtype == np.uint16:  # bits
-            return 0.0 if np.array_equal(back, block) else np.inf
-        truth = decode(block, self.dtype)
-        finite = np.isfinite(truth)
-        if finite.all():
-            gap, largest = np.abs(back - truth).max(initial=0.0), np.abs(truth).max(initial=0.0)
-        else:
-            gap = np.abs(back - truth, where=finite, out=np.zeros(truth.shape)).max(initial=0.0)
-            largest = np.abs(truth, where=finite, out=np.zeros(truth.shape)).max(initial=0.0)
+            if truth is None:
+                return 0.0 if np.array_equal(back, block) else np.inf
+            back = decode(back, self.dtype)
+        if truth is None or self.share[1] > 1:  # a part is compared with the part that was made of it
+            truth = decode(block, self.dtype)
+        gap, largest = np.abs(back - truth).max(initial=0.0), np.abs(truth).max(initial=0.0)
         return float(gap / ((largest + self.shift) * EPSILON[self.dtype])) if gap else 0.0
 
     def _restored(self, block: Array, start: int, pieces: list[Array]) -> Array:
