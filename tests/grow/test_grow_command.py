@@ -67,18 +67,6 @@ def test_a_plan_writes_nothing_and_says_all(tmp_path, shoestring):
     assert not [path for path in tmp_path.iterdir() if path != source]
 
 
-def test_a_plan_imports_no_torch(tmp_path):
-    import subprocess
-    import sys
-
-    source = make(tmp_path / "small", "llama")
-    code = (
-        "import sys; from shoestring.grow.growing import planned; from shoestring.grow.plan.request import Request; "
-        f"planned({str(source)!r}, Request(hidden='2x')); sys.exit('torch' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
 def curve(steps, floor, noise, seed=0):
     rng = np.random.default_rng(seed)
     t = np.arange(10, steps, 10)
