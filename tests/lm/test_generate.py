@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from shoestring._errors import InputError, OptionError
 from shoestring.lm.engines.load import load
+from shoestring.lm.engines.texts import Texts
 from shoestring.lm.generation.beam import beam_search
 from shoestring.lm.generation.generation import generate, stream
 from shoestring.lm.generation.sampling import Sampling, filtered, prepared
@@ -125,7 +126,7 @@ def test_stop_strings_end_and_are_not_part_of_the_text(engine):
 def test_min_ends_counts_stop_strings(cpm, text, stop, ends):
     tokens = cpm.encode(text)
     text = cpm.decode(tokens)  # NFKC
-    stream = TextStream(cpm, [stop], ends)
+    stream = TextStream(Texts(cpm), [stop], ends)
     given_ = ""
     for token in tokens:
         given_ += stream.push(token)
@@ -140,7 +141,7 @@ def test_min_ends_counts_stop_strings(cpm, text, stop, ends):
 @settings(max_examples=100, deadline=None)
 @given(text=st.text("甲😀a é", min_size=1, max_size=20))
 def test_never_half_a_character(bytes_tokenizer, text):
-    stream = TextStream(bytes_tokenizer)
+    stream = TextStream(Texts(bytes_tokenizer))
     pieces = [stream.push(token) for token in bytes_tokenizer.encode(text)] + [stream.finish()]
     assert "".join(pieces) == text
     assert not any("\ufffd" in piece for piece in pieces)
@@ -152,7 +153,7 @@ def test_end_tokens_and_the_least_length(engine):
     logits[end] = 50.0
     assert prepared(logits, Sampling(min_tokens=3), [1], 2, [end])[end] == -torch.inf
     assert prepared(logits, Sampling(min_tokens=3), [1], 3, [end])[end] == 50
-    stream = TextStream(engine.tokenizer, min_ends=2)
+    stream = TextStream(engine.texts, min_ends=2)
     assert (stream.push(end, True), stream.ended) == ("", False)
     assert (stream.push(end, True), stream.ended) == ("", True)
 

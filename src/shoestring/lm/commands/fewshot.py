@@ -66,7 +66,7 @@ def fewshot(
 
 
 def _fits(engine: Engine, answer: int) -> Callable[[str], bool]:
-    return lambda text: len(engine.tokenizer.encode(text)) + answer <= engine.positions
+    return lambda text: len(engine.texts.encode(text)) + answer <= engine.positions
 
 
 def _say_accuracy(ui: ui.UI, values: dict[str, Any]) -> None:

@@ -89,9 +89,10 @@ def _prefill(ui: ui.UI) -> Iterator[Callable[[int], Any]]:
 
 def _as_json(engine: Engine, prompt: str, samples: list[Any]) -> dict[str, Any]:
     def token(each: Any) -> dict[str, Any]:
-        decode = engine.tokenizer.decode
-        values = {"id": each.id, "text": decode([each.id]), "logprob": each.logprob}
-        return values | ({"top": {decode([id]): value for id, value in each.top}} if each.top else {})
+        values = {"id": each.id, "text": engine.texts.names([each.id])[0], "logprob": each.logprob}
+        names = engine.texts.names([id for id, _ in each.top])
+        top = {name: value for name, (_, value) in zip(names, each.top, strict=True)}
+        return values | ({"top": top} if top else {})
 
     return {
         "prompt": prompt,

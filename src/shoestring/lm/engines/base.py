@@ -10,13 +10,12 @@ session.score([[11, 15], [9]], after=[5])       # log-probabilities of continuat
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor
 
-from shoestring import hub
 from shoestring._errors import InputError
+from shoestring.lm.engines.texts import Texts
 
 Progress = Callable[[int], Any]
 
@@ -67,7 +66,8 @@ class Engine(Protocol):
     Args:
         name: of the model's folder.
         kind: back end and precision, for people.
-        tokenizer: a Hugging Face tokenizer.
+        tokenizer: a Hugging Face tokenizer; what runs the model asks `texts`.
+        texts: how text becomes ids and ids text.
         positions: how many tokens a row may have.
         vocabulary: size of `logits`.
     """
@@ -75,6 +75,7 @@ class Engine(Protocol):
     name: str
     kind: str
     tokenizer: Any
+    texts: Texts
     positions: int
     vocabulary: int
 
@@ -85,25 +86,6 @@ class Engine(Protocol):
     def logprobs(self, ids: Sequence[int]) -> list[float]:
         """Returns the log-probability of each token but the first."""
         ...
-
-
-def tokenizer_of(folder: Path, vocabulary: int) -> Any:
-    """Returns the tokenizer that lies with a model.
-
-    Raises:
-        InputError: none, or one with more ids than the model has.
-    """
-    import shoestring.lm.tokenizer  # noqa: F401 - registers CPM's
-
-    with hub.silenced():
-        tokenizer = hub.load_tokenizer(folder)
-    if len(tokenizer) > vocabulary:
-        raise InputError(
-            f"{folder}: its tokenizer has {len(tokenizer):,} ids, but the weights have {vocabulary:,}; "
-            "it belongs to another model"
-        )
-    tokenizer.padding_side = "left"
-    return tokenizer
 
 
 def require_length(needed: int, limit: int, what: str) -> None:

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from shoestring._errors import InputError, OptionError
 from shoestring._extras import require
-from shoestring.lm.engines.base import Progress, require_length, tokenizer_of
+from shoestring.lm.engines.base import Progress, require_length
+from shoestring.lm.engines.texts import Texts, ends_of_folder, tokenizer_of
 from shoestring.lm.weights.gguf_file import FILE
 
 ROWS = 64  # sequences at once
@@ -50,6 +51,7 @@ class LlamaEngine:
         self.vocabulary = config["vocab_size"]
         self.positions = min(config.get("n_positions") or config["max_position_embeddings"], _CELLS)
         self.tokenizer = tokenizer_of(folder, self.vocabulary)
+        self.texts = Texts(self.tokenizer, ends_of_folder(folder, self.vocabulary))
         self.name, self.kind = folder.resolve().name, "llama.cpp on cpu"
         threads = threads or len(os.sched_getaffinity(0))
         self.context = self.api.llama_init_from_model(self._model, self._settings(threads))

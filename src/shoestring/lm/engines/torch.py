@@ -2,22 +2,28 @@
 
 - Rows of different lengths are padded on the left; positions count real tokens.
 - Candidates are scored in one row under a tree-shaped mask: each sees the session's tokens and its own, so the
-  shared keys and values are neither copied nor computed again.
+  shared keys and values are neither copied nor computed again. Families that make masks of their own get a row for
+  each candidate instead.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from shoestring import hub
 from shoestring._errors import OptionError
 from shoestring.lm.engines import cache as caches
-from shoestring.lm.engines.base import Progress, require_length, tokenizer_of
+from shoestring.lm.engines.base import Progress, require_length
+from shoestring.lm.engines.families import ROWS, positions_of, require_known
+from shoestring.lm.engines.texts import Texts, ends_of_folder, tokenizer_of
+from shoestring.lm.engines.tree import Tree, branching
 from shoestring.lm.weights.sources import FolderSource
 
 CHUNK = 256  # tokens that are read at once, so that a long prompt shows progress and memory stays small
@@ -35,6 +41,7 @@ class TorchEngine:
     """
 
     def __init__(self, folder: Path, precision: str = "auto", device: str | None = None) -> None:
+        require_known(FolderSource(folder).config["model_type"])
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         precision = _chosen(folder, precision, self.device)
         if precision in _DTYPES:
@@ -47,8 +54,10 @@ class TorchEngine:
         self.model.eval()
         config = self.model.config
         self.name, self.kind = folder.resolve().name, f"torch {precision} on {self.device}"
-        self.vocabulary, self.positions = config.vocab_size, config.max_position_embeddings
+        self.vocabulary, self.positions = config.vocab_size, positions_of(config)
         self.tokenizer = tokenizer_of(folder, self.vocabulary)
+        self.texts = Texts(self.tokenizer, ends_of_folder(folder, self.vocabulary))
+        self._takes = inspect.signature(self.model.forward).parameters.keys()
 
     def open(self, rows: Sequence[Sequence[int]], progress: Progress | None = None) -> TorchSession:
         """Returns a session that has read the rows."""
@@ -64,13 +73,22 @@ class TorchEngine:
         whole = torch.tensor(list(ids), device=self.device)
         for begin in range(0, len(ids) - 1, CHUNK):
             part = whole[begin : min(begin + CHUNK, len(ids) - 1)]
-            output = self.model(
-                input_ids=part[None], past_key_values=cache, use_cache=True,
-                position_ids=torch.arange(begin, begin + len(part), device=self.device)[None],
-            )  # fmt: skip
+            positions = torch.arange(begin, begin + len(part), device=self.device)
+            logits = self.forward(part[None], cache, positions[None], None, 0)[0]
             asked = whole[begin + 1 : begin + 1 + len(part), None]
-            found += output.logits[0].float().log_softmax(-1).gather(1, asked)[:, 0].tolist()
+            found += logits.float().log_softmax(-1).gather(1, asked)[:, 0].tolist()
         return found
+
+    def forward(
+        self, ids: Tensor, cache: Any, positions: Tensor, mask: Tensor | None, keep: int
+    ) -> Float[Tensor, "rows kept vocabulary"]:
+        """Returns the logits of the last `keep` tokens, 0 is all; keys and values are appended to the cache."""
+        wanted = {"position_ids": positions, "logits_to_keep": keep}
+        taken = {name: value for name, value in wanted.items() if name in self._takes}
+        output = self.model(
+            input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, **taken
+        )
+        return output.logits[:, -keep:]
 
 
 class TorchSession:
@@ -150,25 +168,46 @@ class TorchSession:
             session = self.fork(len(self.ids[0]))
             session.extend(after)
             return session.score(continuations)
-        return [scores for group in groups for scores in self._score_tree(group, list(after))]
+        return [scores for group in groups for scores in self._score(group, list(after))]
 
     def close(self) -> None:
         """Frees the keys and values."""
         self.cache, self.ids = caches.new_cache(), []
 
-    def _forward(self, part: list[list[int]], last: bool) -> None:
+    def _forward(self, part: list[list[int]], last: bool, keep: int = 1) -> Tensor:
         engine, seen = self.engine, self.cache.get_seq_length()
         ids = torch.tensor(part, device=engine.device)
         pads = torch.tensor(self.pads, device=engine.device)[:, None]
         columns = torch.arange(seen + ids.shape[1], device=engine.device)
-        mask = (columns >= pads) if any(self.pads) else None
+        mask = (columns >= pads).long() if any(self.pads) else None
         positions = (columns[seen:] - pads).clamp(min=0)
-        output = engine.model(
-            input_ids=ids, attention_mask=None if mask is None else mask.long(), position_ids=positions,
-            past_key_values=self.cache, use_cache=True, logits_to_keep=1,
-        )  # fmt: skip
+        logits = engine.forward(ids, self.cache, positions, mask, keep)
         if last:
-            self.logits = output.logits[:, -1].float().cpu()
+            self.logits = logits[:, -1].float().cpu()
+        return logits
+
+    def _score(self, group: list[list[int]], trunk: list[int]) -> list[list[float]]:
+        if self.engine.model.config.model_type not in ROWS and not self.pads[0]:
+            return self._score_tree(group, trunk)
+        session = self.fork(len(self.ids[0]))
+        if trunk:
+            session.extend(trunk)
+        return session._score_rows(group)
+
+    def _score_rows(self, group: list[list[int]]) -> list[list[float]]:
+        """Scores candidates as rows; what fills the shorter ones on the right is seen by nothing that counts."""
+        found = self.logits[:1].double().log_softmax(-1).expand(len(group), -1)[:, None]
+        width = max(map(len, group)) - 1
+        if width:
+            self.select([0] * len(group))
+            fed = [(each + [each[0]] * width)[:width] for each in group]
+            logits = self._forward(fed, last=False, keep=0)
+            found = torch.cat([found, logits.double().log_softmax(-1).cpu()], dim=1)
+        return [
+            rows.gather(1, torch.tensor(each)[:, None])[:, 0].tolist()
+            for each, row in zip(group, found, strict=True)
+            for rows in [row[: len(each)]]
+        ]
 
     def _score_tree(self, group: list[list[int]], trunk: list[int]) -> list[list[float]]:
         fed = [candidate[:-1] for candidate in group]  # the last token of each is only asked for
@@ -192,16 +231,15 @@ class TorchSession:
         device, seen = self.engine.device, self.cache.get_seq_length()
         branches = [(index, place, token) for index, own in enumerate(fed) for place, token in enumerate(own)]
         nodes = [(-1, place - len(trunk), token) for place, token in enumerate(trunk)] + branches
-        owner, depth, tokens = torch.tensor(nodes, device=device).unbind(1)
-        sees = ((owner[:, None] == owner) | (owner == -1)) & (depth[:, None] >= depth)
-        mask = torch.cat([torch.ones(len(nodes), seen, dtype=torch.bool, device=device), sees], dim=1)
-        output = self.engine.model(
-            input_ids=tokens[None], attention_mask=mask[None, None],
-            position_ids=(depth + len(self.ids[0]) + len(trunk))[None],
-            past_key_values=self.cache, use_cache=True, logits_to_keep=len(nodes) - first,
-        )  # fmt: skip
+        owner, place, tokens = torch.tensor(nodes, device=device).unbind(1)
+        before = torch.ones(len(nodes), seen, dtype=torch.bool, device=device)
+        branch = ((owner[:, None] == owner) | (owner == -1)) & (place[:, None] >= place)
+        depth = place + seen + len(trunk)
+        tree = Tree(torch.cat([torch.arange(seen, device=device), depth]), torch.cat([before, branch], dim=1))
+        with branching(tree):
+            logits = self.engine.forward(tokens[None], self.cache, depth[None], None, len(nodes) - first)
         caches.cut(self.cache, seen)
-        return output.logits[0].double().log_softmax(-1).cpu()
+        return logits[0].double().log_softmax(-1).cpu()
 
 
 def _groups(continuations: Sequence[Sequence[int]]) -> Iterator[list[list[int]]]:

@@ -58,7 +58,7 @@ class Prefix:
 
     def __init__(self, engine: Engine, text: str = "") -> None:
         self.engine = engine
-        ids = list(engine.tokenizer.encode(text)) if text else []
+        ids = engine.texts.encode(text) if text else []
         self._session = engine.open([ids]) if ids else None
 
     def read(self, ids: Sequence[int]) -> Session:
@@ -113,8 +113,8 @@ def choose(
     '巴黎'
     """
     _require(candidates, score)
-    whole = [list(engine.tokenizer.encode(prompt + candidate)) for candidate in candidates]
-    common = shared([engine.tokenizer.encode(prompt), *whole])
+    whole = [engine.texts.encode(prompt + candidate) for candidate in candidates]
+    common = shared([engine.texts.encode(prompt), *whole])
     common = min(common, min(map(len, whole)) - 1)  # each has a token of its own to be scored
     if common < 1:
         raise OptionError(f"prompt {prompt!r}: empty, or one word with a candidate; give a longer one")
@@ -137,8 +137,8 @@ def choose_channel(
     _require(candidates, "channel")
     found = []
     for head, prompt in zip(heads, prompts, strict=True):
-        whole = list(engine.tokenizer.encode(head + text))
-        common = min(shared([engine.tokenizer.encode(head), whole]), len(whole) - 1)
+        whole = engine.texts.encode(head + text)
+        common = min(shared([engine.texts.encode(head), whole]), len(whole) - 1)
         found += prompt.score(whole[:common], [whole[common:]])
     return _choice(candidates, found, "channel")
 

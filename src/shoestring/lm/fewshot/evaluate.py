@@ -57,14 +57,14 @@ def perplexity(engine: Engine, documents: Iterable[str], stride: int | None = No
     stride = stride or max(1, engine.positions // 2)
     nats, tokens, characters, count = 0.0, 0, 0, 0
     for document in documents:
-        ids = list(engine.tokenizer.encode(document))
+        ids = engine.texts.encode(document)
         if len(ids) < 2:
             continue
         for begin, counted in windows(len(ids), engine.positions, stride):
             found = engine.logprobs(ids[begin : begin + engine.positions])
             nats -= sum(found[len(found) - counted :])
             tokens += counted
-        characters += len(engine.tokenizer.decode(ids[1:], skip_special_tokens=True))
+        characters += len(engine.texts.decode(ids[1:]))
         count += 1
     if not tokens:
         raise InputError("no document has two tokens or more, so nothing can be predicted; give more text")
@@ -148,7 +148,7 @@ def pairs(lines: Iterable[str], name: str, labelled: bool = True) -> list[Shot]:
 
 
 def _generated(task: FewShot, prompt: str, sampling: Sampling) -> str:
-    ids = list(task.engine.tokenizer.encode(prompt))
+    ids = task.engine.texts.encode(prompt)
     session = task.read(ids)
     row, text = Row(task.engine, ids, sampling), ""
     try:

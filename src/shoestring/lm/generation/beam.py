@@ -117,7 +117,7 @@ def _grown(
 
 
 def _finish(engine: Engine, search: _Search, beam: _Beam, sampling: Sampling) -> str | None:
-    text = TextStream(engine.tokenizer, sampling.stop, sampling.min_ends, search.prompt)
+    text = TextStream(engine.texts, sampling.stop, sampling.min_ends, search.prompt)
     ends = ends_of(engine)
     for token in beam.tokens:
         text.push(token.id, token.id in ends)
@@ -148,7 +148,7 @@ def _finished(
 ) -> list[Sample]:
     ends, samples = ends_of(engine), []
     for beam in sorted(search.done, key=lambda each: -each.score(length_penalty))[:beams]:
-        stream = TextStream(engine.tokenizer, sampling.stop, sampling.min_ends, search.prompt)
+        stream = TextStream(engine.texts, sampling.stop, sampling.min_ends, search.prompt)
         text = "".join(stream.push(token.id, token.id in ends) for token in beam.tokens) + stream.finish()
         samples.append(Sample(text, beam.tokens, beam.finish or "length"))
     return samples

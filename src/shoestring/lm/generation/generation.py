@@ -78,10 +78,10 @@ class Row:
     made: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        tokenizer, sampling = self.engine.tokenizer, self.sampling
+        sampling = self.sampling
         self.ends = ends_of(self.engine)
         self._chooser = Chooser(sampling, self.place[1], self.ends)
-        self._stream = TextStream(tokenizer, sampling.stop, sampling.min_ends, self.prompt)
+        self._stream = TextStream(self.engine.texts, sampling.stop, sampling.min_ends, self.prompt)
         self._limit = min(sampling.max_tokens, self.engine.positions - len(self.prompt))
 
     def advance(self, logits: Tensor, seen: Sequence[int]) -> tuple[int, Piece]:
@@ -166,8 +166,7 @@ def collected(pieces: Iterable[Piece], prompts: int, samples: int) -> list[list[
 
 def ends_of(engine: Engine) -> frozenset[int]:
     """Returns the ids that end a text."""
-    end = engine.tokenizer.eos_token_id
-    return frozenset(() if end is None else (end,))
+    return engine.texts.ends
 
 
 def fitting(
@@ -179,7 +178,7 @@ def fitting(
         InputError: it is too long and `truncate` is None; the message says by how much.
         OptionError: it has no tokens.
     """
-    ids = list(engine.tokenizer.encode(prompt)) if isinstance(prompt, str) else list(prompt)
+    ids = engine.texts.encode(prompt) if isinstance(prompt, str) else list(prompt)
     if not ids:
         raise OptionError("the prompt is empty; give at least one character")
     room = max(1, engine.positions - sampling.max_tokens)

@@ -6,7 +6,8 @@ Joined, the pieces are the whole text up to where it ends.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+
+from shoestring.lm.engines.texts import Texts
 
 _BROKEN = "\ufffd"  # what a decoder shows for bytes that are no character (yet)
 _WINDOW = 8  # tokens before the new ones that are decoded along, since some decoders look back
@@ -16,7 +17,7 @@ class TextStream:
     """Decodes one row's tokens.
 
     Args:
-        tokenizer: any Hugging Face tokenizer.
+        texts: decodes.
         stop: strings that end the text; they do not belong to it, but the first `min_ends - 1` of them do.
         min_ends: how many ends, stop strings or end tokens, it takes.
         prompt: ids before the text, which some decoders need in order to place spaces.
@@ -25,9 +26,9 @@ class TextStream:
     """
 
     def __init__(
-        self, tokenizer: Any, stop: Sequence[str] = (), min_ends: int = 1, prompt: Sequence[int] = ()
+        self, texts: Texts, stop: Sequence[str] = (), min_ends: int = 1, prompt: Sequence[int] = ()
     ) -> None:
-        self._tokenizer, self._stop = tokenizer, [each for each in stop if each]
+        self._texts, self._stop = texts, [each for each in stop if each]
         self._ids: list[int] = list(prompt[-_WINDOW:])
         self._known = len(self._ids)  # tokens whose text has been taken
         self._pending = ""  # decoded, not yet given out
@@ -64,7 +65,7 @@ class TextStream:
         return now[len(before) :]
 
     def _text(self, ids: list[int]) -> str:
-        return self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return self._texts.decode(ids)
 
     def _given(self, flush: bool) -> str:
         given = ""
