@@ -42,6 +42,7 @@ class LlamaEngine:
         self.api.llama_backend_init()
         path = folder / FILE
         settings = self.api.llama_model_default_params()
+        settings.use_extra_bufts = False  # which crash on processors with AMX
         self._model = self.api.llama_model_load_from_file(str(path).encode(), settings)
         if not self._model:
             raise InputError(

@@ -18,6 +18,7 @@ from typing import Any
 
 from shoestring import hub
 from shoestring._errors import InputError
+from shoestring.lm.tokenizer import CpmTokenizer
 
 _PROBE = "a"  # a text whose ids show what is put around them
 _CHINESE = "\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003ffff"
@@ -60,20 +61,16 @@ class Texts:
 
     def bytes_of(self, id: int) -> bytes:
         """Returns what a token stands for; several tokens may make up one character."""
-        if hasattr(self.tokenizer, "text_of"):
+        token = self.tokenizer.convert_ids_to_tokens(id) or ""
+        if isinstance(self.tokenizer, CpmTokenizer):
             return self.tokenizer.text_of(id).encode()
-        token = self.tokenizer.convert_ids_to_tokens(id)
-        if token is None:
-            return b""
-        if id in self.tokenizer.added_tokens_decoder:
-            return token.encode()
-        if self._decoder == "ByteLevel":
+        if self._decoder == "ByteLevel" and id not in self.tokenizer.added_tokens_decoder:
             return bytes(_BYTES[letter] for letter in token)
         if found := _BYTE.fullmatch(token):
             return bytes([int(found[1], 16)])
-        if "▁" in token:
-            return token.replace("▁", " ").encode()
-        return (token.removeprefix("##") if self._decoder == "WordPiece" else token).encode()
+        return (
+            token.removeprefix("##") if self._decoder == "WordPiece" else token.replace("▁", " ")
+        ).encode()
 
     def names(self, ids: Sequence[int]) -> list[str]:
         """Returns a name for each id, no two alike: its text, its bytes if they are no text, or else its number.
@@ -102,8 +99,6 @@ def tokenizer_of(folder: Path, vocabulary: int) -> Any:
     Raises:
         InputError: none, or one with more ids than the model has.
     """
-    import shoestring.lm.tokenizer  # noqa: F401 - registers CPM's
-
     with hub.silenced():
         return fitted(hub.load_tokenizer(folder), vocabulary, folder)
 
@@ -152,7 +147,9 @@ def _around(tokenizer: Any) -> tuple[list[int], list[int]]:
     for place in range(len(whole) - len(bare) + 1):
         if whole[place : place + len(bare)] == bare and (bare or not whole):
             return whole[:place], whole[place + len(bare) :]
-    raise InputError(f"the tokenizer makes {whole} of a text whose own ids are {bare}; not known where it begins")
+    raise InputError(
+        f"the tokenizer makes {whole} of a text whose own ids are {bare}; not known where it begins"
+    )
 
 
 def _shown(data: bytes) -> str:
