@@ -1,13 +1,11 @@
 """Documents of one text, table or line of JSON, format by format; empty ones are none.
 
-- .csv is what Python's csv module reads: quotes may hold commas and line ends. The first row has the names.
-- .tsv has no quotes (IANA text/tab-separated-values): a quotation mark is a character like others.
+- .csv and .tsv are read strictly, see `shoestring.files.delimited`. The first row has the names.
 - .parquet is read by pyarrow, one column, batch by batch; compressed or archived it goes to a temporary file.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -15,13 +13,14 @@ from typing import Any, BinaryIO
 
 from shoestring._errors import InputError
 from shoestring._extras import require
+from shoestring.files.delimited import Bad, layout, records
 from shoestring.files.lines import BROKEN, Lines
 from shoestring.files.reading import Reading, Report
 from shoestring.files.streams import BLOCK, Stream, reason
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _ROWS = 256  # of a table, in a batch; cells may be long
-_NO_LIMIT = 2**31 - 1  # the csv module's limit is a C long, which has 32 bits on Windows
+TEXT = ("text", "文本", "内容", "正文")
 
 
 def txt(lines: Lines) -> Iterator[list[str]]:
@@ -123,34 +122,23 @@ def only_text(record: dict[str, Any], name: str) -> str:
     raise InputError(f"{name}: which field is the text? say field=...; there are: {_listed(record)}")
 
 
-def table(lines: Lines, field: str | None, delimiter: str) -> Iterator[list[str]]:
-    """Yields, in batches, one column of a .csv (delimiter `,`) or .tsv (delimiter tab) with a header row."""
-    csv.field_size_limit(min(lines.reading.max_document_bytes or _NO_LIMIT, _NO_LIMIT))
-    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
-    rows = csv.reader(_with_ends(lines), delimiter=delimiter, quoting=quoting)
-    header: list[str] | None = None
-    column, found = 0, []
-    try:
-        for row in rows:
-            if header is None:
-                header = row
-                column = _column(header, field, lines.stream.name)
-            elif row and (len(row) <= column or any(BROKEN in cell for cell in row)):
-                why = f"this row has {len(row)} columns, {header[column]!r} is number {column + 1}"
-                lines.drop(
-                    rows.line_num - lines.line - 1, 0, why if len(row) <= column else "a byte is broken"
-                )
-            elif row and row[column]:
-                found.append(row[column])
-            if len(found) == _ROWS:
-                yield found
-                found = []
-        yield found
-    except csv.Error as error:
-        raise InputError(
-            f"{lines.stream.name}: line {rows.line_num:,}: {error}; "
-            "is a quotation mark missing? (field limit: max_document_bytes)"
-        ) from error
+def table(lines: Lines, field: str | None, kind: str) -> Iterator[list[str]]:
+    """Yields, in batches, one column of a `csv` or `tsv` with a header row."""
+    form, every = layout(_with_ends(lines), kind)
+    column, found = -1, []
+    for number, row in records(every, form, lines.stream.name, lines.reading.max_document_bytes):
+        if isinstance(row, Bad):
+            lines.drop(number - lines.line - 1, 0, row.why)
+        elif any(BROKEN in cell for cell in row):
+            lines.drop(number - lines.line - 1, 0, "a byte is broken")
+        elif column < 0:
+            column = _column(row, field, lines.stream.name)
+        elif row[column]:
+            found.append(row[column])
+        if len(found) == _ROWS:
+            yield found
+            found = []
+    yield found
 
 
 def _with_ends(lines: Lines) -> Iterator[str]:
@@ -162,12 +150,18 @@ def _with_ends(lines: Lines) -> Iterator[str]:
 
 
 def _column(header: list[str], field: str | None, name: str) -> int:
-    wanted = field or ("text" if "text" in header else header[0] if len(header) == 1 else None)
-    if wanted is None:
+    wanted = [field] if field else [*TEXT, *(header if len(header) == 1 else ())]
+    for each in wanted:
+        found = [place for place, cell in enumerate(header) if cell == each] or [
+            place for place, cell in enumerate(header) if cell.strip().casefold() == each.casefold()
+        ]
+        if len(found) > 1:
+            raise InputError(f"{name}: {len(found)} columns are called {each!r}; rename one of them")
+        if found:
+            return found[0]
+    if field is None:
         raise InputError(f"{name}: which column is the text? say field=...; there are: {_listed(header)}")
-    if wanted not in header:
-        raise InputError(f"{name}: no column {wanted!r}; there are: {_listed(header)}")
-    return header.index(wanted)
+    raise InputError(f"{name}: no column {field!r}; there are: {_listed(header)}")
 
 
 def parquet(file: BinaryIO, name: str, reading: Reading, report: Report) -> Iterator[list[str]]:

@@ -256,7 +256,7 @@ def _one(
     elif kind == "jsonl":
         yield from formats.jsonl(lines, reading.field)
     else:
-        yield from formats.table(lines, reading.field, "," if kind == "csv" else "\t")
+        yield from formats.table(lines, reading.field, kind)
 
 
 def _member(name: str, inner: str, file: Any, reading: Reading, report: Report) -> Iterator[list[str]]:

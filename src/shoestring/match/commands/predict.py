@@ -10,6 +10,7 @@ import click
 from shoestring import files, ui
 from shoestring._errors import InputError, OptionError
 from shoestring._extras import require
+from shoestring.files.delimited import written
 from shoestring.match.commands.options import device
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def predict(
     rows = [(*pair, *values) for pair, *values in zip(pairs, *(each.tolist() for each in said), strict=True)]
     if output:
         with files.atomic(output) as file:
-            file.writelines("\t".join(map(_cell, row)) + "\n" for row in (header, *rows))
+            file.writelines(written(list(map(_cell, row))) for row in (header, *rows))
         ui.result({"output": output, "pairs": len(pairs)})
     elif ui.as_json:
         ui.result({"pairs": [dict(zip(header, row, strict=True)) for row in rows]})

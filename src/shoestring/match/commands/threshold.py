@@ -11,8 +11,8 @@ import click
 from shoestring import ui
 from shoestring._errors import InputError
 from shoestring._extras import require
+from shoestring.files.tables import Column, is_number, read_table
 from shoestring.match.commands.options import METRIC
-from shoestring.match.data.tables import Column, read_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +30,7 @@ def read_scores(
     """Reads (scores, labels), each (n,).
 
     Args:
-        source: a table, see `shoestring.match.data.tables`; without a header score and label are its last columns.
+        source: a table, see `shoestring.files.tables`; without a header score and label are its last columns.
         score: the column of the scores.
         label: the column of the labels.
 
@@ -39,9 +39,9 @@ def read_scores(
     """
     import numpy as np
 
-    columns = (Column(score, SCORE, -2, "--score"), Column(label, LABEL, -1, "--label"))
+    columns = (Column(score, SCORE, -2, "--score", is_number), Column(label, LABEL, -1, "--label", is_number))
     rows = []
-    for line, cells in read_table(source, columns[1]).select(columns):
+    for line, cells in read_table(source, columns):
         for what, cell in zip(("score", "label"), cells, strict=True):
             try:
                 finite = np.isfinite(float(cell))
@@ -122,9 +122,9 @@ def summary(
 ) -> dict[str, Any]:  # fmt: skip
     """Returns a threshold and its uncertainty as rows for people or JSON."""
     return {
-        "threshold": round(threshold, 6),
-        "threshold interval": [round(each, 6) for each in between],
-        f"{metric} here": round(value, 4),
-        f"{metric} on new pairs": round(value - optimism, 4),
-        f"{metric} interval": [round(each, 4) for each in values],
+        "threshold": threshold,
+        "threshold interval": list(between),
+        f"{metric} here": value,
+        f"{metric} on new pairs": value - optimism,
+        f"{metric} interval": list(values),
     }

@@ -3,6 +3,7 @@
 - ATEC, BQ, LCQMC, PAWS-X and STS-B in all their forms: `text TAB text TAB label`, with or without an id before it
   or a header above it, commas, `||`, JSON lines. `check` tells whether a file has its published number of lines.
 - The sets themselves are never shipped: most are for academic use only.
+- Labels are numbers, or words: true/false, yes/no, 是/否, entailment/neutral/contradiction (2, 1, 0).
 - Graded labels become yes and no at a cut, by default the middle of the range (2.5 for STS-B, as is usual).
 """
 
@@ -18,11 +19,32 @@ from pathlib import Path
 import numpy as np
 
 from shoestring._errors import InputError, OptionError
-from shoestring.match.data.tables import Column, read_table
+from shoestring.files.tables import Column, is_number, read_table
 
-FIRST = ("sentence1", "text1", "text_a", "sentence_a", "question1", "query", "anchor", "premise")
-SECOND = ("sentence2", "text2", "text_b", "sentence_b", "question2", "passage", "positive", "hypothesis")
-LABEL = ("label", "score", "labels", "gold_label", "similarity")
+FIRST = (
+    "sentence1", "sentence_1", "sent1", "text1", "text_1", "text_a", "sentence_a", "texta", "question1", "q1", "query",
+    "anchor", "premise", "句子1", "文本1", "问题1", "句子一", "文本一",
+)  # fmt: skip
+SECOND = (
+    "sentence2", "sentence_2", "sent2", "text2", "text_2", "text_b", "sentence_b", "textb", "question2", "q2",
+    "passage", "positive", "hypothesis", "句子2", "文本2", "问题2", "句子二", "文本二",
+)  # fmt: skip
+LABEL = (
+    "label",
+    "gold_label",
+    "score",
+    "labels",
+    "is_duplicate",
+    "similarity",
+    "标签",
+    "分数",
+    "相似度",
+    "是否相似",
+)
+WORDS = {  # labels in words: kind -> word -> number; the larger, the more alike
+    "yes or no": {"true": 1, "false": 0, "yes": 1, "no": 0, "是": 1, "否": 0},
+    "entailment": {"entailment": 2, "neutral": 1, "contradiction": 0, "蕴含": 2, "中立": 1, "矛盾": 0},
+}
 PUBLISHED = {  # lines of the files as published, and the pairs labelled 1 among them
     "ATEC.valid": (20000, 3688), "ATEC.test": (20000, 3610), "BQ.valid": (10000, 5000), "BQ.test": (10000, 5000),
     "LCQMC.valid": (8802, 4402), "LCQMC.test": (12500, 6250), "PAWSX.valid": (2000, 853),
@@ -159,19 +181,26 @@ def read_pairs(
     columns = (
         Column(first, FIRST, -3, "--first"),
         Column(second, SECOND, -2, "--second"),
-        Column(label, LABEL, -1, "--label"),
+        Column(label, LABEL, -1, "--label", _is_label),
     )
-    firsts, seconds, labels, skipped = [], [], [], Counter()
-    for line, (*texts, value) in read_table(source, columns[2]).select(columns):
-        (one, two), number = map(_cleaned, texts), _number(value)
+    firsts, seconds, labels, kinds = [], [], [], {}
+    skipped: Counter[str] = Counter()
+    for line, (*texts, value) in read_table(source, columns, skipped if skip_bad else None):
+        (one, two), (kind, number) = map(_cleaned, texts), _label(value)
         if one and two and number is not None:
             firsts.append(one)
             seconds.append(two)
             labels.append(number)
+            kinds.setdefault(kind, (line, value))
+            _refuse_mixture(source, kinds)
             continue
         why = "empty text" if not (one and two) else "no label"
         if not skip_bad:
-            what = why if not (one and two) else f"label {value!r} is no number"
+            what = (
+                why
+                if not (one and two)
+                else f"label {value!r} is no number and none of {', '.join(_words())}"
+            )
             raise InputError(
                 f"{source}: line {line:,}: {what}; mend it, or leave such rows out with --skip-bad"
             )
@@ -191,7 +220,7 @@ def read_texts(
     """
     columns = (Column(first, FIRST, 0, "--first"), Column(second, SECOND, 1, "--second"))
     out = []
-    for line, cells in read_table(source, columns[0]).select(columns):
+    for line, cells in read_table(source, columns):
         one, two = map(_cleaned, cells)
         if not (one and two):
             raise InputError(f"{source}: line {line:,}: empty text")
@@ -205,12 +234,35 @@ def _cleaned(text: object) -> str:
     return text.strip("\ufeff \t\r\n\u3000") if isinstance(text, str) else ""
 
 
-def _number(value: object) -> float | None:
+def _label(value: object) -> tuple[str, float | None]:
+    """Returns the kind of a label and its number, None if it is none."""
+    if isinstance(value, bool):
+        return "yes or no", float(value)
+    word = value.strip().casefold() if isinstance(value, str) else ""
+    for kind, words in WORDS.items():
+        if word in words:
+            return kind, float(words[word])
     try:
         number = float(value) if isinstance(value, str | int | float) else float("nan")
     except ValueError:
-        return None
-    return number if np.isfinite(number) else None
+        return "number", None
+    return "number", number if np.isfinite(number) else None
+
+
+def _is_label(cell: str) -> bool:
+    return is_number(cell) or any(cell.casefold() in words for words in WORDS.values())
+
+
+def _words() -> list[str]:
+    return [word for words in WORDS.values() for word in words]
+
+
+def _refuse_mixture(source: str | Path, kinds: dict[str, tuple[int, object]]) -> None:
+    if len(kinds) > 1:
+        (_, (line, value)), (_, (other, odd)) = kinds.items()
+        raise InputError(
+            f"{source}: line {other:,}: label {odd!r} beside {value!r} in line {line:,}: two kinds of labels; use one"
+        )
 
 
 def _groups(pairs: Pairs) -> np.ndarray:

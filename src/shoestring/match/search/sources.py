@@ -8,7 +8,7 @@ from typing import Any
 
 from shoestring import files
 from shoestring._errors import InputError
-from shoestring.match.data.tables import Column, read_table
+from shoestring.files.tables import Column, read_table
 from shoestring.match.search.hits import Document
 
 TEXT = ("text", "sentence", "title")
@@ -88,7 +88,7 @@ def _rows(
     ]
     columns += [Column(key, (), 1, "--key")] if key else []
     for source in sources:
-        for line, (text, *values) in read_table(source, columns[0]).select(columns):
+        for line, (text, *values) in read_table(source, columns):
             if not isinstance(text, str) or not text.strip():
                 met.note(source, f"line {line:,}")
                 continue
