@@ -106,3 +106,11 @@ def peak_memory() -> int:
 
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture(scope="session")
+def chat_folder(tmp_path_factory) -> Path:
+    """A tiny Llama with a chat template that has tools."""
+    from lm.chat_model import chat_folder
+
+    return chat_folder(tmp_path_factory.mktemp("models") / "talker")

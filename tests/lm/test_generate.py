@@ -197,8 +197,11 @@ def test_too_long_prompts_say_so_or_are_cut(engine):
     ("settings_", "says"),
     [
         ({"temperature": -1}, "--temperature -1: must be between 0 and 100"),
-        ({"top_p": 0}, "--top-p 0: must be between"),
-        ({"max_tokens": 0}, "--max-tokens 0: must be between 1"),
+        ({"top_p": -0.1}, "--top-p -0.1: must be between"),
+        ({"max_tokens": -1}, "--max-tokens -1: must be between 0"),
+        ({"top_k": 2.5}, "--top-k 2.5: must be a whole number"),
+        ({"temperature": float("nan")}, "--temperature nan: must be between"),
+        ({"temperature": "hot"}, "--temperature 'hot': must be a number"),
         ({"min_tokens": 99}, "--min-tokens 99: must be between 0 and 64"),
     ],
 )

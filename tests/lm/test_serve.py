@@ -5,7 +5,6 @@ import json
 import shutil
 import socket
 import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -15,39 +14,16 @@ import openai
 import pytest
 import tornado.websocket
 
+from lm.serving import Running
 from shoestring.lm.engines.load import load
 from shoestring.lm.generation.generation import generate
 from shoestring.lm.generation.sampling import Sampling
-from shoestring.lm.serve.protocol import as_dialogue
-from shoestring.lm.serve.scheduler import Full, Limits, Request, Scheduler
-from shoestring.lm.serve.server import PAGE
+from shoestring.lm.serve.conversation import as_dialogue
+from shoestring.lm.serve.requests import Full, Limits, Request
+from shoestring.lm.serve.scheduler import Scheduler
+from shoestring.lm.serve.server import PAGES
 
 PROMPT = "美国的首都是华盛顿\n中国的首都是"
-
-
-class Running:
-    """The real command in a process of its own."""
-
-    def __init__(self, folder, *options):
-        command = [sys.executable, "-m", "shoestring", "lm", "serve", str(folder), "--port", "0", *options]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        for line in self.process.stderr:
-            if line.startswith("http://"):
-                self.url = line.split()[0]
-                break
-        else:
-            raise RuntimeError(f"the server ended with {self.process.wait()}")
-        self.client = openai.OpenAI(base_url=f"{self.url}v1", api_key="k", max_retries=0, timeout=60)
-
-    def get(self, path):
-        with urllib.request.urlopen(self.url + path, timeout=60) as reply:
-            return reply.read().decode()
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(60)
-        self.process.stderr.close()
-        return self.process.returncode
 
 
 @pytest.fixture(scope="module")
@@ -118,17 +94,12 @@ def test_models_health_metrics_choose(server):
     assert found["best"] in ("北京", "上海")
 
 
-def counted(server, name):
-    lines = server.get("metrics").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"shoestring_{name}_total"))
-
-
 def test_prompts_that_begin_alike_share_their_keys(server, engine):
     shots = "".join(f"第{number}天是好天气\n" for number in range(6))
     first = complete(server, shots + "今天", max_tokens=4, temperature=0).choices[0].text
-    before = counted(server, "reused_tokens")
+    before = server.counted("reused_tokens_total")
     second = complete(server, shots + "明天", max_tokens=4, temperature=0).choices[0].text
-    assert counted(server, "reused_tokens") - before > 30
+    assert server.counted("reused_tokens_total") - before > 30
     sampling = Sampling(max_tokens=4, temperature=0)
     assert [first, second] == [
         row[0].text for row in generate(engine, [shots + "今天", shots + "明天"], sampling)
@@ -154,10 +125,10 @@ def test_many_clients_get_what_each_would_alone(server, engine):
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"max_tokens": -1}, "max_tokens: -1 must be a whole number"),
-        ({"temperature": 1000}, "must be between 0 and 100"),
+        ({"max_tokens": -1}, "max_tokens: -1 must be greater than or equal to 0"),
+        ({"temperature": 1000}, "temperature: 1000 must be less than or equal to 100"),
         ({"n": 99}, "n: 99 must be a whole number from 1 to 4"),
-        ({"frequency_penalty": 1.0}, "frequency_penalty: is not served here"),
+        ({"suffix": "x"}, "suffix: is not served here"),
         ({"prompt": ""}, "the prompt is empty"),
         ({"prompt": [[30_000]]}, "token ids below the vocabulary's size"),
         ({"prompt": "中国" * 300}, "300 tokens, 173 more than the model's 127 positions"),
@@ -195,7 +166,7 @@ def test_clients_that_go_free_their_rows(server):
         b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
     )
     wait_until_idle(server)  # although the last one never reads
-    assert counted(server, "cancelled") >= 3
+    assert server.counted("cancelled_total") >= 3
     assert complete(server, max_tokens=2).choices[0].text
     silent.close()
 
@@ -252,7 +223,7 @@ def test_the_page_in_a_browser(server, tmp_path):
             running.terminate()
     assert '<pre id="out">今天天气<b>' in shown
     assert "capital: common sense" in shown
-    assert "http" not in PAGE.read_text("utf-8")  # nothing is loaded from elsewhere
+    assert "http" not in (PAGES / "page.html").read_text("utf-8")  # nothing is loaded from elsewhere
 
 
 async def page_when_done(port):

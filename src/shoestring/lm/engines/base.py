@@ -10,14 +10,25 @@ session.score([[11, 15], [9]], after=[5])       # log-probabilities of continuat
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from shoestring._errors import InputError
 from shoestring.lm.engines.texts import Texts
 
 Progress = Callable[[int], Any]
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token with its log-probability under the model, and the most likely ones."""
+
+    id: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
 
 
 class Session(Protocol):
@@ -30,6 +41,15 @@ class Session(Protocol):
 
     ids: list[list[int]]
     logits: Tensor
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the keys and values take."""
+        ...
+
+    def read(self, rows: list[list[int]], progress: Progress | None = None) -> None:
+        """Appends tokens to each row, to all the same number unless they are empty."""
+        ...
 
     def step(self, tokens: Sequence[int]) -> None:
         """Appends one token to each row."""
@@ -70,6 +90,7 @@ class Engine(Protocol):
         texts: how text becomes ids and ids text.
         positions: how many tokens a row may have.
         vocabulary: size of `logits`.
+        cache_bytes: all that its sessions can hold; None is as memory allows.
     """
 
     name: str
@@ -78,6 +99,7 @@ class Engine(Protocol):
     texts: Texts
     positions: int
     vocabulary: int
+    cache_bytes: int | None
 
     def open(self, rows: Sequence[Sequence[int]], progress: Progress | None = None) -> Session:
         """Returns a session that has read the rows; `progress` is told how many tokens were read."""
@@ -85,6 +107,10 @@ class Engine(Protocol):
 
     def logprobs(self, ids: Sequence[int]) -> list[float]:
         """Returns the log-probability of each token but the first."""
+        ...
+
+    def tokens(self, ids: Sequence[int], top: int) -> list[Token]:
+        """Returns each token but the first with its log-probability and the `top` most likely ones."""
         ...
 
 
@@ -95,3 +121,30 @@ def require_length(needed: int, limit: int, what: str) -> None:
             f"{what}: {needed:,} tokens, {needed - limit:,} more than the model's {limit:,} positions; shorten it, "
             "or pass --truncate left (or right)"
         )
+
+
+def reported(logits: Tensor, token: int, top: int | None) -> Token:
+    """Returns a token with its log-probability by one row of logits, and the most likely ones."""
+    return tokens_of(logits[None], torch.tensor([token], device=logits.device), top or 0)[0]
+
+
+def tokens_of(logits: Tensor, ids: Tensor, top: int) -> list[Token]:
+    """Returns tokens with their log-probabilities, and the most likely ones in their places.
+
+    Args:
+        logits: (tokens, vocabulary).
+        ids: (tokens).
+        top: how many.
+    """
+    chances = logits.float().log_softmax(-1)
+    values = chances.gather(1, ids[:, None])[:, 0].tolist()
+    if not top:
+        return [Token(id, value) for id, value in zip(ids.tolist(), values, strict=True)]
+    most = chances.topk(min(top, chances.shape[1]))
+    rows = zip(ids.tolist(), values, most.indices.tolist(), most.values.tolist(), strict=True)
+    return [Token(id, value, tuple(zip(found, chance, strict=True))) for id, value, found, chance in rows]
+
+
+def joined(logits: Sequence[Tensor]) -> Tensor:
+    """Returns the logits of sessions that become one; none where those of a fork are not known yet."""
+    return torch.cat(list(logits)) if all(each.shape[1] for each in logits) else torch.empty(0, 0)

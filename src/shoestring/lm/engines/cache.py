@@ -89,6 +89,13 @@ def cut(cache: Any, length: int) -> None:
         layer.cut(length)
 
 
+def nbytes(cache: Any) -> int:
+    """Returns how much memory a cache keeps from being freed."""
+    held = {part.untyped_storage().data_ptr(): part.untyped_storage().nbytes()
+            for layer in cache.layers for part in _held(layer)}  # fmt: skip
+    return sum(held.values())
+
+
 def _mapped(cache: Cache, function: Any) -> Cache:
     new = new_cache()
     for old in cache.layers:

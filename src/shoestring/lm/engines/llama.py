@@ -18,7 +18,7 @@ from torch import Tensor
 
 from shoestring._errors import InputError, OptionError
 from shoestring._extras import require
-from shoestring.lm.engines.base import Progress, require_length
+from shoestring.lm.engines.base import Progress, Token, joined, require_length, tokens_of
 from shoestring.lm.engines.texts import Texts, ends_of_folder, tokenizer_of
 from shoestring.lm.weights.gguf_file import FILE
 
@@ -58,6 +58,10 @@ class LlamaEngine:
         self.context = self.api.llama_init_from_model(self._model, self._settings(threads))
         if not self.context:
             raise InputError(f"{path}: llama.cpp has no memory for its cache")
+        heads, kept = self.api.llama_model_n_head(self._model), self.api.llama_model_n_head_kv(self._model)
+        width = self.api.llama_model_n_embd(self._model) // heads * kept
+        self.cell_bytes = self.api.llama_model_n_layer(self._model) * 2 * width * 2  # keys and values in fp16
+        self.cache_bytes: int | None = self.api.llama_n_ctx(self.context) * self.cell_bytes
         self._memory = self.api.llama_get_memory(self.context)
         self._batch = self.api.llama_batch_init(_CHUNK, 0, 1)
         self._free = list(range(ROWS))
@@ -70,6 +74,10 @@ class LlamaEngine:
 
     def logprobs(self, ids: Sequence[int]) -> list[float]:
         """Returns the log-probability of each token but the first."""
+        return [token.logprob for token in self.tokens(ids, 0)]
+
+    def tokens(self, ids: Sequence[int], top: int) -> list[Token]:
+        """Returns each token but the first with its log-probability and the `top` most likely ones."""
         session = LlamaSession(self, [[]], [self.take()])
         try:
             found = []
@@ -78,8 +86,8 @@ class LlamaEngine:
                 rows = [
                     (token, begin + place, session.sequences[0], True) for place, token in enumerate(part)
                 ]
-                asked = torch.tensor(list(ids[begin + 1 : begin + 1 + len(part)]))[:, None]
-                found += self.decode(rows).log_softmax(-1).gather(1, asked)[:, 0].tolist()
+                asked = torch.tensor(list(ids[begin + 1 : begin + 1 + len(part)]))
+                found += tokens_of(self.decode(rows), asked, top)
             return found
         finally:
             session.close()
@@ -141,6 +149,11 @@ class LlamaSession:
         self.engine, self.ids, self.sequences = engine, ids, sequences
         self.logits = torch.empty(len(ids), 0)
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that the keys and values take."""
+        return sum(map(len, self.ids)) * self.engine.cell_bytes
+
     def read(self, rows: list[list[int]], progress: Progress | None = None) -> None:
         """Appends tokens to each row."""
         if not all(rows):
@@ -191,7 +204,7 @@ class LlamaSession:
     def join(self, others: Sequence[Any]) -> None:
         """Takes over the rows of other sessions."""
         everyone = [each for each in (self, *others) if each.ids]
-        self.logits = torch.cat([each.logits for each in everyone])
+        self.logits = joined([each.logits for each in everyone])
         ids, sequences = [row for each in everyone for row in each.ids], [
             sequence for each in everyone for sequence in each.sequences
         ]  # fmt: skip

@@ -64,7 +64,7 @@ class Texts:
         token = self.tokenizer.convert_ids_to_tokens(id) or ""
         if isinstance(self.tokenizer, CpmTokenizer):
             return self.tokenizer.text_of(id).encode()
-        if self._decoder == "ByteLevel" and id not in self.tokenizer.added_tokens_decoder:
+        if self._decoder == "ByteLevel" and id not in self._added:
             return bytes(_BYTES[letter] for letter in token)
         if found := _BYTE.fullmatch(token):
             return bytes([int(found[1], 16)])
@@ -83,6 +83,10 @@ class Texts:
             name = _shown(self.bytes_of(id))
             names.append(f"token_id:{id}" if name in names else name)
         return names
+
+    @cached_property
+    def _added(self) -> frozenset[int]:
+        return frozenset(self.tokenizer.added_tokens_decoder)
 
     @cached_property
     def _decoder(self) -> str:

@@ -20,7 +20,7 @@ from torch import Tensor
 from shoestring import hub
 from shoestring._errors import OptionError
 from shoestring.lm.engines import cache as caches
-from shoestring.lm.engines.base import Progress, require_length
+from shoestring.lm.engines.base import Progress, Token, joined, require_length, tokens_of
 from shoestring.lm.engines.families import ROWS, positions_of, require_known
 from shoestring.lm.engines.texts import Texts, ends_of_folder, tokenizer_of
 from shoestring.lm.engines.tree import Tree, branching
@@ -39,6 +39,8 @@ class TorchEngine:
         precision: auto, fp32, bf16, int8 or int4.
         device: by default a GPU if there is one, else the CPU.
     """
+
+    cache_bytes = None
 
     def __init__(self, folder: Path, precision: str = "auto", device: str | None = None) -> None:
         require_known(FolderSource(folder).config["model_type"])
@@ -65,9 +67,13 @@ class TorchEngine:
         session.read([list(row) for row in rows], progress)
         return session
 
-    @torch.inference_mode()
     def logprobs(self, ids: Sequence[int]) -> list[float]:
         """Returns the log-probability of each token but the first."""
+        return [token.logprob for token in self.tokens(ids, 0)]
+
+    @torch.inference_mode()
+    def tokens(self, ids: Sequence[int], top: int) -> list[Token]:
+        """Returns each token but the first with its log-probability and the `top` most likely ones."""
         require_length(len(ids), self.positions, "the text")
         cache, found = caches.new_cache(), []
         whole = torch.tensor(list(ids), device=self.device)
@@ -75,8 +81,7 @@ class TorchEngine:
             part = whole[begin : min(begin + CHUNK, len(ids) - 1)]
             positions = torch.arange(begin, begin + len(part), device=self.device)
             logits = self.forward(part[None], cache, positions[None], None, 0)[0]
-            asked = whole[begin + 1 : begin + 1 + len(part), None]
-            found += logits.float().log_softmax(-1).gather(1, asked)[:, 0].tolist()
+            found += tokens_of(logits, whole[begin + 1 : begin + 1 + len(part)], top)
         return found
 
     def forward(
@@ -99,6 +104,11 @@ class TorchSession:
         self.cache = caches.new_cache()
         self.pads = [0] * len(ids)  # columns on the left of each row that are no tokens
         self.logits = torch.empty(len(ids), 0)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the keys and values take."""
+        return caches.nbytes(self.cache)
 
     @torch.inference_mode()
     def read(self, rows: list[list[int]], progress: Progress | None = None) -> None:
@@ -155,7 +165,7 @@ class TorchSession:
             for each, length in zip(everyone, lengths, strict=True)
             for pad in each.pads
         ]
-        self.logits = torch.cat([each.logits for each in everyone])
+        self.logits = joined([each.logits for each in everyone])
         self.ids = [row for each in everyone for row in each.ids]
 
     @torch.inference_mode()

@@ -13,18 +13,10 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from shoestring._errors import OptionError
-from shoestring.lm.engines.base import Engine, Progress, Session, require_length
+from shoestring.lm.engines.base import Engine, Progress, Session, Token, reported, require_length
+from shoestring.lm.generation.grammar import Matcher
 from shoestring.lm.generation.sampling import Chooser, Sampling
 from shoestring.lm.generation.text_stream import TextStream
-
-
-@dataclass(frozen=True)
-class Token:
-    """A generated token with its log-probability under the model, and the most likely ones."""
-
-    id: int
-    logprob: float
-    top: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,9 +70,10 @@ class Row:
     made: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        sampling = self.sampling
-        self.ends = ends_of(self.engine)
-        self._chooser = Chooser(sampling, self.place[1], self.ends)
+        sampling, own = self.sampling, ends_of(self.engine)
+        self.ends = own | frozenset(sampling.stop_token_ids)
+        self._matcher = Matcher(self.engine, sampling.grammar, own) if sampling.grammar is not None else None
+        self._chooser = Chooser(sampling, self.place[1], self.ends, self._matcher)
         self._stream = TextStream(self.engine.texts, sampling.stop, sampling.min_ends, self.prompt)
         self._limit = min(sampling.max_tokens, self.engine.positions - len(self.prompt))
 
@@ -91,11 +84,13 @@ class Row:
         text = self._stream.push(token, token in self.ends)
         if self._stream.ended:
             finish = "stop"
+        elif self._matcher is not None and self._matcher.complete:
+            text, finish = text + self._stream.finish(), "stop"
         elif self.made >= self._limit:
             text, finish = text + self._stream.finish(), "length"
         else:
             finish = None
-        return token, Piece(*self.place, text, _reported(logits, token, self.sampling), finish)
+        return token, Piece(*self.place, text, reported(logits, token, self.sampling.logprobs), finish)
 
 
 def stream(
@@ -125,6 +120,10 @@ def stream(
     if samples < 1:
         raise OptionError(f"--samples {samples}: must be 1 or more")
     if not prompts:
+        return
+    if sampling.max_tokens == 0:
+        places = [(prompt, sample) for prompt in range(len(prompts)) for sample in range(samples)]
+        yield from (Piece(*place, "", finish="length") for place in places)
         return
     encoded = [fitting(engine, prompt, sampling, truncate) for prompt in prompts]
     session = engine.open(encoded, progress)
@@ -172,7 +171,7 @@ def ends_of(engine: Engine) -> frozenset[int]:
 def fitting(
     engine: Engine, prompt: str | Sequence[int], sampling: Sampling, truncate: str | None = None
 ) -> list[int]:
-    """Returns a prompt's ids; at least one position is left for what follows.
+    """Returns a prompt's ids; at least one position is left for what follows, if anything is to.
 
     Raises:
         InputError: it is too long and `truncate` is None; the message says by how much.
@@ -186,7 +185,7 @@ def fitting(
         if truncate not in ("left", "right"):
             raise OptionError(f"--truncate {truncate}: must be left or right")
         return ids[-room:] if truncate == "left" else ids[:room]
-    require_length(len(ids), engine.positions - 1, "the prompt")
+    require_length(len(ids), engine.positions - min(1, sampling.max_tokens), "the prompt")
     return ids
 
 
@@ -204,15 +203,6 @@ def _advanced(session: Session, rows: list[Row]) -> Iterator[Piece]:
             session.select(kept)
         session.step(tokens)
     return [rows[index] for index in kept]
-
-
-def _reported(logits: Tensor, token: int, sampling: Sampling) -> Token:
-    chances = logits.float().log_softmax(-1)
-    top: tuple[tuple[int, float], ...] = ()
-    if sampling.logprobs:
-        values, ids = chances.topk(sampling.logprobs)
-        top = tuple(zip(ids.tolist(), values.tolist(), strict=True))
-    return Token(token, float(chances[token]), top)
 
 
 def _sample(pieces: list[Piece]) -> Sample:

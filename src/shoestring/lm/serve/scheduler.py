@@ -1,86 +1,38 @@
 """One thread that continues all requests in one batch: rows join and leave between steps.
 
-- A prompt is read alone, from the longest beginning that an earlier prompt has left, and then joins the batch.
-- A request that nobody waits for any more leaves at the next step.
+- Short prompts that wait are read together; a long one in pieces, between which the others go on.
+- A prompt begins from the longest beginning that an earlier one has left.
+- A request that nobody waits for any more leaves at the next step; an error in one row is that row's.
 - What a row draws depends on its own seed, not on who else is in the batch.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from shoestring._errors import OptionError, ShoestringError
 from shoestring.lm.engines.base import Engine, Session
-from shoestring.lm.fewshot.choosing import shared
-from shoestring.lm.generation.generation import Piece, Row
-from shoestring.lm.generation.sampling import Sampling
+from shoestring.lm.generation.generation import Row
+from shoestring.lm.serve.prefixes import Prefixes
+from shoestring.lm.serve.requests import Full, Limits, Request, Statistics
 
-_LEAST = 8  # tokens in common from which a prompt's keys are worth being reused
-
-
-class Full(ShoestringError):
-    """So many requests are waiting that another one is refused."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a server takes.
-
-    Args:
-        batch: rows that are continued at once.
-        queue: requests that may wait.
-        prefix_tokens: tokens of earlier prompts whose keys and values are kept.
-    """
-
-    batch: int = 8
-    queue: int = 64
-    prefix_tokens: int = 4096
-
-    def __post_init__(self) -> None:
-        for name, least in (("batch", 1), ("queue", 1), ("prefix_tokens", 0)):
-            if getattr(self, name) < least:
-                flag = name.replace("_", "-")
-                raise OptionError(f"--{flag} {getattr(self, name)}: must be {least} or more")
-
-
-@dataclass(eq=False)
-class Request:
-    """One prompt with its samples.
-
-    Args:
-        ids: the prompt.
-        sampling: settings.
-        samples: how many.
-        deliver: told each piece, and at the end None or an error, in the scheduler's thread.
-        number: of the prompt within its HTTP request.
-    """
-
-    ids: list[int]
-    sampling: Sampling
-    samples: int
-    deliver: Callable[[Piece | BaseException | None], Any]
-    number: int = 0
-    cancelled: bool = False
-    open: int = field(default=0, init=False)
+_SHORT = 32  # tokens that a prompt may have left to read in order to be read with others
+_PIECE = 128  # tokens of a long prompt that are read between two steps
 
 
 @dataclass
-class Statistics:
-    """Counters for /metrics."""
+class _Reading:
+    """A long prompt that is being read."""
 
-    requests: int = 0
-    refused: int = 0
-    cancelled: int = 0
-    prompt_tokens: int = 0
-    reused_tokens: int = 0
-    generated_tokens: int = 0
-    busy_seconds: float = 0.0
+    request: Request
+    session: Session | None
+    read: int
 
 
 class Scheduler:
@@ -88,16 +40,18 @@ class Scheduler:
 
     Args:
         engine: used by this thread alone.
-        limits: of rows, waiting requests and kept tokens.
+        limits: of rows, waiting requests and kept bytes.
     """
 
     def __init__(self, engine: Engine, limits: Limits) -> None:
         self.engine, self.limits, self.statistics = engine, limits, Statistics()
+        most = limits.cache_mb << 20
+        self.prefixes = Prefixes(most if engine.cache_bytes is None else min(most, engine.cache_bytes // 2))
         self._waiting: deque[Request] = deque()
         self._jobs: deque[tuple[Callable[[], Any], Future]] = deque()
         self._rows: list[tuple[Request, Row]] = []
         self._session: Session | None = None
-        self._kept: list[Session] = []
+        self._reading: _Reading | None = None
         self._wake = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
@@ -105,8 +59,9 @@ class Scheduler:
 
     @property
     def load(self) -> dict[str, int]:
-        """How many rows run and requests wait."""
-        return {"running": len(self._rows), "waiting": len(self._waiting)}
+        """How many rows run, requests wait and bytes of earlier prompts are held."""
+        waiting = len(self._waiting) + (self._reading is not None)
+        return {"running": len(self._rows), "waiting": waiting, "cache_bytes": self.prefixes.held}
 
     def submit(self, requests: list[Request]) -> None:
         """Queues requests, all or none.
@@ -115,23 +70,24 @@ class Scheduler:
             Full: too many are waiting.
         """
         with self._wake:
-            if self._closing or len(self._waiting) + len(requests) > self.limits.queue:
-                self.statistics.refused += 1
-                raise Full(f"{len(self._waiting)} requests are waiting already; try again later")
+            self._require_room(len(self._waiting), len(requests))
             self._waiting += requests
             self.statistics.requests += len(requests)
             self._wake.notify()
 
-    def call(self, function: Callable[[], Any]) -> Future:
+    def call(self, function: Callable[[], Any], begun: bool = False) -> Future:
         """Runs a function between two steps, in the thread that owns the engine.
+
+        Args:
+            function: what to run.
+            begun: part of a request that was let in; never refused.
 
         Raises:
             Full: too many are waiting.
         """
         with self._wake:
-            if self._closing or len(self._jobs) >= self.limits.queue:
-                self.statistics.refused += 1
-                raise Full(f"{len(self._jobs)} requests are waiting already; try again later")
+            if not begun:
+                self._require_room(len(self._jobs), 1)
             future: Future = Future()
             self._jobs.append((function, future))
             self._wake.notify()
@@ -144,23 +100,32 @@ class Scheduler:
             self._wake.notify()
         self._thread.join()
 
+    def _require_room(self, waiting: int, more: int) -> None:
+        if self._closing or waiting + more > self.limits.queue:
+            self.statistics.refused += 1
+            raise Full(f"{waiting} requests are waiting already; try again later")
+
+    @property
+    def _busy(self) -> bool:
+        return bool(self._waiting or self._jobs or self._rows or self._reading)
+
     def _run(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._waiting or self._jobs or self._rows or self._closing)
-                if self._closing and not (self._waiting or self._jobs or self._rows):
+                self._wake.wait_for(lambda: self._busy or self._closing)
+                if self._closing and not self._busy:
                     return
             started = time.perf_counter()
             try:
-                self._do_jobs()
+                self._do_job()
                 self._admit()
                 self._step()
             except Exception as error:  # one bad step must not end the server
                 self._fail(error)
             self.statistics.busy_seconds += time.perf_counter() - started
 
-    def _do_jobs(self) -> None:
-        while self._jobs:
+    def _do_job(self) -> None:
+        if self._jobs:
             function, future = self._jobs.popleft()
             if future.set_running_or_notify_cancel():
                 try:
@@ -169,68 +134,124 @@ class Scheduler:
                     future.set_exception(error)
 
     def _admit(self) -> None:
-        while self._waiting and len(self._rows) + self._waiting[0].samples <= self.limits.batch:
-            request = self._waiting.popleft()
-            if request.cancelled:
-                self.statistics.cancelled += 1
+        """Takes prompts in their order: short ones are read at once, the first long one by a piece."""
+        group: list[tuple[Request, Session | None, int]] = []
+        room = self.limits.batch - len(self._rows)
+        room -= self._reading.request.samples if self._reading is not None else 0
+        while self._waiting and (self._waiting[0].leaves or self._waiting[0].samples <= room):
+            request = self._waiting[0]
+            if request.leaves:
+                self._drop(self._waiting.popleft())
                 continue
-            try:
-                self._start(request)
-            except Exception as error:  # such as a prompt that is too long
-                request.deliver(error)
+            kept, common = self.prefixes.best(request.ids)
+            if len(request.ids) - common <= _SHORT:
+                group.append((request, kept, common))
+            elif self._reading is None:
+                self._reading = self._begun(request, kept, common)
+            else:
+                break
+            room -= request.samples
+            self._waiting.popleft()
+        if len(group) == 1 and self._reading is None:  # alone, so that it can be kept
+            self._reading, group = self._begun(*group[0]), []
+        self._read_together(group)
+        self._read_piece()
 
-    def _start(self, request: Request) -> None:
-        session = self._read(request.ids)
-        session.select([0] * request.samples)
-        rows = [
-            Row(self.engine, request.ids, request.sampling, (request.number, sample))
-            for sample in range(request.samples)
-        ]
+    def _begun(self, request: Request, kept: Session | None, common: int) -> _Reading:
+        self._count(request, common)
+        return _Reading(request, None if kept is None else self.prefixes.fork(kept, common), common)
+
+    def _count(self, request: Request, common: int) -> None:
+        self.statistics.prompt_tokens += len(request.ids)
+        self.statistics.reused_tokens += common
+
+    def _read_piece(self) -> None:
+        """Reads on in the long prompt; when it is done its rows join."""
+        reading = self._reading
+        if reading is None:
+            return
+        if reading.request.leaves:
+            self._reading = None
+            if reading.session is not None:
+                reading.session.close()
+            self._drop(reading.request)
+            return
+        ids = reading.request.ids
+        part = ids[reading.read : reading.read + _PIECE]
+        try:
+            if reading.session is None:
+                reading.session = self.engine.open([part])
+            else:
+                reading.session.extend(part)
+            reading.read += len(part)
+            if reading.read == len(ids):
+                self._reading = None
+                self.prefixes.keep(reading.session.fork(len(ids)))
+                self._join(reading.session, [reading.request])
+        except Exception as error:  # such as no memory for so long a prompt
+            self._reading = None
+            reading.request.finish(error)
+
+    def _read_together(self, group: list[tuple[Request, Session | None, int]]) -> None:
+        """Reads short prompts in one pass each for those that are new and those that go on from kept ones."""
+        width = max((len(request.ids) - common for request, _, common in group), default=0)
+        fresh: list[Request] = []
+        going: list[tuple[Request, Session]] = []
+        for request, kept, common in group:
+            begun = min(common, len(request.ids) - width)  # all read as many, so that padding stays left
+            if kept is None or begun <= 0:
+                self._count(request, 0)
+                fresh.append(request)
+            else:
+                self._count(request, begun)
+                going.append((request, self.prefixes.fork(kept, begun)))
+        if fresh:
+            self._guarded(fresh, lambda: self.engine.open([request.ids for request in fresh]))
+        if going:
+            self._guarded([request for request, _ in going], lambda: _continued(going))
+
+    def _guarded(self, requests: list[Request], read: Callable[[], Session]) -> None:
+        try:
+            self._join(read(), requests)
+        except Exception as error:
+            for request in requests:
+                request.finish(error)
+
+    def _join(self, session: Session, requests: list[Request]) -> None:
+        """Adds the rows of prompts that were read to the batch."""
+        samples = [(request, sample) for request in requests for sample in range(request.samples)]
+        rows, made = [], {}
+        for index, (request, sample) in enumerate(samples):
+            try:
+                rows.append(Row(self.engine, request.ids, request.sampling, (request.number, sample)))
+                made[index] = request
+            except Exception as error:  # this request's own, such as a grammar
+                request.finish(error)
+        places = [requests.index(request) for request in made.values()]
+        if not places:
+            session.close()
+            return
+        if places != list(range(len(session.ids))):
+            session.select(places)
         if self._session is None or not self._rows:
             self._session = session
         else:
             self._session.join([session])
-        self._rows += [(request, row) for row in rows]
-        request.open = request.samples
-
-    def _read(self, ids: list[int]) -> Session:
-        """Returns a session of a prompt, from the kept one that begins most alike."""
-        self.statistics.prompt_tokens += len(ids)
-        best = max(self._kept, key=lambda kept: shared([kept.ids[0], ids]), default=None)
-        common = min(shared([best.ids[0], ids]), len(ids) - 1) if best is not None else 0
-        if best is not None and common >= _LEAST:
-            self.statistics.reused_tokens += common
-            session = best.fork(common)
-            session.extend(ids[common:])
-            if common == len(best.ids[0]) or best.ids[0] == ids:  # the new one stands for both
-                self._kept.remove(best)
-                best.close()
-        else:
-            session = self.engine.open([ids])
-        self._keep(session.fork(len(ids)))
-        return session
-
-    def _keep(self, session: Session) -> None:
-        self._kept.append(session)
-        while self._kept and sum(len(kept.ids[0]) for kept in self._kept) > self.limits.prefix_tokens:
-            self._kept.pop(0).close()
+        for request, row in zip(made.values(), rows, strict=True):
+            request.open += 1
+            self._rows.append((request, row))
 
     def _step(self) -> None:
         if self._session is None or not self._rows:
             return
         kept, tokens = [], []
         for index, (request, row) in enumerate(self._rows):
-            if request.cancelled:
+            token = None if request.leaves else self._advanced(index, request, row)
+            if token is None:
                 self._leave(request)
-                continue
-            token, piece = row.advance(self._session.logits[index], self._session.ids[index])
-            self.statistics.generated_tokens += 1
-            request.deliver(piece)
-            if piece.finish is None:
+            else:
                 kept.append(index)
                 tokens.append(token)
-            else:
-                self._leave(request)
         rows = [self._rows[index] for index in kept]
         if not kept:
             self._session.close()
@@ -241,13 +262,49 @@ class Scheduler:
         self._rows = rows
         self._session.step(tokens)
 
+    def _advanced(self, index: int, request: Request, row: Row) -> int | None:
+        """Delivers a row's next piece and returns its token, or None if it was the last."""
+        assert self._session is not None
+        try:
+            token, piece = row.advance(self._session.logits[index], self._session.ids[index])
+        except Exception as error:  # this row's own
+            request.finish(error)
+            return None
+        self.statistics.generated_tokens += 1
+        if row.made == 1:
+            self.statistics.first_tokens += 1
+            self.statistics.first_token_seconds += time.perf_counter() - request.since
+        request.deliver(piece)
+        return token if piece.finish is None else None
+
     def _leave(self, request: Request) -> None:
         request.open -= 1
         if request.open == 0:
-            self.statistics.cancelled += request.cancelled
-            request.deliver(None)
+            self._drop(request)
+
+    def _drop(self, request: Request) -> None:
+        self.statistics.cancelled += request.cancelled and not request.done
+        request.finish()
 
     def _fail(self, error: Exception) -> None:
+        """The engine itself has failed: nothing that it holds is relied on."""
         for request in dict.fromkeys(request for request, _ in self._rows):
-            request.deliver(error)
-        self._rows, self._session = [], None
+            request.finish(error)
+        if self._reading is not None:
+            self._reading.request.finish(error)
+        sessions = [self._session, self._reading.session if self._reading is not None else None]
+        self._rows, self._session, self._reading = [], None, None
+        with contextlib.suppress(Exception):
+            self.prefixes.clear()
+            for session in sessions:
+                if session is not None:
+                    session.close()
+
+
+def _continued(going: list[tuple[Request, Session]]) -> Session:
+    """Returns one session that has read the rest of each prompt; the rests are of the same length."""
+    rests = [request.ids[len(session.ids[0]) :] for request, session in going]
+    (_, first), *others = going
+    first.join([session for _, session in others])
+    first.read(rests)
+    return first

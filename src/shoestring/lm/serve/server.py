@@ -1,40 +1,53 @@
-"""HTTP around the scheduler: OpenAI's routes, a page, health and metrics.
+"""HTTP around the scheduler: OpenAI's routes, a page to try them on, their description, health and metrics.
 
-- Errors are OpenAI's JSON: 400 for a request, 401 for the key, 413 for a body, 429 when too many wait.
+- Errors are OpenAI's JSON: 400 for a request, 401 for the key, 403 for a foreign page, 404 for a model, 413 for a
+  body, 429 when too many wait; in a stream that has begun, an event.
 - A client that goes away frees its rows; one that does not read holds up nobody, since rows never wait for it.
-- On SIGTERM or Ctrl-C no more is taken, and what runs is finished.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
 import json
 import secrets
-import socket
+import sys
 import time
+import traceback
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import uvicorn
+from pydantic import BaseModel
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request as HttpRequest
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from shoestring._errors import OptionError, OutputError, ShoestringError
-from shoestring.lm.engines.base import Engine
+from shoestring._errors import ShoestringError
+from shoestring.lm.engines.base import Token
 from shoestring.lm.fewshot.choosing import choose
 from shoestring.lm.fewshot.template import built_in
 from shoestring.lm.generation.generation import Piece
-from shoestring.lm.serve import protocol
-from shoestring.lm.serve.scheduler import Full, Limits, Request, Scheduler
+from shoestring.lm.serve import asking, guard
+from shoestring.lm.serve.asking import Asked, Limit, UnknownModel
+from shoestring.lm.serve.guard import Access, Guard
+from shoestring.lm.serve.replies import Writer
+from shoestring.lm.serve.requests import Full, Request
+from shoestring.lm.serve.scheduler import Scheduler
+from shoestring.lm.serve.schema import openapi
+from shoestring.lm.serve.schema.bodies import ChatBody, ChooseBody, CompletionBody
 
-PAGE = Path(__file__).with_name("page.html")
+PAGES = Path(__file__).parent / "pages"
 _MOST_BYTES = 1 << 20  # of a request
-_PATIENCE = 30  # seconds that running requests get at shutdown
+_GAUGES = ("running", "waiting", "cache_bytes")
+_TOKENIZING = ThreadPoolExecutor(
+    1, "tokenizing"
+)  # one: fast tokenizers must not be set from two threads at once
+T = TypeVar("T", bound=BaseModel)
 
 
 class Server:
@@ -42,30 +55,38 @@ class Server:
 
     Args:
         scheduler: runs the engine.
-        api_key: asked for in every request, if there is one.
+        access: who may ask.
     """
 
-    def __init__(self, scheduler: Scheduler, api_key: str | None = None) -> None:
-        self.scheduler, self.engine, self.api_key = scheduler, scheduler.engine, api_key
+    def __init__(self, scheduler: Scheduler, access: Access | None = None) -> None:
+        self.scheduler, self.engine, self.access = scheduler, scheduler.engine, access or Access()
         self.started = int(time.time())
+        limits = scheduler.limits
+        self.limit = Limit(samples=limits.batch, prompts=limits.queue, answer=limits.answer)
 
     def application(self) -> Starlette:
         """Returns the ASGI application."""
         routes = [
-            Route("/", self.page),
+            Route("/", _page("page.html")),
+            Route("/docs", _page("docs.html")),
+            Route("/openapi.json", self.description),
             Route("/healthz", self.health),
             Route("/metrics", self.metrics),
-            Route("/v1/models", self._guarded(self.models)),
-            Route("/v1/templates", self._guarded(self.templates)),
-            Route("/v1/completions", self._guarded(self.completions), methods=["POST"]),
-            Route("/v1/chat/completions", self._guarded(self.chat), methods=["POST"]),
-            Route("/v1/choose", self._guarded(self.choose), methods=["POST"]),
+            Route("/v1/models", self.models),
+            Route("/v1/models/{name:path}", self.model),
+            Route("/v1/templates", self.templates),
+            Route("/v1/completions", _answering(self.completions), methods=["POST"]),
+            Route("/v1/chat/completions", _answering(self.chat), methods=["POST"]),
+            Route("/v1/choose", _answering(self.choose), methods=["POST"]),
         ]
-        return Starlette(routes=routes)
+        handlers: Any = {HTTPException: guard.on_http_error, Exception: guard.on_mistake}
+        return Starlette(
+            routes=routes, exception_handlers=handlers, middleware=[Middleware(Guard, access=self.access)]
+        )
 
-    async def page(self, request: HttpRequest) -> Response:
-        """The page to try prompts on."""
-        return HTMLResponse(PAGE.read_text("utf-8"))
+    async def description(self, request: HttpRequest) -> Response:
+        """What can be asked, as OpenAPI."""
+        return JSONResponse(openapi.document())
 
     async def health(self, request: HttpRequest) -> Response:
         """Says that the server answers."""
@@ -76,15 +97,21 @@ class Server:
         values = {**vars(self.scheduler.statistics), **self.scheduler.load}
         lines = []
         for name, value in values.items():
-            gauge = name in ("running", "waiting")
+            gauge = name in _GAUGES
             full = f"shoestring_{name}" + ("" if gauge else "_total")
             lines += [f"# TYPE {full} {'gauge' if gauge else 'counter'}", f"{full} {value}"]
         return PlainTextResponse("\n".join(lines) + "\n")
 
     async def models(self, request: HttpRequest) -> Response:
         """The one model."""
-        entry = {"id": self.engine.name, "object": "model", "created": self.started, "owned_by": "shoestring"}
-        return JSONResponse({"object": "list", "data": [entry]})
+        return JSONResponse({"object": "list", "data": [self._entry()]})
+
+    async def model(self, request: HttpRequest) -> Response:
+        """A model by its name."""
+        name = request.path_params["name"]
+        if name != self.engine.name:
+            return guard.error(404, f"there is no model {name!r} here; this is {self.engine.name!r}", "model")
+        return JSONResponse(self._entry())
 
     async def templates(self, request: HttpRequest) -> Response:
         """The built-in templates as prompts, for the page."""
@@ -97,22 +124,21 @@ class Server:
 
     async def completions(self, request: HttpRequest) -> Response:
         """Continues prompts."""
-        return await self._answer(request, protocol.completion)
+        body = await _body(CompletionBody, request)
+        return await self._answer(request, await _aside(asking.completion, self.engine, body, self.limit))
 
     async def chat(self, request: HttpRequest) -> Response:
         """Continues a conversation."""
-        return await self._answer(request, protocol.chat)
+        body = await _body(ChatBody, request)
+        return await self._answer(request, await _aside(asking.chat, self.engine, body, self.limit))
 
     async def choose(self, request: HttpRequest) -> Response:
         """Tells which of some candidates follows a prompt."""
-        body = await _body(request)
-        prompt, candidates = body.get("prompt"), body.get("candidates")
-        if not isinstance(prompt, str) or not isinstance(candidates, list) or len(candidates) > 100:
-            raise OptionError("give prompt, a text, and candidates, a list of up to 100 texts")
-        if not all(isinstance(each, str) for each in candidates):
-            raise OptionError("candidates: each must be a text")
-        score = body.get("score", "mean")
-        future = self.scheduler.call(lambda: choose(self.engine, prompt, candidates, score=score))
+        body = await _body(ChooseBody, request)
+        asking.require_model(self.engine, body.model)
+        future = self.scheduler.call(
+            lambda: choose(self.engine, body.prompt, body.candidates, score=body.score)
+        )
         found = await asyncio.wrap_future(future)
         rows = zip(found.candidates, found.scores, found.logprobs, found.shares, strict=True)
         names = ("candidate", "score", "logprob", "share")
@@ -120,66 +146,32 @@ class Server:
             {"best": found.best, "choices": [dict(zip(names, row, strict=True)) for row in rows]}
         )
 
-    async def _answer(self, request: HttpRequest, read: Callable) -> Response:
-        asked = read(self.engine, await _body(request), self.scheduler.limits.batch)
+    def _entry(self) -> dict[str, Any]:
+        return {"id": self.engine.name, "object": "model", "created": self.started, "owned_by": "shoestring"}
+
+    async def _answer(self, request: HttpRequest, asked: Asked) -> Response:
         head = {
             "id": ("chatcmpl-" if asked.chat else "cmpl-") + secrets.token_hex(12),
             "created": int(time.time()),
             "model": self.engine.name,
         }
-        run = _Run(self.scheduler, asked)
+        echoed = await self._echoed(asked)
+        writer, run = Writer(self.engine, asked, head, echoed), _Run(self.scheduler, asked)
         if asked.stream:
-            return StreamingResponse(self._events(run, asked, head), media_type="text/event-stream")
-        return await self._whole(request, run, asked, head)
+            return StreamingResponse(_events(run, writer), media_type="text/event-stream")
+        return await _whole(request, run, writer)
 
-    async def _whole(self, request: HttpRequest, run: _Run, asked: protocol.Asked, head: dict) -> Response:
-        gone = asyncio.ensure_future(_gone(request))
-        reading = asyncio.ensure_future(run.all())
-        try:
-            await asyncio.wait({gone, reading}, return_when=asyncio.FIRST_COMPLETED)
-            if not reading.done():
-                return Response(status_code=499)
-            pieces = reading.result()
-        finally:
-            run.cancel()
-            reading.cancel()
-            gone.cancel()
-        echoed: list[Any] = []
-        if asked.echo and asked.sampling.logprobs is not None:
-            job = self.scheduler.call(lambda: [self.engine.logprobs(ids) for ids in asked.prompts])
-            echoed = await asyncio.wrap_future(job)
-        return JSONResponse(protocol.whole(asked, self.engine, head, pieces, echoed))
-
-    async def _events(self, run: _Run, asked: protocol.Asked, head: dict) -> AsyncIterator[str]:
-        seen: set[tuple[int, int]] = set()
-        try:
-            async for piece in run:
-                first = (piece.prompt, piece.sample) not in seen
-                seen.add((piece.prompt, piece.sample))
-                if piece.text or piece.finish or first or asked.sampling.logprobs is not None:
-                    yield _event(protocol.chunk(asked, self.engine, head, piece, first))
-            yield "data: [DONE]\n\n"
-        except ShoestringError as error:
-            yield _event(_error(str(error), "invalid_request_error"))
-        finally:
-            run.cancel()
-
-    def _guarded(self, handler: Callable) -> Callable:
-        async def guarded(request: HttpRequest) -> Response:
-            key = request.headers.get("authorization", "").removeprefix("Bearer ")
-            if self.api_key and not hmac.compare_digest(key.encode(), self.api_key.encode()):
-                return JSONResponse(_error("wrong or missing API key", "authentication_error"), 401)
-            try:
-                return await handler(request)
-            except Full as error:
-                headers = {"Retry-After": "1"}
-                return JSONResponse(_error(str(error), "rate_limit_error"), 429, headers)
-            except _TooLarge as error:
-                return JSONResponse(_error(str(error), "invalid_request_error"), 413)
-            except ShoestringError as error:
-                return JSONResponse(_error(str(error), "invalid_request_error"), 400)
-
-        return guarded
+    async def _echoed(self, asked: Asked) -> list[list[Token]]:
+        """Returns the prompts' tokens with their log-probabilities, one prompt a turn, so that others go on."""
+        if not asked.echo or asked.sampling.logprobs is None:
+            return []
+        found: list[list[Token]] = []
+        for ids in asked.prompts:
+            job = self.scheduler.call(
+                lambda ids=ids: self.engine.tokens(ids, asked.sampling.logprobs), begun=bool(found)
+            )
+            found.append(await asyncio.wrap_future(job))
+        return found
 
 
 class _TooLarge(ShoestringError):
@@ -189,7 +181,7 @@ class _TooLarge(ShoestringError):
 class _Run:
     """The pieces of one HTTP request as they come from the scheduler's thread."""
 
-    def __init__(self, scheduler: Scheduler, asked: protocol.Asked) -> None:
+    def __init__(self, scheduler: Scheduler, asked: Asked) -> None:
         loop, self._queue = asyncio.get_running_loop(), asyncio.Queue()
 
         def deliver(item: Piece | BaseException | None) -> None:
@@ -200,6 +192,8 @@ class _Run:
             Request(ids, asked.sampling, asked.samples, deliver, number)
             for number, ids in enumerate(asked.prompts)
         ]
+        if asked.sampling.max_tokens == 0:  # nothing is made
+            self._requests = []
         scheduler.submit(self._requests)
 
     async def __aiter__(self) -> AsyncIterator[Piece]:
@@ -221,71 +215,72 @@ class _Run:
             request.cancelled = True
 
 
-def run(
-    load: Callable[[], Engine], limits: Limits, host: str, port: int, api_key: str | None,
-    say: Callable[[str], Any],
-) -> None:  # fmt: skip
-    """Loads the model and serves it until it is interrupted.
-
-    Args:
-        load: returns the engine; called once the port is ours.
-        limits: of the scheduler.
-        host: address to listen on.
-        port: 0 takes a free one.
-        api_key: or None.
-        say: prints remarks.
-
-    Raises:
-        OutputError: the port cannot be had.
-    """
-    listener = _listening(host, port)
+async def _whole(request: HttpRequest, run: _Run, writer: Writer) -> Response:
+    gone = asyncio.ensure_future(_gone(request))
+    reading = asyncio.ensure_future(run.all())
     try:
-        scheduler = Scheduler(load(), limits)
-        try:
-            number = listener.getsockname()[1]
-            say(
-                f"http://{host}:{number}/ is a page to try prompts on; OpenAI's clients take http://{host}:{number}/v1"
-            )
-            application = Server(scheduler, api_key).application()
-            settings = uvicorn.Config(
-                application, log_level="warning", timeout_graceful_shutdown=_PATIENCE, lifespan="off"
-            )
-            uvicorn.Server(settings).run(sockets=[listener])
-        finally:
-            scheduler.close()
+        await asyncio.wait({gone, reading}, return_when=asyncio.FIRST_COMPLETED)
+        if not reading.done():
+            return Response(status_code=499)
+        return JSONResponse(writer.whole(reading.result()))
     finally:
-        listener.close()
+        run.cancel()
+        reading.cancel()
+        gone.cancel()
 
 
-def _listening(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+async def _events(run: _Run, writer: Writer) -> AsyncIterator[str]:
     try:
-        listener.bind((host, port))
-        listener.listen(128)
-    except (OSError, OverflowError) as error:
-        listener.close()
-        why = getattr(error, "strerror", None) or error
-        raise OutputError(
-            f"--host {host} --port {port}: {why}; choose another port, such as --port 0"
-        ) from error
-    return listener
+        for chunk in writer.opening():
+            yield _event(chunk)
+        async for piece in run:
+            for chunk in writer.chunks(piece):
+                yield _event(chunk)
+        for chunk in writer.closing():
+            yield _event(chunk)
+        yield "data: [DONE]\n\n"
+    except Exception as raised:  # the stream has begun, so that an event is all that can be sent
+        status, message = _said(raised)
+        yield _event(guard.described(status, message))
+    finally:
+        run.cancel()
 
 
-async def _body(request: HttpRequest) -> dict[str, Any]:
+def _answering(handler: Callable) -> Callable:
+    """Turns our errors into answers."""
+
+    async def answering(request: HttpRequest) -> Response:
+        try:
+            return await handler(request)
+        except ShoestringError as raised:
+            status, message = _said(raised)
+            headers = {"Retry-After": "1"} if isinstance(raised, Full) else None
+            return guard.error(status, message, getattr(raised, "param", None), headers)
+
+    return answering
+
+
+def _said(raised: Exception) -> tuple[int, str]:
+    """Returns the status and the message of an error."""
+    known: dict[type, int] = {Full: 429, _TooLarge: 413, UnknownModel: 404}
+    if isinstance(raised, ShoestringError):
+        return known.get(type(raised), 400), str(raised)
+    traceback.print_exception(raised, file=sys.stderr)
+    return 500, f"a mistake in the server: {type(raised).__name__}"
+
+
+async def _body(model: type[T], request: HttpRequest) -> T:
     data = bytearray()
     async for part in request.stream():
         data += part
         if len(data) > _MOST_BYTES:
             raise _TooLarge(f"the request is larger than {_MOST_BYTES:,} bytes")
-    try:
-        body = json.loads(data)
-    except ValueError as error:
-        raise OptionError(f"the request is not JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise OptionError("the request is not a JSON object")
-    return body
+    return asking.parsed(model, bytes(data))
+
+
+async def _aside(function: Callable[..., Asked], *arguments: Any) -> Asked:
+    """Runs what tokenizes in another thread, so that streams go on."""
+    return await asyncio.get_running_loop().run_in_executor(_TOKENIZING, function, *arguments)
 
 
 async def _gone(request: HttpRequest) -> None:
@@ -293,9 +288,12 @@ async def _gone(request: HttpRequest) -> None:
         await asyncio.sleep(0.1)
 
 
+def _page(name: str) -> Callable:
+    async def page(request: HttpRequest) -> Response:
+        return HTMLResponse((PAGES / name).read_text("utf-8"))
+
+    return page
+
+
 def _event(values: dict[str, Any]) -> str:
-    return f"data: {json.dumps(values, ensure_ascii=False)}\n\n"
-
-
-def _error(message: str, kind: str) -> dict[str, Any]:
-    return {"error": {"message": message, "type": kind, "param": None, "code": None}}
+    return f"data: {json.dumps(values, ensure_ascii=False, allow_nan=False)}\n\n"
