@@ -57,6 +57,24 @@ def test_a_run_that_always_follows_the_same_character_is_no_word(tmp_path):
     assert words.discover(path, words.Thresholds(min_count=20), known=True) == []
 
 
+@pytest.mark.parametrize("min_count", [2, 5, 40])
+def test_pmi_equals_its_definition_on_the_whole_corpus_whatever_is_too_rare_to_be_a_word(min_count, corpus):
+    words = pytest.importorskip("shoestring.count.analysis.words")
+    job = Job("ngram", ngrams=(1, 4), min_count=min_count, memory=1 << 22, workers=2)
+    solid = words.solid_runs(words.frequent_runs(corpus, job), words.Thresholds(2, (-99.0,) * 3))
+    runs = Counter()
+    for line in corpus.read_text("utf-8").split("\n"):
+        for length in range(1, 5):
+            runs.update(line[at : at + length] for at in range(len(line) - length + 1))
+    total = sum(count for run, count in runs.items() if len(run) == 1 and words._in_words(run))
+    wanted = {
+        run: min(math.log(count * total / (runs[run[:cut]] * runs[run[cut:]])) for cut in range(1, len(run)))
+        for run, count in runs.items()
+        if count >= min_count and len(run) > 1 and all(map(words._in_words, run))
+    }
+    assert solid == pytest.approx(wanted)
+
+
 def test_spans_equal_joining_by_hand():
     words = pytest.importorskip("shoestring.count.analysis.words")
     import numpy as np
@@ -93,6 +111,19 @@ def test_words_on_the_command_line(corpus, shoestring, tmp_path):
 
 
 # ---- keyness ----
+
+
+def test_compare_cuts_and_reads_as_it_is_told(tmp_path, shoestring):
+    (tmp_path / "a.txt").write_bytes("甲乙甲\n".encode("gb18030") * 9)
+    (tmp_path / "b.txt").write_text("乙丙\n" * 9, encoding="gb18030")
+    options = ("--tokenizer", "char", "--encoding", "gb18030", "--json")
+    done = shoestring("count", "compare", "a.txt", "b.txt", *options)
+    assert done.returncode == 0, done.stderr
+    found = {each["word"]: (each["first"], each["second"]) for each in json.loads(done.stdout)["words"]}
+    assert found == {"甲": (18, 0), "乙": (9, 9), "丙": (0, 9)}
+    FrequencyTable({"甲": 9, "乙": 5}).save(tmp_path / "cut.tsv")
+    done = shoestring("count", "compare", "cut.tsv", "b.txt", *options)
+    assert "cut.tsv: no word occurs once" in done.stderr
 
 
 def test_log_likelihood_equals_the_g_test():

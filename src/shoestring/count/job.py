@@ -9,11 +9,19 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from shoestring._errors import InputError, OptionError
+from shoestring._extras import require
 from shoestring.files import Part, Reading
 
 TOKENIZERS = ("jieba", "char", "whitespace", "ngram")
 ENGINES = ("auto", "kernel", "rjieba", "jieba")
 LONGEST_PACKED = 4  # characters in a 64-bit key
+SAME_COUNTS = (
+    "workers",
+    "memory",
+    "min_count",
+    "top",
+    "engine",
+)  # fields that a half-finished count survives
 
 
 @dataclass(frozen=True)
@@ -114,17 +122,34 @@ class Job:
         return frozenset(line.rstrip("\r") for line in text.split("\n") if line.rstrip("\r"))
 
     def fingerprint(self, parts: Sequence[Part]) -> str:
-        """Identifies settings that decide the counts, the inputs' state and how they are cut."""
+        """Identifies all that a half-finished count depends on: settings, files of words, and the parts in their order.
+
+        What is counted is kept by the numbers of batches, so the same files in another order are another count.
+
+        Raises:
+            OptionError: a part is standard input, which cannot be read again.
+        """
+        if any(part.path == "-" for part in parts):
+            raise OptionError("--resume: standard input cannot be read a second time; give a file")
         digest = hashlib.blake2b(digest_size=16)
         for each in fields(self):
-            if each.name not in ("workers", "memory", "min_count", "top", "engine"):
+            if each.name not in SAME_COUNTS:
                 digest.update(f"{each.name}={getattr(self, each.name)!r}\n".encode())
-        for path in (self.user_dict, self.stopwords, *sorted({part.path for part in parts})):
-            state = os.stat(path) if path and os.path.exists(path) else None
-            digest.update(
-                f"{path}\0{state and (state.st_size, state.st_mtime_ns)}\n".encode("utf-8", "surrogateescape")
-            )
+        for path in filter(None, (self.user_dict, self.stopwords)):
+            digest.update(Path(path).read_bytes() if os.path.exists(path) else b"")
+        states = {path: _state(path) for path in {part.path for part in parts}}
+        for part in parts:
+            digest.update(f"{part!r} {states[part.path]}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
+
+
+def _state(path: str) -> object:
+    """What changes when a file's content does: size and time, or what the remote system has in their place."""
+    if "://" in path:
+        system, name = require("files", "fsspec").core.url_to_fs(path)
+        return system.ukey(name)
+    status = os.stat(path)
+    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 def usable_cores() -> int:

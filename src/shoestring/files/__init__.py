@@ -2,7 +2,8 @@
 
 - Reads .txt (and unknown endings), .jsonl/.ndjson, .csv, .tsv and .parquet, each also .gz, .bz2, .xz, .zst or
   inside .zip and .tar; folders and patterns of them; `-` for stdin; addresses that fsspec knows (`s3://`).
-- UTF-8 with and without BOM, UTF-16 and GB18030 are recognised; any other encoding of Python can be given.
+- UTF-8 with and without BOM and UTF-16 are recognised, and GB18030, Big5, Shift_JIS, EUC-KR and others where the
+  text is long enough to tell them apart; else the encoding must be given.
 - A line ends at LF, one CR before it goes with it. Empty lines are no documents.
 - No file is ever in memory as a whole (but the one document of `Reading(document="file")`).
 - A big plain file is cut in ranges of bytes that several processes read, each document exactly once.
@@ -18,7 +19,7 @@ rest needs `pip install 'shoestring[files]'`.
 >>> list(documents([folder]))
 ['白日依山尽', '黄河入海流']
 >>> [list(read(part)) for part in parts([folder / "a.txt"], size=20)]
-[['白日依山尽', '黄河入海流'], []]
+[['白日依山尽', '黄河入海流']]
 """
 
 from shoestring.files.atomic import atomic, atomic_folder

@@ -41,7 +41,8 @@ class Lines:
         lines_before: Callable[[], int] = lambda: 0,
     ) -> None:
         if encoding == "auto":
-            encoding = encodings.detect(*stream.peek(encodings.SAMPLE))
+            encoding = encodings.detect(*stream.peek(encodings.SAMPLE), stream.name)
+            report.recognised(stream.name, encoding)
         self.stream, self.reading, self.report = stream, reading, report
         self.encoding = encodings.canonical(encoding)
         self.line, self.offset = 0, stream.start

@@ -1,7 +1,8 @@
 """Documents of sources, as one stream or as parts for several processes.
 
 - `documents(sources)` and `read` over `parts(sources)` yield the same documents in the same order.
-- A part of a big plain file is a range of bytes and owns the lines that start in it, wherever it was cut.
+- A part of a big plain file is a range of bytes from the start of a line to the start of another; a line that is
+  longer than a part is a part of its own, so that each byte is read once and once more at most to find the cuts.
 - A part of a zip is a range of its members; everything else is read as a whole.
 """
 
@@ -37,7 +38,7 @@ class Part:
         kind: txt, jsonl, csv, tsv, parquet, zip or tar.
         member: the first member of a zip's range, else None.
         plain: lines of UTF-8, neither compressed nor remote: what `read_bytes` takes.
-        ranged: start and stop are bytes, and the part is the lines that start between them.
+        ranged: start and stop are bytes at which lines begin.
         size: bytes on disk that it stands for, for a progress bar.
     """
 
@@ -70,7 +71,7 @@ def documents(
     reading, report = reading or Reading(), report if report is not None else Report()
     before = report.documents + report.skipped
     names = []
-    for source in find(sources):
+    for source in find(sources, report):
         names.append(source.path)
         for batch in _batches(_whole(source, reading), reading, report):
             report.documents += len(batch)
@@ -79,19 +80,22 @@ def documents(
         raise InputError("; ".join([_nothing(names), *report.lines()[:3]]))
 
 
-def parts(sources: _SOURCES, reading: Reading | None = None, size: int = 16 << 20) -> list[Part]:
+def parts(
+    sources: _SOURCES, reading: Reading | None = None, size: int = 16 << 20, report: Report | None = None
+) -> list[Part]:
     """Cuts sources into parts of about `size` bytes, in order; plain files and zips can be cut.
 
     Args:
         sources: as for `documents`.
         reading: how they will be read; give the same to `read`.
         size: bytes per part.
+        report: takes what was left out.
 
     Raises:
-        InputError: a source is missing or unreadable, or all of them are empty files.
+        InputError: a source is missing or unreadable, its encoding cannot be told, or all of them are empty files.
     """
     reading = reading or Reading()
-    found = list(find(sources))
+    found = list(find(sources, report))
     if found and all(source.regular and source.size == 0 for source in found):
         raise InputError(_nothing([source.path for source in found]))
     return [part for source in found for part in _cut(source, reading, max(1, size))]
@@ -123,14 +127,22 @@ def read_bytes(part: Part, reading: Reading | None = None) -> bytes:
     """
     if not part.plain:
         raise ValueError(f"{part.path}: only a plain part has bytes of its own, this is {part.kind}")
+    limit = (reading or Reading()).max_document_bytes
     with opened(part.path) as file:
-        begin, end = _bounds(part, file)
-        limit = (reading or Reading()).max_document_bytes
-        if limit is not None and end - part.stop > limit:
-            raise InputError(f"{part.path}: the line at byte {part.stop:,} is {longer_than(limit)}")
-        file.seek(begin)
-        data = file.read(end - begin)
-    return encodings.without_bom(data, part.encoding) if begin == 0 else data
+        if limit is not None and part.stop - part.start > limit:
+            _check_lines(part, file, limit)
+        file.seek(part.start)
+        data = file.read(part.stop - part.start)
+    return encodings.without_bom(data, part.encoding) if part.start == 0 else data
+
+
+def _check_lines(part: Part, file: BinaryIO, limit: int) -> None:
+    at = part.start
+    while at < part.stop:
+        following = min(_line_start(file, at + 1), part.stop)
+        if following - at > limit + 1:
+            raise InputError(f"{part.path}: the line at byte {at:,} is {longer_than(limit)}")
+        at = following
 
 
 def _batches(part: Part, reading: Reading, report: Report) -> Iterator[list[str]]:
@@ -164,34 +176,37 @@ def _cut(source: Source, reading: Reading, size: int) -> list[Part]:
     if encoding == "auto":
         with opened(source.path) as file:
             sample = file.read(encodings.SAMPLE)
-        encoding = encodings.detect(sample, complete=len(sample) == source.size)
+        encoding = encodings.detect(sample, len(sample) == source.size, source.path)
     encoding = encodings.canonical(encoding)
     if not encodings.cuts_at_newline(encoding):
         return [replace(whole, encoding=encoding)]
     whole = replace(whole, encoding=encoding, ranged=True, plain=whole.kind == "txt" and encoding == "utf-8")
-    starts = range(0, max(1, source.size), size)
-    stops = [min(start + size, source.size) for start in starts]
+    with opened(source.path) as file:
+        starts = _line_starts(file, source.size, size)
     return [
         replace(whole, start=start, stop=stop, size=stop - start)
-        for start, stop in zip(starts, stops, strict=True)
+        for start, stop in zip(starts, [*starts[1:], source.size], strict=True)
     ]
 
 
+def _line_starts(file: BinaryIO, size: int, step: int) -> list[int]:
+    starts = [0]
+    while (at := starts[-1] + step) < size and (start := _line_start(file, at)) < size:
+        starts.append(start)
+    return starts
+
+
 def _range(part: Part, file: BinaryIO, reading: Reading, report: Report) -> Iterator[list[str]]:
-    begin, end = _bounds(part, file)
     report.files += part.start == 0
-    if begin >= end:
-        return
-    if part.kind == "jsonl" and reading.field is None and begin > 0:
+    if part.start == 0 and reading.encoding == "auto":
+        report.recognised(part.path, part.encoding)
+    if part.kind == "jsonl" and reading.field is None and part.start > 0:
         reading = replace(reading, field=_field_of_first(part, file, reading))
-    file.seek(begin)
-    stream = Stream(part.path, _limited(blocks_of(file.read, part.path), end - begin), start=begin)
-    lines = Lines(stream, part.encoding, reading, report, partial(_count_lines, part.path, begin))
+    file.seek(part.start)
+    blocks = _limited(blocks_of(file.read, part.path), part.stop - part.start)
+    stream = Stream(part.path, blocks, start=part.start)
+    lines = Lines(stream, part.encoding, reading, report, partial(_count_lines, part.path, part.start))
     yield from formats.jsonl(lines, reading.field) if part.kind == "jsonl" else formats.txt(lines)
-
-
-def _bounds(part: Part, file: BinaryIO) -> tuple[int, int]:
-    return _line_start(file, part.start), _line_start(file, part.stop)
 
 
 def _line_start(file: BinaryIO, at: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 from shoestring._errors import OptionError
 from shoestring.files.encodings import known
@@ -70,6 +71,8 @@ class Report:
         surrogates: lone surrogates of JSON escapes that became U+FFFD.
         skipped: documents that `errors="skip"` dropped.
         truncated: files whose damaged or missing end `salvage` gave up.
+        links: links to nothing that a folder has, and that were left out.
+        encodings: per file that is not UTF-8, the encoding that was recognised.
         places: per kind of trouble and file, how often and the first byte offset.
     """
 
@@ -80,6 +83,8 @@ class Report:
     surrogates: int = 0
     skipped: int = 0
     truncated: int = 0
+    links: int = 0
+    encodings: dict[str, str] = field(default_factory=dict)
     places: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
 
     def note(self, kind: str, file: str, at: int, count: int = 1) -> None:
@@ -88,12 +93,18 @@ class Report:
         before, first = self.places.get((kind, file), (0, at))
         self.places[kind, file] = (before + count, min(first, at))
 
+    def recognised(self, file: str, encoding: str) -> None:
+        """Adds what a file's encoding was found to be, unless it is UTF-8."""
+        if encoding != "utf-8":
+            self.encodings[file] = encoding
+
     def __add__(self, other: Report) -> Report:
-        totals = {
+        totals: dict[str, Any] = {
             each.name: getattr(self, each.name) + getattr(other, each.name)
             for each in fields(self)
-            if each.name != "places"
+            if each.name not in ("places", "encodings")
         }
+        totals["encodings"] = {**self.encodings, **other.encodings}
         places = dict(self.places)
         for place, (count, first) in other.places.items():
             before, earliest = places.get(place, (0, first))
@@ -108,12 +119,26 @@ class Report:
         >>> report.lines()
         ['12 broken bytes replaced in a.txt (first at byte 1,234)']
         """
+        by_encoding: dict[str, list[str]] = {}
+        for file, encoding in sorted(self.encodings.items()):
+            by_encoding.setdefault(encoding, []).append(file)
         return [
-            f"{count:,} {_WORDS[kind][count != 1]} in {file} (first at byte {first:,})"
-            for (kind, file), (count, first) in sorted(self.places.items())
+            *(
+                f"not UTF-8 and read as {encoding}: {', '.join(names[:_NAMED])}"
+                + (f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else "")
+                for encoding, names in by_encoding.items()
+            ),
+            *(f"{file}: {_LEFT_OUT}" for kind, file in sorted(self.places) if kind == "links"),
+            *(
+                f"{count:,} {_WORDS[kind][count != 1]} in {file} (first at byte {first:,})"
+                for (kind, file), (count, first) in sorted(self.places.items())
+                if kind != "links"
+            ),
         ]
 
 
+_NAMED = 20  # files of one encoding that a line names
+_LEFT_OUT = "a link to nothing, left out"
 _WORDS = {
     "broken_bytes": ("broken byte replaced", "broken bytes replaced"),
     "surrogates": ("lone surrogate replaced", "lone surrogates replaced"),

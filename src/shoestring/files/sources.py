@@ -19,7 +19,7 @@ from pathlib import Path
 
 from shoestring._errors import InputError
 from shoestring._extras import require
-from shoestring.files.reading import Reading
+from shoestring.files.reading import Reading, Report
 from shoestring.files.streams import opened, plain_name, reason
 
 _KINDS = {
@@ -49,12 +49,17 @@ def kind_of(name: str, reading: Reading) -> str:
     return kind if reading.format == "auto" or kind in ("zip", "tar") else reading.format
 
 
-def find(sources: Sequence[str | Path] | str | Path) -> Iterator[Source]:
+def find(sources: Sequence[str | Path] | str | Path, report: Report | None = None) -> Iterator[Source]:
     """Yields the files that sources mean: sources in the given order, what they contain sorted.
+
+    Args:
+        sources: files, folders, patterns, addresses, or `-`.
+        report: is told of links to nothing within folders.
 
     Raises:
         InputError: a source is missing (close names are suggested), matches nothing or has no text in it.
     """
+    report = report if report is not None else Report()
     for source in [sources] if isinstance(sources, str | Path) else sources:
         name = os.fspath(source)
         if name == "-":
@@ -62,13 +67,13 @@ def find(sources: Sequence[str | Path] | str | Path) -> Iterator[Source]:
         elif "://" in name:
             yield from _remote(name)
         elif os.path.lexists(name):
-            yield from _local(name)
+            yield from _local(name, report)
         elif glob.has_magic(name):
             matches = sorted(glob.glob(name, recursive=True))
             if not matches:
                 raise InputError(f"{name}: no file matches this pattern")
             for match in matches:
-                yield from _local(match)
+                yield from _local(match, report)
         else:
             raise InputError(f"{name}: there is no such file or folder{_suggestion(name)}")
 
@@ -100,7 +105,7 @@ def hidden(name: str) -> bool:
     return any(part.startswith(".") and part not in (".", "..") for part in name.split("/"))
 
 
-def _local(path: str) -> Iterator[Source]:
+def _local(path: str, report: Report) -> Iterator[Source]:
     try:
         status = os.stat(path)
     except OSError as error:
@@ -110,7 +115,7 @@ def _local(path: str) -> Iterator[Source]:
         yield Source(path, status.st_size if regular else 0, regular)
         return
     found, others = False, Counter()
-    for source in _walk(path, {(status.st_dev, status.st_ino)}):
+    for source in _walk(path, {(status.st_dev, status.st_ino)}, report):
         if _wanted(source.path):
             found = True
             yield source
@@ -132,22 +137,34 @@ def _wanted(path: str) -> bool:
     return wanted
 
 
-def _walk(folder: str, seen: set[tuple[int, int]]) -> Iterator[Source]:
-    try:
-        with os.scandir(folder) as found:
-            entries = sorted((entry for entry in found if not entry.name.startswith(".")), key=_order)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be read: {reason(error)}") from error
-    for entry in entries:
+def _walk(folder: str, seen: set[tuple[int, int]], report: Report) -> Iterator[Source]:
+    """Goes down without recursion, for folders may lie deeper in each other than Python's stack is."""
+    waiting = [iter(_entries(folder))]
+    while waiting:
+        entry = next(waiting[-1], None)
+        if entry is None:
+            waiting.pop()
+            continue
         try:
             status = entry.stat()
         except OSError as error:
+            if entry.is_symlink() and not os.path.exists(entry.path):
+                report.note("links", entry.path, 0)
+                continue
             raise InputError(f"{entry.path}: cannot be read: {reason(error)}") from error
         if stat.S_ISREG(status.st_mode):
             yield Source(entry.path, status.st_size, True)
         elif stat.S_ISDIR(status.st_mode) and (status.st_dev, status.st_ino) not in seen:
             seen.add((status.st_dev, status.st_ino))
-            yield from _walk(entry.path, seen)
+            waiting.append(iter(_entries(entry.path)))
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as found:
+            return sorted((entry for entry in found if not entry.name.startswith(".")), key=_order)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read: {reason(error)}") from error
 
 
 def _order(entry: os.DirEntry[str]) -> str:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from shoestring._errors import InputError
 from shoestring.count.counting.columns import ESCAPES
-from shoestring.count.table import FrequencyTable
+from shoestring.count.job import Job
+from shoestring.count.table import FrequencyTable, count_words
 
 
 @dataclass(frozen=True)
@@ -72,12 +73,23 @@ def _key(word: str, a: int, b: int, c: int, d: int) -> Key:
     return Key(word, a, b, max(0.0, likelihood), ratio)
 
 
-def table_or_corpus(path: str) -> FrequencyTable:
-    """Reads a table that was counted before, or counts a corpus."""
-    from shoestring.count.table import count_words
-
+def table_or_corpus(path: str, job: Job | None = None) -> FrequencyTable:
+    """Reads a table that was counted before, or counts a corpus as `job` says."""
     looks_like_table = Path(path).suffix in (".tsv", ".csv", ".parquet") and Path(path).is_file()
-    return FrequencyTable.read(path) if looks_like_table else count_words(path)
+    return FrequencyTable.read(path) if looks_like_table else count_words(path, job or Job())
+
+
+def doubts(path: str, table: FrequencyTable) -> list[str]:
+    """Says that a table looks as if `--min-count` or `--top` had cut it: its total is then too small.
+
+    >>> doubts("a.tsv", FrequencyTable({"a": 7, "b": 5}))
+    ['a.tsv: no word occurs once; if --min-count or --top cut this table, its total is too small: count it anew']
+    """
+    if table.report.files or min(table.counts.values(), default=1) == 1:
+        return []
+    return [
+        f"{path}: no word occurs once; if --min-count or --top cut this table, its total is too small: count it anew"
+    ]
 
 
 def lines(keys: list[Key]) -> Iterator[str]:

@@ -107,16 +107,23 @@ def discover(
 
 
 def frequent_runs(sources: Sequence[str | Path] | str | Path, job: Job) -> dict[str, int]:
-    """Counts runs of 1 to 4 characters of Han, letters and digits; also `""`: how many characters there are."""
+    """Counts runs of 1 to 4 characters of Han, letters and digits that occur `job.min_count` times.
+
+    `""` has how many such characters there are in all: rare ones are part of the total that PMI is relative to.
+    """
     counting = Count(job, sources)
+    counts: dict[str, int] = {"": 0}
     try:
         counting.run()
-        counts: dict[str, int] = {"": 0}
-        for piece in counting.pieces():
-            for run, count, _ in piece.rows():
-                if all(map(_in_words, run)):
-                    counts[run] = count
-                    counts[""] += count if len(run) == 1 else 0
+        for keys, times, alphabet in counting.packed():
+            in_words = np.append(False, np.array([_in_words(chr(code)) for code in alphabet], bool))
+            ids = keys.view("<u2").reshape(-1, packed.WIDTH)  # the first character is the last of the four
+            kept = (in_words[ids] | (ids == 0)).all(1)
+            single = kept & ((keys & np.uint64(0xFFFF_FFFF_FFFF)) == 0)
+            counts[""] += int(times[single].sum())
+            kept &= times >= job.min_count
+            for piece in packed.decode(keys[kept], times[kept], alphabet):
+                counts.update((run, count) for run, count, _ in piece.rows())
     finally:
         counting.close()
     return counts

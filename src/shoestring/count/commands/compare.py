@@ -7,6 +7,8 @@ from dataclasses import asdict
 import click
 
 from shoestring import ui
+from shoestring.count.commands.options import counting_options
+from shoestring.count.job import Job
 from shoestring.files import atomic
 
 SHOWN = 20
@@ -19,11 +21,15 @@ SHOWN = 20
 @click.option(
     "--min-count", default=5, show_default=True, help="Leave out words that are rarer in both together."
 )
-def compare(ui: ui.UI, first: str, second: str, target: str | None, min_count: int) -> None:
+@counting_options
+def compare(ui: ui.UI, first: str, second: str, target: str | None, min_count: int, job: Job) -> None:
     """Shows which words two corpora (or tables counted before) differ in, by log-likelihood."""
     from shoestring.count.analysis import keyness
 
-    tables = keyness.table_or_corpus(first), keyness.table_or_corpus(second)
+    tables = [keyness.table_or_corpus(path, job) for path in (first, second)]
+    for path, table in zip((first, second), tables, strict=True):
+        for line in [*table.report.lines(), *keyness.doubts(path, table)]:
+            ui.say(line)
     keys = keyness.compare(*tables, min_count)
     if target:
         with atomic(target) as file:

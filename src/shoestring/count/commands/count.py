@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,17 +13,17 @@ import click
 from shoestring import ui
 from shoestring._errors import OptionError
 from shoestring.count import output
-from shoestring.count.commands.amounts import any_length, share, size, span
+from shoestring.count.commands.amounts import share
+from shoestring.count.commands.options import counting_options
 from shoestring.count.counting.columns import Columns
-from shoestring.count.job import ENGINES, TOKENIZERS, Job
-from shoestring.files import Reading
-from shoestring.files.options import reading_options
+from shoestring.count.job import Job
 
 if TYPE_CHECKING:
     from shoestring.count.counting.pipeline import Count
 
 
 SHOWN = 20  # rows on the screen without -o
+MOST_DRAWN = 1000  # more are printed as tab-separated lines: laying them out would take longer than counting
 
 
 @ui.command("count")
@@ -33,77 +34,31 @@ SHOWN = 20  # rows on the screen without -o
     "target",
     help="Where to write: .tsv, .csv or .parquet; without it the top 20 are shown.",
 )
-@click.option(
-    "--tokenizer",
-    default="jieba",
-    show_default=True,
-    metavar="NAME",
-    help=f"{', '.join(TOKENIZERS)}, or package.module:function.",
-)
-@click.option(
-    "--engine",
-    type=click.Choice(ENGINES),
-    default="auto",
-    show_default=True,
-    help="How jieba is run; all give the same tokens.",
-)
-@click.option(
-    "--hmm/--no-hmm", default=True, show_default=True, help="Look for words that are not in the dictionary."
-)
-@click.option("--user-dict", metavar="FILE", help="jieba user dictionary: word [frequency] [tag] per line.")
-@click.option("--stopwords", metavar="FILE", help="Words to leave out, one per line.")
-@click.option("--ngrams", metavar="N|M-N", help="Count runs of tokens; for char and ngram 1 to 4 characters.")
-@click.option("--workers", default=0, help="Threads or processes.  [default: every core]")
-@click.option(
-    "--memory", default="2GB", show_default=True, help="What the tables may take before they go to disk."
-)
 @click.option("--min-count", default=1, help="Leave out rarer words.")
 @click.option("--top", default=0, help="Keep only the first so many.")
 @click.option("--df", is_flag=True, help="Also count in how many documents a word occurs.")
 @click.option("--resume", is_flag=True, help="Go on with what a killed run of the same command has left.")
 @click.option("--shard", metavar="I/N", help="Count only every N-th part; join with: shoestring count merge.")
 @click.option("--dask", metavar="ADDRESS", help="Count on this Dask cluster; needs the extra dask.")
-@reading_options(errors="strict")
+@counting_options
 def count(
     ui: ui.UI,
     corpus: tuple[str, ...],
     target: str | None,
-    tokenizer: str,
-    engine: str,
-    hmm: bool,
-    user_dict: str | None,
-    stopwords: str | None,
-    ngrams: str | None,
-    workers: int,
-    memory: str,
     min_count: int,
     top: int,
     df: bool,
     resume: bool,
     shard: str | None,
     dask: str | None,
-    reading: Reading,
+    job: Job,
 ) -> None:
     """Counts the words of a corpus exactly, in parallel: files, folders, archives, tables, or - for stdin.
 
     Tokens equal jieba 0.42.1's, one for one; the output is sorted by count, then code point, and its bytes
     are the same every time.
     """
-    job = Job(
-        tokenizer,
-        engine,
-        hmm,
-        user_dict,
-        stopwords,
-        span(ngrams) if ngrams else (1, 4) if tokenizer == "ngram" else (1, 1),
-        workers,
-        size(memory),
-        min_count,
-        top,
-        df,
-        share(shard) if shard else (1, 1),
-        reading=any_length(reading),
-    )
+    job = replace(job, min_count=min_count, top=top, df=df, shard=share(shard) if shard else (1, 1))
     if target:
         output.checked_format(target)
     elif resume or shard:
@@ -153,7 +108,7 @@ def summarize(ui: ui.UI, counting: Count, target: str | None, seconds: float) ->
     text = ", ".join(f"{value:,} {name}" for name, value in values.items())
     text += f"; {seconds:.2f} s, {report.bytes / seconds / 1e6:.1f} MB/s"
     if target:
-        extra = {"engine": counting.engine, "seconds": round(seconds, 3)}
+        extra = {"engine": counting.engine, "seconds": seconds, "encodings": report.encodings}
         ui.result({"output": target, **values, **extra}, f"{target}: {text}")
     else:
         ui.say(text)
@@ -169,5 +124,7 @@ def show(ui: ui.UI, pieces: Iterator[Columns], job: Job) -> None:
     rows = [row[:width] for row in rows]
     if ui.as_json:
         ui.result({"top": [dict(zip(names, row, strict=True)) for row in rows]})
+    elif len(rows) > MOST_DRAWN:
+        ui.result({}, "\n".join("\t".join([repr(row[0])[1:-1], *map(str, row[1:])]) for row in rows))
     else:
         ui.table(names, [(repr(row[0])[1:-1], *row[1:]) for row in rows])

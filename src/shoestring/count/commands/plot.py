@@ -18,7 +18,7 @@ from shoestring._errors import OptionError
 def plot(ui: ui.UI, tables: tuple[str, ...], folder: str) -> None:
     """Draws Zipf's law (counts over ranks) and Heaps' law (distinct words over tokens) of counted tables."""
     from shoestring import plot as figures
-    from shoestring.count.analysis import laws
+    from shoestring.count.analysis import keyness, laws
     from shoestring.count.table import FrequencyTable
 
     ranks, growth, exponents = {}, {}, {}
@@ -26,6 +26,8 @@ def plot(ui: ui.UI, tables: tuple[str, ...], folder: str) -> None:
         table = FrequencyTable.read(path)
         if not len(table):
             raise OptionError(f"{path}: the table is empty, there is nothing to draw")
+        for line in keyness.doubts(path, table):
+            ui.say(line)
         zipf, heaps = laws.zipf(table), laws.heaps(table)
         middle = [point for point in zipf if 10 <= point[0] <= table.distinct / 10] or zipf
         upper = [point for point in heaps if point[0] >= table.total / 100] or heaps

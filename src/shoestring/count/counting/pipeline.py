@@ -70,7 +70,10 @@ class Count:
         self._packed = job.packed and dask is None  # a cluster's workers return tables of strings
         self.stop_words = job.stop_set()
         self.engine, self.remark = choose_engine(job)
-        self.parts = files.parts(sources, job.reading, job.part_bytes)
+        self._met = Report()  # while the files were looked for
+        self.parts = files.parts(sources, job.reading, job.part_bytes, self._met)
+        if resume:
+            job.fingerprint(self.parts)  # refuses what cannot be resumed
         self.batches = batched(self.parts, job.part_bytes)[job.shard[0] - 1 :: job.shard[1]]
         self.bytes = sum(part.size for batch in self.batches for part in batch)
         self.progress: Callable[[int], object] = lambda size: None
@@ -105,9 +108,9 @@ class Count:
             for worker in workers:
                 if worker.kept.batches:
                     self._flush(worker)
-            self.report = self._ledger.report
+            self.report = self._ledger.report + self._met
         else:
-            self.report = sum((worker.kept.report for worker in workers), Report())
+            self.report = sum((worker.kept.report for worker in workers), self._met)
             self._tally = _merged(workers)
         if not self.report.documents and not self.report.skipped and self.job.shard == (1, 1):
             raise InputError("no document in there: every line or field is empty")
@@ -198,7 +201,8 @@ class Count:
                 self._temporary = TemporaryDirectory(prefix="shoestring-count-")
             folder = self._folder or Path(self._temporary.name if self._temporary else "")
             kind = "keys" if self._packed else "strings"
-            ledger = runs.Ledger(folder, f"{self.job.fingerprint(self.parts)}-{kind}")
+            again = all(part.path != "-" for part in self.parts)
+            ledger = runs.Ledger(folder, f"{self.job.fingerprint(self.parts) if again else ''}-{kind}")
             ledger.open(self._resume)
             self._ledger = ledger
         return self._ledger
@@ -234,13 +238,20 @@ class Count:
             self.tokens += sum(memoryview(piece.counts).cast("q"))
             yield piece
 
-    def _packed_rows(self) -> Iterator[Columns]:
+    def packed(self) -> Iterator[tuple]:
+        """Yields sorted keys, counts and the alphabet of all runs of characters, those below min_count too."""
         from shoestring.count.counting import packed
 
         memory = self.job.memory // 4
         for keys, counts, alphabet in packed.merged(self._paths(), self.job.ngrams, memory, self.stop_words):
             self.distinct += len(keys)
             self.tokens += int(counts.sum())
+            yield keys, counts, alphabet
+
+    def _packed_rows(self) -> Iterator[Columns]:
+        from shoestring.count.counting import packed
+
+        for keys, counts, alphabet in self.packed():
             kept = counts >= self.job.min_count
             yield from packed.decode(keys[kept], counts[kept], alphabet)
 

@@ -1,0 +1,82 @@
+"""Folders as they are found: links to nothing, links in a circle, a thousand levels deep; lines as long as files."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+from shoestring._errors import InputError
+from shoestring.files import Reading, Report, documents, parts, read
+
+cutting = sys.modules["shoestring.files.parts"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links")
+def test_a_link_to_nothing_is_left_out_and_named(tmp_path):
+    (tmp_path / "a.txt").write_text("一\n", encoding="utf-8")
+    (tmp_path / "gone.txt").symlink_to(tmp_path / "nothing")
+    (tmp_path / "again").symlink_to(tmp_path)
+    report = Report()
+    assert list(documents(tmp_path, report=report)) == ["一"]
+    assert report.lines() == [f"{tmp_path}/gone.txt: a link to nothing, left out"]
+    report = Report()
+    assert len(parts(tmp_path, report=report)) == 1
+    assert report.links == 1
+    with pytest.raises(InputError, match=r"gone\.txt: "):
+        list(documents(tmp_path / "gone.txt"))  # who names it wants it
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a path of 3,000 characters")
+def test_folders_1500_deep(tmp_path):
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("d", dir_fd=here)
+        inner = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    file = os.open("a.txt", os.O_WRONLY | os.O_CREAT, dir_fd=here)
+    os.write(file, b"deep\n")
+    os.close(file)
+    os.close(here)
+    assert list(documents(tmp_path)) == ["deep"]
+
+
+def test_every_byte_is_looked_at_twice_at_most_however_long_the_lines_are(tmp_path, monkeypatch):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"x" * 3_000_000 + b"\n" + b"short\n" * 9 + b"y" * 1_000_000)
+    looked = 0
+
+    class Counted:
+        def __init__(self, file):
+            self.file = file
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+        def read(self, size=-1):
+            nonlocal looked
+            data = self.file.read(size)
+            looked += len(data)
+            return data
+
+    real = cutting.opened
+
+    class Opened:
+        def __init__(self, path):
+            self.opening = real(path)
+
+        def __enter__(self):
+            return Counted(self.opening.__enter__())
+
+        def __exit__(self, *error):
+            return self.opening.__exit__(*error)
+
+    monkeypatch.setattr(cutting, "opened", Opened)
+    reading = Reading(encoding="utf-8", max_document_bytes=None)
+    cut = parts(path, reading, size=10_000)
+    found = [text for part in cut for text in read(part, reading)]
+    assert found == ["x" * 3_000_000, *["short"] * 9, "y" * 1_000_000]
+    assert looked < 2.5 * path.stat().st_size
+    assert sum(part.size for part in cut) == path.stat().st_size
