@@ -2,7 +2,7 @@
 PYTHON ?= python3
 RUN := .venv/bin/python
 
-.PHONY: help tour test test-all check sanitize format bench relay-pyz peers docs clean
+.PHONY: help tour test test-all check misuse sanitize format bench relay-pyz peers docs clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -15,6 +15,9 @@ test: .venv/installed   ## all tests but the slow ones
 
 test-all: .venv/installed   ## the slow ones too
 	$(RUN) -m pytest -m ''
+
+misuse: .venv/installed   ## every command, misused in every way: one line, the right exit code
+	$(RUN) tools/misuse.py
 
 check: .venv/installed   ## format, lint, types, who-may-import-whom
 	$(RUN) -m ruff format --check .

@@ -1,6 +1,7 @@
 """The command line loads nothing it does not need, and speaks in one line."""
 
 import json
+import os
 import subprocess
 import sys
 from importlib import import_module
@@ -10,6 +11,7 @@ import pytest
 
 from shoestring import ui
 from shoestring._errors import InputError
+from shoestring._extras import packages
 from shoestring.cli import VERBS
 
 
@@ -42,6 +44,57 @@ def test_env_reports_versions_as_json(shoestring):
     assert json.loads(done.stdout)["python"].startswith(".".join(map(str, sys.version_info[:3])))
 
 
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["lm", "genrate"], "shoestring lm: no subcommand 'genrate'; did you mean 'generate'?"),
+        (["count", "plto"], "shoestring count: no subcommand and no file 'plto'; did you mean 'plot'?"),
+        (["match", "train", "--bse", "x"], "shoestring match train: no such option '--bse'"),
+    ],
+)
+def test_did_you_mean_at_every_level(shoestring, words, line):
+    done = shoestring(*words)
+    assert done.returncode == 2
+    assert done.stderr.startswith(line)
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_every_shell_gets_its_script(shoestring, shell):
+    assert "_SHOESTRING_COMPLETE" in shoestring("completion", shell).stdout
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [("shoestring mat", "match"), ("shoestring match tr", "train"), ("shoestring relay si", "simulate")],
+)
+def test_completion_knows_verbs_and_subcommands(shoestring, typed, offered):
+    words = typed.split()
+    asked = {"_SHOESTRING_COMPLETE": "bash_complete", "COMP_WORDS": typed, "COMP_CWORD": str(len(words) - 1)}
+    assert f"plain,{offered}" in shoestring(env={**os.environ, **asked}).stdout
+
+
+def test_a_character_that_stdout_lacks_is_escaped(shoestring):
+    done = shoestring("count", "没有", env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 1
+    assert "\\u6ca1\\u6709" in done.stderr
+
+
+def test_a_missing_model_is_refused_at_once_and_the_nearest_named(shoestring, tmp_path):
+    (tmp_path / "my-model").mkdir()
+    done = shoestring("match", "predict", "my-modle", "a", "b")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "InputError: my-modle: no such folder; did you mean my-model?; for a model on the hub, type hf:my-modle\n"
+    )
+
+
+def test_an_extra_is_named_by_its_packages():
+    assert "jieba==0.42.1" in packages("count")
+    assert "torch>=2.6" in packages("lm")
+    assert not any(each.startswith("shoestring") for each in packages("all"))
+
+
 def test_unknown_verb_is_a_usage_error(shoestring):
     done = shoestring("enw")
     assert done.returncode == 2
@@ -54,6 +107,10 @@ def fail(ui, kind):
     """Fails in a given way."""
     if kind == "ours":
         raise InputError("corpus.txt: empty")
+    if kind == "unforeseen":
+        raise TypeError("unhashable type: 'list'")
+    if kind == "memory":
+        raise MemoryError
     if kind == "disk":
         raise OSError(28, "No space left on device", "out.tsv")
     raise KeyboardInterrupt
@@ -63,7 +120,9 @@ def fail(ui, kind):
     ("kind", "code", "line"),
     [
         ("ours", 1, "InputError: corpus.txt: empty"),
-        ("disk", 1, "OutputError: out.tsv: No space left on device"),
+        ("disk", 1, "OutputError: out.tsv: No space left on device; make room"),
+        ("unforeseen", 1, "Unexpected TypeError: unhashable type: 'list'; run again with --debug"),
+        ("memory", 1, "MemoryError: the memory of this machine does not suffice"),
         ("ctrl-c", 130, "Interrupted"),
     ],
 )

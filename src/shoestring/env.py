@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
+import socket
 import sys
 from importlib import metadata
+from importlib.util import find_spec
+from urllib.parse import urlparse
 
 from shoestring import __version__, ui
+from shoestring._extras import packages, pip_line
 
 PACKAGES = (
     "torch", "transformers", "accelerate", "tokenizers", "safetensors", "numpy", "pyarrow", "jieba", "rjieba",
     "sentence-transformers", "peft", "matplotlib", "dask", "faiss-cpu",
 )  # fmt: skip
+
+
+EXTRAS = ("count", "transformer", "lm", "gguf", "grow", "nvae", "match", "faiss", "qdrant", "dask", "tour")
 
 
 @ui.command("env")
@@ -32,8 +40,35 @@ def describe() -> dict[str, object]:
         "memory": f"{_memory() / 2**30:.1f} GiB",
         "free disk": f"{shutil.disk_usage('.').free / 2**30:.1f} GiB here",
         "device": _device(),
+        "kernel of count": "there"
+        if find_spec("shoestring.count._kernel")
+        else "absent; counting is slower without it",
+        "C compiler": shutil.which(os.environ.get("CC", "cc")) or "none, so that no kernel can be built",
+        "hub": _hub(),
+        **{f"extra {name}": _extra(name) for name in EXTRAS},
         **{name: version for name in PACKAGES if (version := _version(name))},
     }
+
+
+def _extra(name: str) -> str:
+    lacks = [each for each in map(_bare, packages(name)) if _version(each) is None]
+    return f"lacks {', '.join(lacks)}; type: {pip_line(name)}" if lacks else "there"
+
+
+def _bare(requirement: str) -> str:
+    return re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
+
+
+def _hub() -> str:
+    """Tells whether models can be fetched by `hf:OWNER/NAME`; nothing is sent but the opening of a connection."""
+    if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "TRUE", "YES", "ON"):
+        return "off (HF_HUB_OFFLINE)"
+    host = urlparse(os.environ.get("HF_ENDPOINT", "https://huggingface.co")).hostname or ""
+    try:
+        with socket.create_connection((host, 443), timeout=3):
+            return f"{host} answers"
+    except OSError as error:
+        return f"{host} cannot be reached ({error.strerror or error}); give folders instead of hf: names"
 
 
 def _version(package: str) -> str | None:

@@ -159,18 +159,19 @@ class OneLine(click.Command):
         """Runs the command, and exits unless `standalone_mode` is off."""
         if not standalone_mode:
             return super().main(args, prog_name, *rest, standalone_mode=False, **extra)
-        code: Any = 0
+        given, program, code = list(sys.argv[1:] if args is None else args), prog_name or self.name or "", 0
         with reported():
             try:
-                code = super().main(args, prog_name, *rest, standalone_mode=False, **extra)
+                with self.make_context(program, given) as ctx:
+                    self.invoke(ctx)
+            except click.exceptions.Exit as done:
+                code = done.exit_code
             except click.exceptions.NoArgsIsHelpError as error:
                 leave_with_help(error)
             except click.ClickException as error:
-                leave(_usage(error, prog_name or self.name or ""), error.exit_code)
-            except click.Abort:
-                raise KeyboardInterrupt from None
+                leave(_usage(error, program), error.exit_code)
             sys.stdout.flush()
-        sys.exit(code if isinstance(code, int) else 0)
+        sys.exit(code)
 
 
 class Command(OneLine):
