@@ -24,6 +24,7 @@ setup(
             ],
             depends=[f"{folder}kernel.h"],
             extra_compile_args=flags,
+            extra_link_args=["-Wl,-s"] if sys.platform.startswith("linux") else [],  # a quarter of the size
             define_macros=[("Py_LIMITED_API", "0x030A0000")] if stable else [],
             py_limited_api=stable,
             optional=True,

@@ -84,7 +84,7 @@ def threshold(
 
     SCORES: a table (.tsv, .csv, .jsonl, .parquet) with a score and a label in each row.
     """
-    require("match", "numpy")
+    require("threshold", "numpy")
     from shoestring.match.deciding import threshold as module
     from shoestring.match.deciding.grading import graded as graded_thresholds
 
