@@ -87,3 +87,15 @@ def as_nobody() -> Callable:
             os.seteuid(0)
 
     return dropped
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Ends a run with what was skipped and why: a green run says what it has not looked at."""
+    reasons: dict[str, int] = {}
+    for report in terminalreporter.stats.get("skipped", ()):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        reasons[reason.removeprefix("Skipped: ")] = reasons.get(reason.removeprefix("Skipped: "), 0) + 1
+    if reasons:
+        terminalreporter.section("skipped, and why")
+        for reason, count in sorted(reasons.items(), key=lambda item: -item[1]):
+            terminalreporter.line(f"{count:4}  {reason}")
