@@ -59,7 +59,7 @@ docs: .venv/installed   ## the guides as a site -> site/
 clean:           ## remove what make created
 	rm -rf .venv build site tour-report relay.pyz
 
-.venv/installed: pyproject.toml constraints.txt setup.py $(wildcard src/shoestring/count/kernel/*.[ch])
+.venv/installed: pyproject.toml constraints.txt setup.py $(wildcard src/shoestring/*/kernel/*.[ch])
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10) and "shoestring needs Python >= 3.10, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.11")'
 	test -x $(RUN) || "$(PYTHON)" -m venv .venv
 	$(RUN) -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=24' 'setuptools>=77'

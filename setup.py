@@ -1,4 +1,4 @@
-"""The native kernel of `shoestring count`: optional, so that an installation without a compiler works too."""
+"""The native kernels of `shoestring count` and `lm`: optional, so that an installation without a compiler works too."""
 
 import sys
 import sysconfig
@@ -7,28 +7,36 @@ from setuptools import Extension, setup
 
 # One binary for every Python from 3.10 on; free-threaded builds have no stable interface.
 stable = not sysconfig.get_config_var("Py_GIL_DISABLED")
-folder = "src/shoestring/count/kernel/"
 flags = (
     ["/O2", "/fp:precise"]
     if sys.platform == "win32"
     else ["-std=c11", "-O3", "-ffp-contract=off", "-fno-fast-math", "-fvisibility=hidden"]
 )
 
+
+def kernel(system: str, names: str, *more: str) -> Extension:
+    """Returns the kernel of a system, which lies in its folder `kernel`."""
+    folder = f"src/shoestring/{system}/kernel/"
+    return Extension(
+        f"shoestring.{system}._kernel",
+        [f"{folder}{name}.c" for name in names.split()],
+        depends=[f"{folder}kernel.h"],
+        extra_compile_args=[*flags, *more],
+        extra_link_args=["-Wl,-s"] if sys.platform.startswith("linux") else [],  # a quarter of the size
+        define_macros=[("Py_LIMITED_API", "0x030A0000")] if stable else [],
+        py_limited_api=stable,
+        optional=True,
+    )
+
+
 setup(
     ext_modules=[
-        Extension(
-            "shoestring.count._kernel",
-            [
-                f"{folder}{name}.c"
-                for name in ("module", "dictionary", "table", "cut", "counts", "rows", "split", "utf8")
-            ],
-            depends=[f"{folder}kernel.h"],
-            extra_compile_args=flags,
-            extra_link_args=["-Wl,-s"] if sys.platform.startswith("linux") else [],  # a quarter of the size
-            define_macros=[("Py_LIMITED_API", "0x030A0000")] if stable else [],
-            py_limited_api=stable,
-            optional=True,
-        )
+        kernel("count", "module dictionary table cut counts rows split utf8"),
+        kernel(
+            "lm",
+            "module activations products threads",
+            *([] if sys.platform == "win32" else ["-D_GNU_SOURCE"]),
+        ),
     ],
     options={"bdist_wheel": {"py_limited_api": "cp310"}} if stable else {},
 )

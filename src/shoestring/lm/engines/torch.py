@@ -46,16 +46,18 @@ class TorchEngine:
         require_known(FolderSource(folder).config["model_type"])
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         precision = _chosen(folder, precision, self.device)
+        self.kind = f"torch {precision} on {self.device}"
         if precision in _DTYPES:
-            hub_model = _plain(folder, _DTYPES[precision])
-            self.model: Any = hub_model.to(self.device)
+            self.model: Any = _plain(folder, _DTYPES[precision]).to(self.device)
         else:
-            from shoestring.lm.weights.loading import load_quantized
+            from shoestring.lm.weights.few_bits import kernel_name
+            from shoestring.lm.weights.loading import load_source
 
-            self.model = load_quantized(folder, int(precision.removeprefix("int")))
+            self.model = load_source(FolderSource(folder), int(precision.removeprefix("int")))
+            self.kind += f" ({kernel_name()})"
         self.model.eval()
         config = self.model.config
-        self.name, self.kind = folder.resolve().name, f"torch {precision} on {self.device}"
+        self.name = folder.resolve().name
         self.vocabulary, self.positions = config.vocab_size, positions_of(config)
         self.tokenizer = tokenizer_of(folder, self.vocabulary)
         self.texts = Texts(self.tokenizer, ends_of_folder(folder, self.vocabulary))

@@ -14,7 +14,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,16 @@ from shoestring.lm.weights import gguf_file
 from shoestring.lm.weights.published import checking
 from shoestring.lm.weights.quantize import GROUP, to_int4, to_int8
 from shoestring.lm.weights.safetensors_file import Shape, Writer
-from shoestring.lm.weights.skeleton import Layer, bits_of, config_of, empty, linear_layers, require_fitting
+from shoestring.lm.weights.skeleton import (
+    Layer,
+    Layers,
+    bits_of,
+    config_of,
+    empty,
+    layers_of,
+    matched,
+    require_mostly_linear,
+)
 from shoestring.lm.weights.sources import QUANTIZED, MegatronSource, Source, open_source
 from shoestring.ui import UI
 
@@ -93,8 +102,8 @@ def convert(
     weights = open_source(source, heads)
     _require_plain(weights, source)
     tokenizer = cpm_vocabulary(weights, vocabulary)
-    model = empty(config_of(weights.config))
-    require_fitting(weights.shapes, model, weights.folder)
+    few = to in ("int8", "int4")
+    pieces = list(_few_pieces(weights, int(to[3:])) if few else _same_pieces(weights))
     total = sum(shape.bytes for shape in weights.shapes.values())
     parameters = sum(math.prod(shape.sizes) for shape in weights.shapes.values())
     with ExitStack() as stack:
@@ -110,17 +119,10 @@ def convert(
         if to in gguf_file.TYPES:
             size = gguf_file.write(draft, weights, to, bar.update)
         else:
-            few = to in ("int8", "int4")
-            pieces = quantized(weights, linear_layers(model), int(to[3:])) if few else plain(weights)
-            _write_weights(
-                draft / WEIGHTS,
-                list(pieces),
-                check,
-                lambda piece: bar.update(weights.shapes[piece.source].bytes),
-            )
+            _write_weights(draft / WEIGHTS, pieces, check, lambda piece: bar.update(piece.bytes))
             size = (draft / WEIGHTS).stat().st_size
         check.result()
-        if to in ("int8", "int4"):
+        if few:
             config["quantization_config"] = {"bits": int(to[3:]), "group": GROUP}
             config |= {"model_type": QUANTIZED, "base_model_type": config["model_type"]}
         (draft / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", "utf-8")
@@ -134,12 +136,12 @@ class Piece:
     """What one stored weight becomes.
 
     Args:
-        source: the weight's name.
+        bytes: of the weight as it was.
         shapes: name -> type and sizes of each tensor it becomes.
         make: reads it and returns those tensors by name.
     """
 
-    source: str
+    bytes: int
     shapes: dict[str, Shape]
     make: Callable[[], dict[str, torch.Tensor]]
 
@@ -147,21 +149,34 @@ class Piece:
 def plain(weights: Source) -> Iterator[Piece]:
     """Yields every weight as it is."""
     for name, shape in weights.shapes.items():
-        yield Piece(name, {name: shape}, lambda name=name: {name: weights.read(name)})
+        yield Piece(shape.bytes, {name: shape}, lambda name=name: {name: weights.read(name)})
 
 
-def quantized(weights: Source, layers: list[Layer], bits: int) -> Iterator[Piece]:
-    """Yields what an int8 or int4 folder holds, in order."""
-    by_weight = {f"{layer.name}.weight": layer for layer in layers if not layer.tied}
-    tied = any(layer.tied for layer in layers)
+def quantized(weights: Source, layers: Layers, bits: int) -> Iterator[Piece]:
+    """Yields what an int8 or int4 folder holds, in order, of weights under the model's names."""
     for name, shape in weights.shapes.items():
-        embedding = tied and len(shape.sizes) == 2 and name not in by_weight and _is_embedding(name)
-        if name in by_weight or embedding:
-            layer = by_weight.get(name) or _tied_to_the_head(name, shape)
-            yield _few_bits(weights, name, layer, bits_of(layer, bits))
+        if name == f"{layers.embedding}.weight":
+            yield _few_bits(weights, name, Layer(str(layers.embedding), shape.sizes[0], shape.sizes[1]), 8)
+        elif name in layers.linear:
+            layer = layers.linear[name]
+            yield _few_bits(weights, name, layer, bits_of(layer, bits, layers.head))
         else:
             wide = {name: Shape(torch.float32, shape.sizes)}
-            yield Piece(name, wide, lambda name=name: {name: weights.read(name).float()})
+            yield Piece(shape.bytes, wide, lambda name=name: {name: weights.read(name).float()})
+
+
+def _few_pieces(weights: Source, bits: int) -> Iterator[Piece]:
+    model = empty(config_of(weights.config))
+    layers = layers_of(model)
+    require_mostly_linear(model, layers)
+    return quantized(matched(weights, model), layers, bits)
+
+
+def _same_pieces(weights: Source) -> Iterator[Piece]:
+    """Yields all weights as they are stored; that they fit is checked where each becomes one of the model's."""
+    with suppress(OptionError):
+        matched(weights, empty(config_of(weights.config)))
+    return plain(weights)
 
 
 def cpm_vocabulary(weights: Source, vocabulary: str | os.PathLike[str] | None) -> CpmTokenizer | None:
@@ -204,16 +219,7 @@ def _few_bits(weights: Source, name: str, layer: Layer, bits: int) -> Piece:
         weight = weight.t() if layer.transposed else weight
         return dict(zip(shapes, to_int8(weight) if bits == 8 else to_int4(weight), strict=True))
 
-    return Piece(name, shapes, make)
-
-
-def _tied_to_the_head(name: str, shape: Shape) -> Layer:
-    tokens, hidden = shape.sizes
-    return Layer(name.removesuffix(".weight"), tokens, hidden, transposed=False, tied=True)
-
-
-def _is_embedding(name: str) -> bool:
-    return name.rsplit(".", 2)[-2] in ("wte", "embed_tokens")
+    return Piece(weights.shapes[name].bytes, shapes, make)
 
 
 def _write_weights(path: Path, pieces: list[Piece], check: Future, progress: Callable[[Piece], Any]) -> None:

@@ -1,101 +1,93 @@
-"""Loads a decoder with int8 or int4 linear layers, quantized weight by weight: the full model is never in memory.
+"""Loads a decoder weight by weight: in float32, or with linear layers of 8 or 4 bits; no weight is there twice.
 
-What is stored quantized is taken as it is; what is not is quantized while it is read.
+What is stored quantized is used where it lies in the file; what is not is quantized while it is read.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
 from torch import nn
 
-from shoestring.lm.weights.conversion import plain, quantized
-from shoestring.lm.weights.quantize import Embedding8, Linear4, Linear8, packing
-from shoestring.lm.weights.skeleton import Layer, config_of, empty, linear_layers, require_fitting
-from shoestring.lm.weights.sources import FolderSource
+from shoestring.lm.weights.conversion import Piece, plain, quantized
+from shoestring.lm.weights.few_bits import Embedding8, Linear4, Linear8
+from shoestring.lm.weights.skeleton import Layers, config_of, empty, layers_of, matched, require_mostly_linear
+from shoestring.lm.weights.sources import Source
 from shoestring.train.memory import giving_back
 
 _THREADS = 2
 _SAME = {"gelu_new": "gelu_pytorch_tanh"}  # the same function, fused
+_PARTS = {"int8": 2, "int4": 3, "scale": 0, "zero": 0}  # of a quantized weight, and how many it has
 
 
-def load_quantized(folder: Path, bits: int) -> Any:
-    """Returns a model with linear layers of so many bits.
+def load_source(source: Source, bits: int | None = None) -> Any:
+    """Returns a model of a source's weights, its linear layers with so many bits, or all in float32.
 
     Raises:
         InputError: weights are missing or do not fit config.json.
-        OptionError: not a model that continues text.
+        OptionError: not a model that continues text, or one of which few weights are in linear layers.
     """
     with giving_back():
-        return _loaded(FolderSource(folder), bits)
+        return _loaded(source, bits)
 
 
-def _loaded(source: FolderSource, bits: int) -> Any:
-    stored = source.config.get("quantization_config")
+def _loaded(source: Source, bits: int | None) -> Any:
     settings = dict(source.config)
     if "activation_function" in settings:
         settings["activation_function"] = _SAME.get(*[settings["activation_function"]] * 2)
     model = empty(config_of(settings))
-    layers = linear_layers(model)
-    if stored is None:
-        require_fitting(source.shapes, model, source.folder)
-        pieces = quantized(source, layers, bits)
-    else:
+    layers = layers_of(model)
+    if "quantization_config" in source.config:
         pieces = plain(source)
-    parts = (part for piece in pieces for part in piece.make().items())
-    _fill(model, {f"{layer.name}.weight": layer for layer in layers}, parts)
-    if stored is not None:
-        for name, module in model.named_modules():
-            if isinstance(module, Embedding8):  # anew, since the head's packing has been through all of it
-                module.weight = source.read(f"{name}.weight.int8")
+    elif bits is None:
+        pieces = plain(matched(source, model))
+    else:
+        require_mostly_linear(model, layers)
+        pieces = quantized(matched(source, model), layers, bits)
+    _fill(model, layers, _made(pieces))
+    if bits is None:
+        model.tie_weights()
     return model
 
 
-def _fill(model: Any, layers: dict[str, Layer], parts: Any) -> None:
-    """Packs layers in a few threads, each of which holds one."""
+def _made(pieces: Iterable[Piece]) -> Iterator[tuple[str, torch.Tensor]]:
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for parts in pool.map(lambda piece: piece.make(), pieces):
+            yield from parts.items()
+
+
+def _fill(model: Any, layers: Layers, parts: Iterable[tuple[str, torch.Tensor]]) -> None:
     held: dict[str, dict[str, torch.Tensor]] = {}
     others: dict[str, torch.Tensor] = {}
-    tied = next((layer.name for layer in layers.values() if layer.tied), None)
-    waiting: deque[Future[dict[str, nn.Module]]] = deque()
-    with packing(), ThreadPoolExecutor(_THREADS) as pool:
-        for name, tensor in parts:
-            weight, _, part = name.rpartition(".")
-            if part not in ("int8", "int4", "scale", "zero"):
-                others[name] = tensor
-                continue
-            found = held.setdefault(weight, {})
-            found[part] = tensor
-            if len(found) == (3 if "int4" in found else 2):
-                head = tied if weight not in layers else None
-                waiting.append(pool.submit(_packed, weight.removesuffix(".weight"), held.pop(weight), head))
-            if len(waiting) > _THREADS:
-                _place(model, waiting.popleft().result())
-        for future in waiting:
-            _place(model, future.result())
+    for name, tensor in parts:
+        weight, _, part = name.rpartition(".")
+        if part not in _PARTS or not weight.endswith(".weight"):
+            others[name] = tensor
+            continue
+        found = held.setdefault(weight, {})
+        found[part] = tensor
+        if len(found) == max(_PARTS[each] for each in found):
+            for where, module in _modules(weight.removesuffix(".weight"), held.pop(weight), layers):
+                model.set_submodule(where, module)
     _fill_plain(model, others)
 
 
-def _packed(name: str, found: dict[str, torch.Tensor], head: str | None) -> dict[str, nn.Module]:
-    """Returns what takes the place of a linear layer, or of the embedding and the head that is tied to it."""
-    if head is not None:
-        linear = Linear8(found["int8"], found["scale"], None)
-        return {name: Embedding8(found["int8"], found["scale"]), head: linear}
+def _modules(name: str, found: dict[str, torch.Tensor], layers: Layers) -> Iterator[tuple[str, nn.Module]]:
+    """Yields what takes the place of a linear layer, or of the embedding and the head that is tied to it."""
+    if name == layers.embedding:
+        yield name, Embedding8(found["int8"], found["scale"], layers.factor)
+        name = layers.head or name
     if "int8" in found:
-        return {name: Linear8(found["int8"], found["scale"], None)}
-    return {name: Linear4(found["int4"], found["scale"], found["zero"], None)}
-
-
-def _place(model: Any, modules: dict[str, nn.Module]) -> None:
-    for name, module in modules.items():
-        model.set_submodule(name, module)
+        yield name, Linear8(found["int8"], found["scale"])
+    else:
+        yield name, Linear4(found["int4"], found["scale"], found["zero"])
 
 
 def _fill_plain(model: Any, others: dict[str, torch.Tensor]) -> None:
-    """Sets biases, norms and embeddings that were not quantized; others, such as old masks, are not needed."""
+    """Sets biases, norms, embeddings and stored buffers; others, such as old masks, are not needed."""
     for name, tensor in others.items():
         path, _, part = name.rpartition(".")
         try:
@@ -106,3 +98,5 @@ def _fill_plain(model: Any, others: dict[str, torch.Tensor]) -> None:
             module.bias = tensor.float() if part == "bias" else module.bias
         elif part in module._parameters:
             setattr(module, part, nn.Parameter(tensor.float(), requires_grad=False))
+        elif module._buffers.get(part) is not None:
+            module._buffers[part] = tensor.to(module._buffers[part].dtype)

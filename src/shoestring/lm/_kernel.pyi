@@ -1,0 +1,28 @@
+"""The kernel in lm/kernel: products of few-bit weights with rows of float32; arguments are addresses."""
+
+def level() -> int: ...
+def linear8(
+    x: int,
+    rows: int,
+    levels: int,
+    scale: int,
+    bias: int,
+    y: int,
+    outputs: int,
+    inputs: int,
+    threads: int,
+    level: int,
+) -> None: ...
+def linear4(
+    x: int,
+    rows: int,
+    levels: int,
+    scale: int,
+    zero: int,
+    bias: int,
+    y: int,
+    outputs: int,
+    inputs: int,
+    threads: int,
+    level: int,
+) -> None: ...

@@ -1,0 +1,127 @@
+"""Linear layers and embeddings of 8 and 4 bits, and how a product with them is computed on a CPU.
+
+- Activations are rounded to 255 steps of their own for every `GROUP` of a row, so that a row's result does not depend
+  on what else is in the batch, nor an activation's on an outlier far away. Products are added as whole numbers,
+  exactly, on every processor.
+- The kernel is `lm/kernel`, in C. Where it was not compiled, blocks of weights are unpacked and multiplied as
+  float32: as right, and slow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+
+from shoestring.lm.weights.quantize import from_int4, from_int8
+
+try:
+    from shoestring.lm import _kernel
+except ImportError:  # no compiler when it was installed
+    _kernel = None
+INSTRUCTIONS = ("portable", "AVX2", "AVX-512 VNNI")
+LEVEL = _kernel.level() if _kernel is not None else None  # place in INSTRUCTIONS of the best one here
+_UNPACKED = 1 << 20  # weights that are unpacked at once without the kernel
+
+
+def kernel_name() -> str:
+    """Returns what computes the products here, for people."""
+    return "slow: the kernel was not compiled" if LEVEL is None else INSTRUCTIONS[LEVEL]
+
+
+class Linear8(nn.Module):
+    """y = W x + b with an int8 W.
+
+    Args:
+        levels: int8.
+        scale: of each output.
+        bias: or None.
+    """
+
+    def __init__(
+        self,
+        levels: Int[Tensor, "outputs inputs"],
+        scale: Float[Tensor, " outputs"],
+        bias: Float[Tensor, " outputs"] | None = None,
+    ) -> None:
+        super().__init__()
+        self.outputs, self.inputs = levels.shape
+        self.levels, self.scale, self.bias = levels.contiguous(), scale.contiguous(), bias
+
+    def forward(self, x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
+        """Returns (..., outputs) in float32."""
+        if _kernel is None:
+            return _unpacked(x, self, lambda part: from_int8(self.levels[part], self.scale[part]))
+        return _product(_kernel.linear8, x, self, self.levels, self.scale)
+
+
+class Linear4(nn.Module):
+    """y = W x + b with a 4-bit W.
+
+    Args:
+        levels: two weights a byte, as `to_int4` returns them.
+        scale: of each group, bfloat16.
+        zero: of each group, bfloat16.
+        bias: or None.
+    """
+
+    def __init__(
+        self,
+        levels: UInt8[Tensor, "outputs half"],
+        scale: Tensor,
+        zero: Tensor,
+        bias: Float[Tensor, " outputs"] | None = None,
+    ) -> None:
+        super().__init__()
+        self.outputs, self.inputs = levels.shape[0], levels.shape[1] * 2
+        self.levels, self.bias = levels.contiguous(), bias
+        self.scale, self.zero = scale.contiguous(), zero.contiguous()
+
+    def forward(self, x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
+        """Returns (..., outputs) in float32."""
+        if _kernel is None:
+            return _unpacked(
+                x, self, lambda part: from_int4(self.levels[part], self.scale[part], self.zero[part])
+            )
+        return _product(_kernel.linear4, x, self, self.levels, self.scale, self.zero)
+
+
+class Embedding8(nn.Module):
+    """An embedding whose rows are int8 with a scale each, and are multiplied by a number."""
+
+    def __init__(
+        self, levels: Int[Tensor, "tokens hidden"], scale: Float[Tensor, " tokens"], factor: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.levels, self.scale, self.factor = levels, scale * factor, factor
+
+    def forward(self, ids: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows hidden"]:
+        """Returns the rows in float32."""
+        return self.levels[ids].float() * self.scale[ids][..., None]
+
+
+def _product(kernel: Callable[..., None], x: Tensor, layer: Any, *weights: Tensor) -> Tensor:
+    flat = x.reshape(-1, layer.inputs).float().contiguous()
+    y = torch.empty(len(flat), layer.outputs)
+    bias = 0 if layer.bias is None else layer.bias.data_ptr()
+    kernel(
+        flat.data_ptr(), len(flat), *[each.data_ptr() for each in weights], bias, y.data_ptr(),
+        layer.outputs, layer.inputs, torch.get_num_threads(), LEVEL,
+    )  # fmt: skip
+    return y.view(*x.shape[:-1], layer.outputs)
+
+
+def _unpacked(x: Tensor, layer: Any, weight_of: Callable[[slice], Tensor]) -> Tensor:
+    flat = x.reshape(-1, layer.inputs).float()
+    y = torch.cat([flat @ weight_of(part).t() for part in _parts(layer)], dim=1)
+    y = y if layer.bias is None else y.add_(layer.bias)
+    return y.view(*x.shape[:-1], layer.outputs)
+
+
+def _parts(layer: Any) -> Iterator[slice]:
+    step = max(1, _UNPACKED // layer.inputs)
+    for begin in range(0, layer.outputs, step):
+        yield slice(begin, begin + step)
