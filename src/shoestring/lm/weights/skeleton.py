@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,12 @@ class Matched:
     config: dict[str, Any]
     shapes: dict[str, Shape]
     folder: Path
-    read: Callable[[str], torch.Tensor]
+    source: Source
+    stored: Mapping[str, str]
+
+    def read(self, name: str) -> torch.Tensor:
+        """Returns one weight, as the source does."""
+        return self.source.read(self.stored[name])
 
 
 def config_of(config: Mapping[str, Any]) -> Any:
@@ -164,7 +169,7 @@ def matched(source: Source, model: Any) -> Matched:
     _require_tied(source, stored, tied)
     _require_known(source, stored, model)
     shapes = {name: source.shapes[old] for name, old in stored.items() if name not in tied}
-    return Matched(source.config, shapes, source.folder, lambda name: source.read(stored[name]))
+    return Matched(source.config, shapes, source.folder, source, stored)
 
 
 def require_mostly_linear(model: Any, layers: Layers) -> None:
