@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from shoestring.transformer.model.heads import (
         ShoestringForCausalLM,
         ShoestringForMaskedLM,
+        ShoestringForQuestionAnswering,
         ShoestringForSequenceClassification,
         ShoestringForTokenClassification,
     )
@@ -33,6 +34,7 @@ __all__ = [
     "ShoestringConfig",
     "ShoestringForCausalLM",
     "ShoestringForMaskedLM",
+    "ShoestringForQuestionAnswering",
     "ShoestringForSequenceClassification",
     "ShoestringForTokenClassification",
     "ShoestringModel",
@@ -53,7 +55,8 @@ __getattr__ = lazy(
         "checkpoints.convert": "convert from_checkpoint",
         "model.configuration": "PRESETS preset",
         "model.heads": "ShoestringConfig ShoestringForCausalLM ShoestringForMaskedLM "
-        "ShoestringForSequenceClassification ShoestringForTokenClassification ShoestringModel",
+        "ShoestringForQuestionAnswering ShoestringForSequenceClassification ShoestringForTokenClassification "
+        "ShoestringModel",
         "pretraining.pretrain": "pretrain",
         "rank.measure": "effective_rank measure_ranks",
         "talking_heads.function": "talking_heads_attention",

@@ -108,8 +108,7 @@ class Attention(HeadMixes):
         if rotation is not None:
             query, key = rotate(query, *rotation), rotate(key, *rotation)
         if self.config.position == "relative":
-            seen = 0 if past_key_values is None else past_key_values.get_seq_length(self.layer_idx)
-            kwargs["start"] = seen
+            kwargs["start"] = _tokens_before(past_key_values, self.layer_idx)
         mixes = self.mixes(hidden_states, hidden_states)
         if past_key_values is not None:
             key, value, mixes = cache.update(past_key_values, self.layer_idx, key, value, mixes)
@@ -149,6 +148,12 @@ class Attention(HeadMixes):
             query, key, value, mask, start=start, causal=self.is_causal,
             scaling=self.config.key_size**-0.5, dropout=self.config.dropout if self.training else 0.0,
         )  # fmt: skip
+
+
+def _tokens_before(cache: Cache | None, layer: int) -> int | Tensor:
+    """Returns how many tokens a cache holds; a cache of fixed size counts in place, so its number is copied."""
+    seen = 0 if cache is None else cache.get_seq_length(layer)
+    return seen.clone() if isinstance(seen, Tensor) else seen
 
 
 def init_mixes(module: nn.Module) -> bool:

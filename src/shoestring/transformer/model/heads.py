@@ -1,6 +1,6 @@
-"""The heads of the family: masked, causal and prefix language model, classification of sequences and of tokens.
+"""The language models of the family: masked, causal and prefix; those that classify are in `classifiers`.
 
-Importing this module registers the family with transformers' Auto classes.
+Importing this module registers all of the family with transformers' Auto classes.
 
 - A prefix decoder (UniLM) is a `ShoestringForCausalLM` whose config says `prefix_lm`: `tokenizer(source, target)`
   gives the token types that mark them, and `generate` takes its whole prompt as source.
@@ -19,22 +19,25 @@ from transformers import (
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
+    AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     GenerationMixin,
 )
 from transformers.activations import ACT2FN
-from transformers.modeling_outputs import (
-    CausalLMOutputWithPast,
-    MaskedLMOutput,
-    SequenceClassifierOutput,
-    TokenClassifierOutput,
-)
+from transformers.cache_utils import Cache
+from transformers.modeling_outputs import CausalLMOutputWithPast, MaskedLMOutput
 from transformers.utils.generic import can_return_tuple
 
 from shoestring._errors import OptionError
 from shoestring.transformer.model.blocks import conditions, new_norm
+from shoestring.transformer.model.classifiers import (
+    ShoestringForQuestionAnswering,
+    ShoestringForSequenceClassification,
+    ShoestringForTokenClassification,
+)
 from shoestring.transformer.model.configuration import ShoestringConfig
+from shoestring.transformer.model.losses import targets
 from shoestring.transformer.model.masks import build_mask
 from shoestring.transformer.model.modeling import ShoestringModel, ShoestringPreTrainedModel
 
@@ -73,10 +76,7 @@ class ShoestringLanguageModel(ShoestringPreTrainedModel):
 
 
 class ShoestringForMaskedLM(ShoestringLanguageModel):
-    """The encoder that predicts masked tokens.
-
-    With labels in training, logits are computed at the labelled positions only (the others add nothing to the loss).
-    """
+    """The encoder that predicts masked tokens."""
 
     def __init__(self, config: ShoestringConfig) -> None:
         if config.is_decoder:
@@ -87,13 +87,25 @@ class ShoestringForMaskedLM(ShoestringLanguageModel):
     def forward(
         self,
         input_ids: Int[Tensor, "batch length"] | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Int[Tensor, "batch length"] | None = None,
+        position_ids: Int[Tensor, "_batch length"] | None = None,
+        inputs_embeds: Float[Tensor, "batch length embedding"] | None = None,
         labels: Int[Tensor, "batch length"] | None = None,
         layer_norm_cond: Float[Tensor, "batch cond"] | None = None,
-        **kwargs: object,
+        **kwargs: Any,
     ) -> MaskedLMOutput:
-        """Returns logits (batch, length, vocab) and, with labels (-100 where nothing is asked), the mean loss."""
-        items = {name: kwargs.pop(name) for name in ("num_items_in_batch",) if name in kwargs}
-        outputs = self.model(input_ids, layer_norm_cond=layer_norm_cond, **kwargs)
+        """Returns the logits and, with labels (-100 where nothing is asked), the mean loss, 0 where nothing is asked.
+
+        Logits are (batch, length, vocab); in training with labels they are (asked, vocab), of the labelled positions
+        alone in the order of the batch: the others add nothing to the loss and are most of the work.
+        Other arguments are those of `ShoestringModel.forward`.
+        """
+        items = kwargs.pop("num_items_in_batch", None)
+        outputs = self.model(
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds=inputs_embeds,
+            layer_norm_cond=layer_norm_cond, **kwargs,
+        )  # fmt: skip
         hidden_states = self.transformed(outputs.last_hidden_state, layer_norm_cond)
         if labels is not None and self.training:
             asked = labels != -100
@@ -101,7 +113,9 @@ class ShoestringForMaskedLM(ShoestringLanguageModel):
         logits = self.lm_head(hidden_states)
         loss = None
         if labels is not None:
-            loss = self.loss_function(logits, labels, vocab_size=self.config.vocab_size, **items)
+            loss = self.loss_function(
+                logits, labels, vocab_size=self.config.vocab_size, num_items_in_batch=targets(labels, items)
+            )
         return MaskedLMOutput(loss, logits, outputs.hidden_states, outputs.attentions)
 
 
@@ -117,34 +131,49 @@ class ShoestringForCausalLM(ShoestringLanguageModel, GenerationMixin):
     def forward(
         self,
         input_ids: Int[Tensor, "batch length"] | None = None,
-        labels: Int[Tensor, "batch length"] | None = None,
-        logits_to_keep: int = 0,
+        attention_mask: Tensor | None = None,
+        position_ids: Int[Tensor, "_batch length"] | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Float[Tensor, "batch length embedding"] | None = None,
+        labels: Int[Tensor, "batch _length"] | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | Tensor = 0,
         token_type_ids: Int[Tensor, "batch length"] | None = None,
         layer_norm_cond: Float[Tensor, "batch cond"] | None = None,
-        **kwargs: object,
+        **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Returns logits (batch, kept, vocab) and, with labels (the input ids; -100 is left out), the mean loss.
 
         Args:
             input_ids: token ids.
+            attention_mask, position_ids, past_key_values, inputs_embeds, use_cache, layer_norm_cond: as in
+                `ShoestringModel.forward`.
             labels: token ids; position i is predicted from those before it.
-            logits_to_keep: compute only this many logits, from the end; 0 keeps all.
+            logits_to_keep: compute only this many logits, from the end; 0 keeps all; a tensor names the places.
             token_type_ids: under `prefix_lm`, 0 for the source and 1 for the target.
-            layer_norm_cond: as in `ShoestringModel.forward`.
-            kwargs: as in `ShoestringModel.forward`.
+            kwargs: as in `ShoestringModel.forward`; `shift_labels` (labels that stand at the place they are predicted
+                from) and `num_items_in_batch` are of the loss.
         """
-        items = {name: kwargs.pop(name) for name in ("num_items_in_batch",) if name in kwargs}
+        of_loss = {name: kwargs.pop(name, None) for name in ("shift_labels", "num_items_in_batch")}
         outputs = self.model(
-            input_ids, token_type_ids=token_type_ids, layer_norm_cond=layer_norm_cond, **kwargs
-        )
-        kept = outputs.last_hidden_state[:, -logits_to_keep:]
-        logits = self.lm_head(self.transformed(kept, layer_norm_cond))
-        loss = None
-        if labels is not None:
-            loss = self.loss_function(logits, labels, vocab_size=self.config.vocab_size, **items)
+            input_ids, attention_mask, token_type_ids, position_ids, past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds, use_cache=use_cache, layer_norm_cond=layer_norm_cond, **kwargs,
+        )  # fmt: skip
+        places = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits = self.lm_head(self.transformed(outputs.last_hidden_state[:, places], layer_norm_cond))
+        loss = None if labels is None else self._loss(logits, labels, **of_loss)
         return CausalLMOutputWithPast(
             loss, logits, outputs.past_key_values, outputs.hidden_states, outputs.attentions
         )
+
+    def _loss(
+        self, logits: Tensor, labels: Tensor, shift_labels: Tensor | None, num_items_in_batch: Any
+    ) -> Tensor:
+        asked = labels[:, 1:] if shift_labels is None else shift_labels
+        return self.loss_function(
+            logits, labels, vocab_size=self.config.vocab_size, shift_labels=shift_labels,
+            num_items_in_batch=targets(asked, num_items_in_batch),
+        )  # fmt: skip
 
     def generate(self, inputs: Tensor | None = None, *arguments: Any, **kwargs: Any) -> Any:
         """As transformers' `generate`; a prefix decoder takes the prompt as source unless `token_type_ids` say else."""
@@ -176,74 +205,10 @@ class ShoestringForCausalLM(ShoestringLanguageModel, GenerationMixin):
         )
 
 
-class ShoestringForSequenceClassification(ShoestringPreTrainedModel):
-    """One label for a text.
-
-    What is looked at: the pooler's output if there is one (BERT), else the mean of an encoder's tokens; the last token
-    of a decoder.
-    """
-
-    def __init__(self, config: ShoestringConfig) -> None:
-        super().__init__(config)
-        self.model = ShoestringModel(config)
-        self.dropout = nn.Dropout(config.dropout)
-        self.score = nn.Linear(config.hidden_size, config.num_labels or 2, bias=not config.is_decoder)
-        self.post_init()
-
-    @can_return_tuple
-    def forward(
-        self,
-        input_ids: Int[Tensor, "batch length"] | None = None,
-        attention_mask: Tensor | None = None,
-        labels: Tensor | None = None,
-        **kwargs: object,
-    ) -> SequenceClassifierOutput:
-        """Returns logits (batch, labels) and, with labels, the loss that `config.problem_type` names."""
-        outputs = self.model(input_ids, attention_mask=attention_mask, **kwargs)
-        logits = self.score(self.dropout(self._summary(outputs, attention_mask)))
-        loss = None
-        if labels is not None:
-            loss = self.loss_function(labels=labels, pooled_logits=logits, config=self.config)
-        return SequenceClassifierOutput(loss, logits, outputs.hidden_states, outputs.attentions)
-
-    def _summary(self, outputs: Any, attention_mask: Tensor | None) -> Tensor:
-        x = outputs.last_hidden_state
-        mask = x.new_ones(x.shape[:2]) if attention_mask is None else attention_mask.to(x.dtype)
-        if self.config.is_decoder:
-            last = (mask * torch.arange(x.shape[1], device=x.device)).argmax(dim=1)
-            return x[torch.arange(len(x), device=x.device), last]
-        if self.model.pooler is not None:
-            return outputs.pooler_output
-        return (x * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1)
-
-
-class ShoestringForTokenClassification(ShoestringPreTrainedModel):
-    """One label for each token."""
-
-    def __init__(self, config: ShoestringConfig) -> None:
-        super().__init__(config)
-        self.model = ShoestringModel(config)
-        self.dropout = nn.Dropout(config.dropout)
-        self.score = nn.Linear(config.hidden_size, config.num_labels or 2)
-        self.post_init()
-
-    @can_return_tuple
-    def forward(
-        self,
-        input_ids: Int[Tensor, "batch length"] | None = None,
-        labels: Int[Tensor, "batch length"] | None = None,
-        **kwargs: object,
-    ) -> TokenClassifierOutput:
-        """Returns logits (batch, length, labels) and, with labels (-100 is left out), the mean loss."""
-        outputs = self.model(input_ids, **kwargs)
-        logits = self.score(self.dropout(outputs.last_hidden_state))
-        loss = None if labels is None else self.loss_function(logits, labels, self.config)
-        return TokenClassifierOutput(loss, logits, outputs.hidden_states, outputs.attentions)
-
-
 AutoConfig.register(ShoestringConfig.model_type, ShoestringConfig)
 AutoModel.register(ShoestringConfig, ShoestringModel)
 AutoModelForMaskedLM.register(ShoestringConfig, ShoestringForMaskedLM)
 AutoModelForCausalLM.register(ShoestringConfig, ShoestringForCausalLM)
 AutoModelForSequenceClassification.register(ShoestringConfig, ShoestringForSequenceClassification)
 AutoModelForTokenClassification.register(ShoestringConfig, ShoestringForTokenClassification)
+AutoModelForQuestionAnswering.register(ShoestringConfig, ShoestringForQuestionAnswering)

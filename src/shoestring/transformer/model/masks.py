@@ -6,13 +6,19 @@ at all sees it whole (UniLM, Dong et al. 2019).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 from torch.nn import functional
 from transformers.cache_utils import Cache
-from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
+from transformers.masking_utils import (
+    create_bidirectional_mask,
+    create_causal_mask,
+    find_packed_sequence_indices,
+)
 
+from shoestring._errors import OptionError
 from shoestring.transformer.model.configuration import ShoestringConfig
 
 
@@ -35,8 +41,7 @@ def build_mask(
         token_type_ids: 0 for the source, 1 for the target; matters under `prefix_lm` only.
     """
 
-    # Positions are not passed on: transformers would guess packed documents from them.
-    alike = None if document_ids is None else _same(document_ids)
+    alike = None if document_ids is None else _same(document_ids, len(x))
     if not config.is_decoder:
         return create_bidirectional_mask(
             config, x, attention_mask, past_key_values=cache, and_mask_function=alike
@@ -47,7 +52,30 @@ def build_mask(
     )  # fmt: skip
 
 
-def _same(document_ids: Tensor) -> Any:
+def packed_documents(position_ids: Tensor | None, given: Mapping[str, object]) -> Tensor | None:
+    """Returns a number for each token, the same within one document, if positions tell of several in a row.
+
+    Args:
+        position_ids: (batch or 1, length); where one does not follow the one before it, a document begins.
+        given: what else the caller said: the packing of other collators comes with positions, or is refused.
+
+    Raises:
+        OptionError: documents were packed and nothing that this model reads says where they begin.
+    """
+    if position_ids is not None:
+        return find_packed_sequence_indices(position_ids)
+    for name in ("seq_idx", "cu_seq_lens_q"):
+        if given.get(name) is not None:
+            raise OptionError(
+                f"{name} without position_ids: this model tells packed documents by position_ids or document_ids; "
+                "let the collator return_position_ids"
+            )
+    return None
+
+
+def _same(document_ids: Tensor, batch: int) -> Any:
+    document_ids = document_ids.expand(batch, -1)
+
     def same_document(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return document_ids[batch, query] == document_ids[batch, key]
 

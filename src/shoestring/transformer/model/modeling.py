@@ -24,7 +24,7 @@ from shoestring._errors import OptionError
 from shoestring.transformer.model.attention import Attention, Rope, init_mixes
 from shoestring.transformer.model.blocks import Block, ConditionalNorm, conditions, new_norm
 from shoestring.transformer.model.configuration import ShoestringConfig
-from shoestring.transformer.model.masks import build_mask
+from shoestring.transformer.model.masks import build_mask, packed_documents
 from shoestring.transformer.model.positions import sinusoids
 from shoestring.transformer.talking_heads.interface import mixing
 
@@ -104,7 +104,8 @@ class ShoestringModel(ShoestringPreTrainedModel):
             input_ids: token ids; or give `inputs_embeds`.
             attention_mask: (batch, key) 1 for tokens and 0 for padding, on either side; or a ready 4-d mask.
             token_type_ids: 0 by default; under `prefix_lm` 0 marks the source, which sees itself whole.
-            position_ids: by default counted from the first real token, or of each document.
+            position_ids: by default counted from the first real token, or of each document. Without mask and cache,
+                positions that start again begin a new document, as in transformers' Llama.
             document_ids: a number for each token: several documents packed into one row do not see each other.
             layer_norm_cond: shifts every norm, if the config has a `layer_norm_cond_size`.
             past_key_values: cache of the tokens before these.
@@ -114,6 +115,8 @@ class ShoestringModel(ShoestringPreTrainedModel):
         if (input_ids is None) == (inputs_embeds is None):
             raise OptionError("forward takes either input_ids or inputs_embeds")
         self._check_condition(layer_norm_cond)
+        if document_ids is None and attention_mask is None and past_key_values is None:
+            document_ids = packed_documents(position_ids, kwargs)
         x = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
         use_cache = self.config.use_cache and not self.training if use_cache is None else use_cache
         if use_cache and self.config.is_decoder and past_key_values is None:

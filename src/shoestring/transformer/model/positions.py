@@ -47,7 +47,8 @@ def relative_attention(
         query: the first stands at place `start` of the keys.
         key: all keys.
         value: all values, as wide as the keys.
-        attention_mask: true or 0 where a key is seen; None for all, or for all up to the query if `causal`.
+        attention_mask: true or 0 where a key is seen; None for all, or for all up to the query's own place if
+            `causal`.
         start: number of keys before the first query.
         causal: what no mask means.
         scaling: on the logits.
@@ -62,8 +63,9 @@ def relative_attention(
     codes = sinusoids(torch.arange(2 * REACH + 1, device=key.device), key.shape[-1]).to(key.dtype)
     index = distances.expand(*query.shape[:2], -1, -1)
     logits = (query @ key.transpose(-1, -2) + (query @ codes.T).gather(-1, index)) * scaling
-    alone = attention_mask is None and causal
-    seen = visible(attention_mask, alone, query.shape[-2], key.shape[-2], key.device)
+    seen = visible(attention_mask, False, query.shape[-2], key.shape[-2], key.device)
+    if attention_mask is None and causal:
+        seen = (ahead <= 0)[None, None]
     weights = softmax(logits.to(torch.promote_types(torch.float32, logits.dtype)), seen).to(query.dtype)
     weights = functional.dropout(weights, dropout, dropout > 0)
     by_distance = weights.new_zeros(*weights.shape[:-1], len(codes)).scatter_add(-1, index, weights)

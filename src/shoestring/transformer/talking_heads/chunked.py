@@ -3,8 +3,11 @@
 - A chunk holds whole rows, h x rows x keys, so its softmax is final and the backward pass has its row sums for free.
 - Each chunk reads only the range of keys that one of its queries sees: half of them under a causal mask, a
   document's own in packed rows.
-- One opaque operator for torch.compile, forward and backward.
+- Products of half precision are float32, as in flash attention: logits are never rounded before they are mixed.
+- One opaque operator for torch.compile, forward and backward; not for derivatives of derivatives or forward mode.
 - Matrix products and the loop are here; what happens between them is `core` or, on CUDA, `kernels`.
+- On CUDA a chunk has several rows of the batch and nothing is read back, so a call can be captured in a CUDA graph
+  (with `kernels`, after a first call that chooses their tiles).
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from shoestring._errors import OptionError
 from shoestring.transformer.talking_heads import core
 from shoestring.transformer.talking_heads.core import Chunk
 from shoestring.transformer.talking_heads.dropout import Dropout
@@ -22,9 +26,9 @@ from shoestring.transformer.talking_heads.masks import Span, part, spans
 from shoestring.transformer.talking_heads.mix import Mix
 from shoestring.transformer.talking_heads.terms import Terms
 
-# Elements of a chunk of logits, of which a few should fit the last cache; and fewest and most queries in it: matrix
-# products want many, the causal triangle wants few. Those for CUDA are an estimate.
-LIMITS = {"cpu": (2**20, 16, 64), "cuda": (12 * 2**20, 64, 512)}
+# Elements of a chunk of logits, of which a few should fit the last cache; fewest and most queries in it: matrix
+# products want many, the causal triangle wants few; and most rows of the batch. Those for CUDA are an estimate.
+LIMITS = {"cpu": (2**20, 16, 64, 1), "cuda": (12 * 2**20, 64, 512, 64)}
 
 _SHARED = (
     "Tensor q, Tensor k, Tensor v, Tensor? pre, Tensor? pre_query, Tensor? pre_key, "
@@ -61,11 +65,9 @@ def attention(
 def _forward(q, k, v, *rest):
     job = Job(q, k, v, *rest)
     out = v.new_zeros(q.shape[0], v.shape[1], q.shape[2], v.shape[3])
-    for span, chunk in job.chunks():
-        row, queries, keys = job.cuts(span)
-        logits = job.product(q[row, :, queries] * job.scale, k[row, :, keys].mT)
-        weights = job.core.forward(logits, chunk)
-        out[row, :, queries] = weights.to(v.dtype) @ v[row, :, keys]
+    for (rows, queries, keys), chunk in job.chunks():
+        logits = job.logits(q[rows, :, queries], k[rows, :, keys])
+        out[rows, :, queries] = job.product(job.core.forward(logits, chunk), v[rows, :, keys])
     return out
 
 
@@ -76,26 +78,20 @@ def _forward(q, k, v, *rest):
 )
 def _backward(gradient, mask_gradient, q, k, v, *rest):
     job = Job(q, k, v, *rest)
-    dq, dk, dv = (torch.zeros_like(x, memory_format=torch.contiguous_format) for x in (q, k, v))
+    dq, dk, dv = (torch.zeros(x.shape, dtype=job.wide, device=x.device) for x in (q, k, v))
     dpre, dpost = job.pre.zeros(), job.post.zeros()
     dmask = torch.zeros_like(job.mask, dtype=job.wide) if mask_gradient else None
-    for span, chunk in job.chunks():
-        row, queries, keys = job.cuts(span)
-        q_part, k_part, dout = q[row, :, queries] * job.scale, k[row, :, keys], gradient[row, :, queries]
-        logits = job.product(q_part, k_part.mT)
-        dweights = job.product(dout, v[row, :, keys].mT)
-        into = dpre.part(row, queries, keys), dpost.part(row, queries, keys), part(dmask, row, queries, keys)
-        weights, dlogits = job.core.backward(logits, dweights, chunk, *into)
-        weights, dlogits = weights.to(v.dtype), dlogits.to(q.dtype)
-        _add_product(dv[span.row, :, keys], weights[0].mT, dout[0])
-        _add_product(dk[span.row, :, keys], dlogits[0].mT, q_part[0])
-        torch.bmm(dlogits[0], k_part[0], out=dq[span.row, :, queries])
-    dq *= job.scale
-    return [dq, dk, dv] + [q.new_empty(0) if x is None else x for x in (*dpre, *dpost, dmask)]
-
-
-def _add_product(into: Tensor, a: Tensor, b: Tensor) -> None:
-    torch.baddbmm(into, a, b, out=into)
+    for cut, chunk in job.chunks():
+        rows, queries, keys = cut
+        asks, given, dout = q[rows, :, queries], k[rows, :, keys], gradient[rows, :, queries]
+        dweights = job.product(dout, v[rows, :, keys].mT)
+        into = dpre.part(*cut), dpost.part(*cut), part(dmask, *cut)
+        weights, dlogits = job.core.backward(job.logits(asks, given), dweights, chunk, *into)
+        job.add_product(dv[rows, :, keys], weights.mT, dout)
+        job.add_product(dk[rows, :, keys], dlogits.mT, asks)
+        job.add_product(dq[rows, :, queries], dlogits, given)
+    found = [dq.mul_(job.scale).to(q.dtype), dk.mul_(job.scale).to(k.dtype), dv.to(v.dtype)]
+    return found + [q.new_empty(0) if x is None else x for x in (*dpre, *dpost, dmask)]
 
 
 class Job:
@@ -107,36 +103,51 @@ class Job:
         self.pre, self.post = Mix(p, p_query, p_key), Mix(w, w_query, w_key)
         self.mask, self.is_causal, self.scale = mask, causal, scale
         self.dropout = None if seed is None else Dropout(rate, seed)
-        self.wide = q.dtype if kernel else torch.promote_types(q.dtype, torch.float32)
+        self.wide = torch.promote_types(q.dtype, torch.float32)
+        self.on_gpu = q.device.type != "cpu"
+        self.narrow = q.is_cuda and q.dtype != self.wide  # tensor cores multiply halves and sum in float32
+        self.kind = q.dtype if self.narrow else self.wide
         self.batch, _, self.queries, _ = q.shape
         self.keys = k.shape[2]
         heads = max(
             q.shape[1], v.shape[1], *(x.shape[-1] for x in (*self.pre, *self.post) if x is not None), 1
         )
-        budget, fewest, most = LIMITS["cpu" if q.device.type == "cpu" else "cuda"]
-        self.rows = min(max(budget // (heads * max(self.keys, 1)), fewest), most)
+        budget, fewest, most, rows = LIMITS["cuda" if self.on_gpu else "cpu"]
+        pairs = max(budget // (heads * max(self.keys, 1)), fewest)  # of a row of the batch and a query
+        rows = min(max(pairs // max(min(self.queries, most), 1), 1), rows, max(self.batch, 1))
+        self.size = rows, min(max(pairs // rows, fewest), most)
         self.core = _kernels() if kernel else core
 
     def chunks(self) -> Iterator[tuple[Span, Chunk]]:
         """Yields the parts to compute; queries that see nothing are left out."""
-        for span in spans(self.mask, self.is_causal, self.batch, self.queries, self.keys, self.rows):
-            if span.low == span.high:
-                continue
-            row, queries, keys = cut = self.cuts(span)
-            diagonal = span.start + self.keys - self.queries - span.low if self.is_causal else None
-            yield span, Chunk(
+        sizes = self.batch, self.queries, self.keys
+        for cut in spans(self.mask, self.is_causal, *sizes, self.size, look=not self.on_gpu):
+            rows, queries, keys = cut
+            diagonal = queries.start + self.keys - self.queries - keys.start if self.is_causal else None
+            yield cut, Chunk(
                 self.pre.part(*cut), self.post.part(*cut), part(self.mask, *cut), diagonal, self.dropout,
-                (row.start, queries.start, keys.start),
+                (rows.start, queries.start, keys.start), self.kind,
             )  # fmt: skip
 
-    @staticmethod
-    def cuts(span: Span) -> tuple[slice, slice, slice]:
-        """Returns the slices of batch, queries and keys."""
-        return slice(span.row, span.row + 1), slice(span.start, span.stop), slice(span.low, span.high)
+    def logits(self, query: Tensor, key: Tensor) -> Tensor:
+        """Returns Q K^T scale, in float32 at least."""
+        if not self.narrow:
+            return self.product(query.to(self.wide) * self.scale, key.mT)
+        return self.product(query, key.mT) * self.scale
 
     def product(self, a: Tensor, b: Tensor) -> Tensor:
-        """Returns a @ b; half precision becomes float32, unless a kernel does that itself."""
-        return (a @ b).to(self.wide)
+        """Returns a @ b, in float32 at least: neither factors nor sums lose more than half precision has lost."""
+        if not self.narrow:
+            return a.to(self.wide) @ b.to(self.wide)
+        flat = torch.bmm(a.to(self.kind).flatten(0, 1), b.flatten(0, 1), out_dtype=self.wide)
+        return flat.unflatten(0, a.shape[:2])
+
+    def add_product(self, into: Tensor, a: Tensor, b: Tensor) -> None:
+        """Adds a @ b to a part of a gradient."""
+        if len(into) > 1 or self.narrow:
+            into += self.product(a, b)
+        else:
+            torch.baddbmm(into[0], a[0].to(self.wide), b[0].to(self.wide), out=into[0])
 
 
 def _kernels():
@@ -173,4 +184,12 @@ def _gradients(ctx, gradient: Tensor) -> tuple:
     return (*(x if want else None for x, want in zip(found, wanted, strict=False)), *(None,) * 5)
 
 
+def _no_second(ctx, *gradients: object) -> tuple:
+    raise OptionError(
+        "backend 'chunked' (and 'triton') has no second derivative; choose backend='eager' "
+        "(attn_implementation='talking_heads_eager'), which keeps all logits in memory"
+    )
+
+
 _forward.register_autograd(_gradients, setup_context=_setup)
+_backward.register_autograd(_no_second)

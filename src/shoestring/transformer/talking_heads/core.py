@@ -26,6 +26,7 @@ class Chunk(NamedTuple):
         diagonal: query i of the chunk sees its keys up to i + diagonal; None: all.
         dropout: or None.
         place: (row of the batch, first query, first key), for the dropout.
+        kind: the type that weights and gradients are multiplied in next; `kernels` writes them in it.
     """
 
     pre: Mix
@@ -34,6 +35,7 @@ class Chunk(NamedTuple):
     diagonal: int | None
     dropout: Dropout | None
     place: tuple[int, int, int]
+    kind: torch.dtype
 
 
 def forward(logits: Float[Tensor, "b hk n m"], chunk: Chunk) -> Float[Tensor, "b hv n m"]:

@@ -21,19 +21,18 @@ def attention(
 ) -> tuple[Float[Tensor, "b hv n v"], Float[Tensor, "b hv n m"]]:
     """Returns the output and the weights that the values were summed with.
 
-    Half precision is mixed and normalised in float32.
+    Half precision is multiplied, mixed and normalised in float32: no logit is rounded before it is mixed.
     """
     wide, mask = torch.promote_types(query.dtype, torch.float32), terms.mask
-    logits = terms.pre.apply(_products(query * terms.scale, key).to(wide))
+    logits = terms.pre.apply(_products(query.to(wide) * terms.scale, key.to(wide)))
     if mask is not None and mask.is_floating_point():
         logits = logits + mask
     seen = visible(mask, terms.is_causal, query.shape[2], key.shape[2], query.device)
     weights = terms.post.apply(softmax(logits, seen))
     if terms.dropout is not None:
         weights = weights * terms.dropout.factors(weights)
-    weights = weights.to(value.dtype)
-    output = _grouped(weights, value.shape[1]) @ value
-    return output.reshape(*weights.shape[:3], value.shape[-1]), weights
+    output = (_grouped(weights, value.shape[1]) @ value.to(wide)).to(value.dtype)
+    return output.reshape(*weights.shape[:3], value.shape[-1]), weights.to(value.dtype)
 
 
 def _products(query: Float[Tensor, "b hk n k"], key: Float[Tensor, "b g m k"]) -> Float[Tensor, "b hk n m"]:

@@ -21,6 +21,7 @@ from typing import Any, Literal, get_args
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from shoestring._errors import OptionError
 from shoestring._extras import require
@@ -113,6 +114,8 @@ def attend(
     if not 0 <= dropout < 1:
         raise OptionError(f"dropout {dropout}: must be at least 0 and below 1")
     name = chosen(backend, query, key, pre, post, dropout)
+    if name in ("chunked", "triton") and _transformed(query, key, value, mask, *pre, *post):
+        name = _written_out(backend)
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     seen: dict[str, Any] = {"mask": mask, "is_causal": is_causal, "scale": scale}
     with torch.autocast(device, enabled=False) if autocast else nullcontext():
@@ -122,12 +125,32 @@ def attend(
             return fused.lift(query, key, value, pre, post, **seen), None
         drop = Dropout(dropout, new_seed(query.device)) if dropout else None
         terms = Terms(_wide(pre, query), _wide(post, query), dropout=drop, **seen)
-        if query.dtype == torch.float16:  # its products overflow at 65504
-            query, key = query.float(), key.float()
         if name == "eager":
             return eager.attention(query, key, value, terms)
         key, value = fused.repeated(key, query.shape[1]), fused.repeated(value, out_heads)
         return chunked.attention(query, key, value, terms, kernel=name == "triton"), None
+
+
+def _transformed(*tensors: Tensor | None) -> bool:
+    """Whether torch carries tangents along (forward mode) or a transform of `torch.func` is at work."""
+    if torch.compiler.is_compiling():
+        return False
+    if torch._C._are_functorch_transforms_active():
+        return True
+    return any(x is not None and forward_ad.unpack_dual(x).tangent is not None for x in tensors)
+
+
+def _written_out(asked: str) -> str:
+    """Returns the back end that has every derivative.
+
+    Raises:
+        OptionError: another was asked for by name.
+    """
+    if asked != "auto":
+        raise OptionError(
+            f"backend {asked!r} has a reverse-mode gradient only: no tangents and no torch.func; choose auto or eager"
+        )
+    return "eager"
 
 
 def counted(query: Tensor, key: Tensor, value: Tensor, pre: Mix, post: Mix) -> tuple[int, int]:

@@ -54,8 +54,12 @@ def lift(
     is_causal: bool,
     scale: float,
 ) -> Float[Tensor, "b hv n v"]:
-    """Returns talking heads with fixed matrices and without dropout."""
-    heads = query.shape[1]
+    """Returns talking heads with fixed matrices and without dropout; half precision is computed in float32.
+
+    In its own precision the queries would be rounded once they are mixed: 2 to 5 times the error of plain attention.
+    """
+    heads, kind = query.shape[1], value.dtype
+    query, key, value = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (query, key, value))
     p = identity(heads, heads, query) if pre.matrix is None else pre.matrix.to(query.dtype)
     w = identity(p.shape[1], p.shape[1], query) if post.matrix is None else post.matrix.to(query.dtype)
     groups, shared = key.shape[1], value.shape[1]
@@ -66,7 +70,7 @@ def lift(
         value.transpose(1, 2).flatten(2)[:, None],
         mask=mask, is_causal=is_causal, scale=scale,
     ).unflatten(3, (shared, -1))  # (b, h, n, u, v)  # fmt: skip
-    return torch.einsum("binuv,iuc->bucnv", out, w.unflatten(1, (shared, -1))).flatten(1, 2)
+    return torch.einsum("binuv,iuc->bucnv", out, w.unflatten(1, (shared, -1))).flatten(1, 2).to(kind)
 
 
 def repeated(x: Float[Tensor, "b g m d"], heads: int) -> Float[Tensor, "b h m d"]:

@@ -2,6 +2,8 @@
 
 - A layer's `pre_mix` and `post_mix` say how it mixes; a layer without them, of any model, is plain attention.
 - Registered for the masks too: without that transformers hands out no mask and padding is attended to, silently.
+- No mask and fewer queries than keys is the first read into a cache of fixed size: to transformers "causal" then counts
+  from the first key (`sdpa_mask`, `sdpa_attention_forward`), where `talking_heads_attention` counts from the last.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from collections.abc import Callable
 
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
@@ -35,14 +38,27 @@ def kernel(backend: str) -> Kernel:
         is_causal: bool | None = None,
         **kwargs: object,
     ) -> Output:
+        causal, unwritten = _causal(module, query, attention_mask, is_causal), 0
+        if causal and query.shape[2] < key.shape[2]:
+            unwritten = key.shape[2] - query.shape[2]
+            key, value, kwargs = _written(query.shape[2], key, value, kwargs)
         output, weights = attend(
-            query, key, value, *mixes_of(module, kwargs), mask=attention_mask,
-            is_causal=_causal(module, query, attention_mask, is_causal), scale=scaling, dropout=dropout,
-            backend=backend,
+            query, key, value, *mixes_of(module, kwargs), mask=attention_mask, is_causal=causal, scale=scaling,
+            dropout=dropout, backend=backend,
         )  # fmt: skip
+        if weights is not None:
+            weights = functional.pad(weights, (0, unwritten))
         return output.transpose(1, 2).contiguous(), weights
 
     return run
+
+
+def _written(
+    length: int, key: Tensor, value: Tensor, given: dict[str, object]
+) -> tuple[Tensor, Tensor, dict[str, object]]:
+    """Returns the part of a cache of fixed size that has been written: behind it are keys that nobody sees yet."""
+    by_key = {name: x[:, :length] for name, x in given.items() if name.endswith("_by_key") and x is not None}  # pyrefly: ignore
+    return key[:, :, :length], value[:, :, :length], {**given, **by_key}
 
 
 def mixes_of(module: nn.Module, given: dict[str, object]) -> tuple[Mix, Mix]:

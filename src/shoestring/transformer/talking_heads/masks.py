@@ -18,13 +18,11 @@ from shoestring._errors import OptionError
 
 
 class Span(NamedTuple):
-    """Some queries of one row of the batch and the range of keys that at least one of them sees."""
+    """Some queries of some rows of the batch and the range of keys that at least one of them sees."""
 
-    row: int
-    start: int
-    stop: int
-    low: int
-    high: int
+    rows: slice
+    queries: slice
+    keys: slice
 
 
 def checked(mask: Tensor | None, batch: int, heads: int, queries: int, keys: int) -> Tensor | None:
@@ -70,11 +68,11 @@ def _seen(mask: Tensor) -> Tensor:
     return mask if mask.dtype == torch.bool else mask > lowest(mask.dtype)
 
 
-def part(mask: Tensor | None, row: slice, queries: slice, keys: slice) -> Tensor | None:
+def part(mask: Tensor | None, rows: slice, queries: slice, keys: slice) -> Tensor | None:
     """Returns the part of a broadcasting mask for some pairs."""
     if mask is None:
         return None
-    cuts = (row, slice(None), queries, keys)
+    cuts = (rows, slice(None), queries, keys)
     return mask[tuple(cut if size > 1 else slice(None) for cut, size in zip(cuts, mask.shape, strict=True))]
 
 
@@ -103,26 +101,37 @@ def hide_(logits: Tensor, mask: Tensor | None, diagonal: int | None) -> Tensor |
     return blind if blind.any() else None
 
 
-def spans(mask: Tensor | None, is_causal: bool, batch: int, queries: int, keys: int, rows: int) -> list[Span]:
-    """Cuts the queries into chunks of so many rows, each with the keys it needs."""
-    limits = _limits(mask, batch, queries, keys)
+def spans(
+    mask: Tensor | None,
+    is_causal: bool,
+    batch: int,
+    queries: int,
+    keys: int,
+    size: tuple[int, int],
+    look: bool = True,
+) -> list[Span]:
+    """Cuts rows and queries into chunks of at most `size` (rows, queries), each with the keys it needs.
+
+    Unless it may look at the mask nothing is read from the device, and only `is_causal` leaves keys out.
+    """
+    rows, most = size
+    limits = [([0], [keys])] if mask is None or mask.shape[-1] == 1 or not look else _limits(mask)
     out = []
-    for row in range(batch):
+    for row in range(0, batch, rows):
         firsts, lasts = limits[row if len(limits) > 1 else 0]
-        for start in range(0, queries, rows):
-            stop = min(start + rows, queries)
+        for start in range(0, queries, most):
+            stop = min(start + most, queries)
             cut = slice(start, stop) if len(firsts) > 1 else slice(None)
             low, high = min(firsts[cut]), max(lasts[cut])
-            if is_causal:
-                high = min(high, stop + keys - queries)
-            out.append(Span(row, start, stop, low, high) if low < high else Span(row, start, stop, 0, 0))
+            high = min(high, stop + keys - queries) if is_causal else high
+            if low < high:
+                out.append(Span(slice(row, min(row + rows, batch)), slice(start, stop), slice(low, high)))
     return out
 
 
-def _limits(mask: Tensor | None, batch: int, queries: int, keys: int) -> list[tuple[list[int], list[int]]]:
+def _limits(mask: Tensor) -> list[tuple[list[int], list[int]]]:
     """Returns for each row of the batch (or one for all) each query's first visible key and the end of them."""
-    if mask is None or mask.shape[-1] == 1:
-        return [([0], [keys])]
+    keys = mask.shape[-1]
     seen = _seen(mask).any(1).byte()  # (b, n, m)
     some = seen.amax(-1)
     first = torch.where(some > 0, seen.argmax(-1), keys)
