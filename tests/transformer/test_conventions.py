@@ -208,6 +208,20 @@ def test_flattened_documents_are_each_alone(position, talking, is_decoder, train
     torch.testing.assert_close(together, torch.cat(apart, 1), atol=1e-5, rtol=1e-5)
 
 
+def test_a_row_may_be_longer_than_the_learned_positions_of_its_documents():
+    torch.manual_seed(0)
+    model = stirred(
+        ShoestringModel(ShoestringConfig(**{**SIZES, "position": "learned", "max_position_embeddings": 6}))
+    )
+    x, positions = (
+        torch.tensor([[*itertools.chain(*DOCUMENTS)]]),
+        torch.tensor([[0, 1, 2, 3, 0, 0, 1, 2, 3, 4, 5]]),
+    )
+    assert run(model, x, position_ids=positions).last_hidden_state.shape == (1, 11, 24)
+    with pytest.raises(OptionError, match="a sequence of 11 tokens"):
+        model(x)
+
+
 def test_packing_that_is_told_by_nothing_we_read_is_refused():
     model, x = decoder("rope", "plain"), torch.tensor([[*itertools.chain(*DOCUMENTS)]])
     for said in ({"seq_idx": torch.zeros_like(x)}, {"cu_seq_lens_q": torch.tensor([0, 4, 5, 11])}):
