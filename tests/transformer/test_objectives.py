@@ -15,7 +15,7 @@ from shoestring.transformer.pretraining.objectives import (
     mask_words,
     split_documents,
 )
-from shoestring.transformer.pretraining.packing import Blocks, pack
+from shoestring.transformer.pretraining.packing import DOCUMENT, WORD, Blocks, pack
 from shoestring.transformer.tokenizer import FIXED, count_words, train_tokenizer
 
 TEXT = ["我们喜欢读书。", "北京的春天来了，同学们在北京大学读书，喜欢自然语言处理。", "𠮷野家", "好"]
@@ -29,11 +29,11 @@ def tokenizer():
 
 def blocks_of(tokens, length=8):
     tokens = np.array(tokens, np.uint32)
-    return Blocks(tokens, np.ones(len(tokens), np.uint8), length, start_id=1)
+    return Blocks(tokens, (WORD + DOCUMENT * (tokens == 1)).astype(np.uint8), length)
 
 
 def test_packing_is_the_documents_framed(tokenizer, tmp_path):
-    blocks = pack(TEXT * 5, tokenizer, tmp_path, length=8)
+    blocks = pack(TEXT * 5, tokenizer, (1, 2), tmp_path, length=8)
     expected = [
         id for text in TEXT * 5 for id in (1, *tokenizer(text, add_special_tokens=False)["input_ids"], 2)
     ]
@@ -48,8 +48,8 @@ def test_packing_is_the_documents_framed(tokenizer, tmp_path):
 def test_words_begin_where_the_segmenter_says(tokenizer, tmp_path):
     import rjieba
 
-    blocks = pack(TEXT * 2, tokenizer, tmp_path, length=4, words=True)
-    tokens, begins = blocks.tokens.tolist(), blocks.begins_word.tolist()
+    blocks = pack(TEXT * 2, tokenizer, (1, 2), tmp_path, length=4, words=True)
+    tokens, begins = blocks.tokens.tolist(), (blocks.begins & WORD).tolist()
     place = 0
     for text in TEXT * 2:
         row = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
@@ -71,7 +71,7 @@ def test_documents_are_told_apart():
 
 def test_too_small_a_corpus(tokenizer, tmp_path):
     with pytest.raises(InputError, match="too small to train on sequences of 512, which need 1024"):
-        pack(TEXT, tokenizer, tmp_path, length=512)
+        pack(TEXT, tokenizer, (1, 2), tmp_path, length=512)
 
 
 @laws
@@ -80,7 +80,7 @@ def test_whole_words_are_asked_for(position, seed):
     random = np.random.default_rng((seed, position))
     words = np.cumsum(random.random(64) < 0.5)
     tokens = random.integers(0, 90, 64)
-    masking = Masking(mask_id=4, vocabulary=(50, 90), rate=0.3)
+    masking = Masking(4, np.arange(50, 90), np.arange(5), rate=0.3)
     inputs, labels = mask_words(tokens, words, masking, random)
     asked = labels != IGNORED
     assert (labels[asked] == tokens[asked]).all()
@@ -94,7 +94,9 @@ def test_whole_words_are_asked_for(position, seed):
 def test_masking_rates():
     random = np.random.default_rng(0)
     tokens = np.full(200_000, 60)
-    inputs, labels = mask_words(tokens, np.arange(200_000), Masking(4, (50, 90)), random)
+    inputs, labels = mask_words(
+        tokens, np.arange(200_000), Masking(4, np.arange(50, 90), np.arange(5)), random
+    )
     asked = labels != IGNORED
     assert asked.mean() == pytest.approx(0.15, abs=0.005)
     assert (inputs[asked] == 4).mean() == pytest.approx(0.8, abs=0.01)
@@ -103,14 +105,14 @@ def test_masking_rates():
 
 def test_masking_rate_is_checked():
     with pytest.raises(OptionError, match=r"masking rate 1.5"):
-        Masking(4, (50, 90), rate=1.5)
+        Masking(4, np.arange(50, 90), np.arange(5), rate=1.5)
 
 
 @laws
 @given(st.integers(2, 20), st.integers(0, 2**31), st.integers(0, 100))
 def test_examples_are_a_pure_function_of_seed_and_position(count, seed, position):
     blocks = blocks_of(np.arange(5, 5 + 8 * count) % 80 + 5)
-    masking = Masking(4, (5, 85))
+    masking = Masking(4, np.arange(5, 85), np.arange(5))
     one, other = (Examples(blocks, np.arange(count), 1000, seed, masking) for _ in range(2))
     _ = [other[k] for k in (3, 17, 0)]  # what was read before does not matter
     assert all(torch.equal(one[position][name], other[position][name]) for name in one[position])

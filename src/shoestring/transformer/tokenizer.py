@@ -82,17 +82,6 @@ def train_tokenizer(
     return _wrapped(core)
 
 
-def framed(tokenizer: PreTrainedTokenizerFast, template: str) -> PreTrainedTokenizerFast:
-    """Sets the special tokens around a text: `<s> $A </s>` to read it, `<s> $A` to continue it."""
-    from tokenizers.processors import TemplateProcessing
-
-    ids = [("<s>", SPECIAL.index("<s>")), ("</s>", SPECIAL.index("</s>"))]
-    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
-        single=template, pair=f"{template} $B:1 </s>:1", special_tokens=ids
-    )
-    return tokenizer
-
-
 def _pieces(counts: Mapping[str, int]) -> Counter[str]:
     """Cuts the words where `PIECES` does: a word of jieba may mix digits and letters."""
     split = _splitter()
@@ -181,11 +170,15 @@ def _assembled(model: tokenizers.models.Model) -> tokenizers.Tokenizer:
 
 def _wrapped(core: tokenizers.Tokenizer) -> PreTrainedTokenizerFast:
     """The Hugging Face form: `<s> text </s>`; `<mask>`, `<pad>` and the others known by their roles."""
+    from tokenizers.processors import TemplateProcessing
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = PreTrainedTokenizerFast(
+    ids = [("<s>", SPECIAL.index("<s>")), ("</s>", SPECIAL.index("</s>"))]
+    core.post_processor = TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> $B:1 </s>:1", special_tokens=ids
+    )
+    return PreTrainedTokenizerFast(
         tokenizer_object=core, pad_token="<pad>", bos_token="<s>", eos_token="</s>", cls_token="<s>",
         sep_token="</s>", unk_token="<unk>", mask_token="<mask>", clean_up_tokenization_spaces=False,
         model_input_names=["input_ids", "attention_mask"],
     )  # fmt: skip
-    return framed(tokenizer, "<s> $A </s>")

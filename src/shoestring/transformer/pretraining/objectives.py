@@ -27,15 +27,15 @@ class Masking:
     """Whole-word masking (Devlin et al. 2019; Cui et al. 2021 for Chinese).
 
     Args:
+        mask_id: the id that covers a word, in 80 of 100 tokens.
+        noise: ids that replace it at random, in 10 of 100 tokens, (ids,).
+        special: ids that are never asked for, (ids,).
         rate: probability that a word is asked for.
-        mask_id: the id that covers it, in 80 of 100 tokens.
-        vocabulary: ids from `vocabulary[0]` up to `vocabulary[1]` replace it at random, in 10 of 100 tokens.
-        special: ids below this are never asked for.
     """
 
     mask_id: int
-    vocabulary: tuple[int, int]
-    special: int = 5
+    noise: np.ndarray
+    special: np.ndarray
     rate: float = 0.15
 
     def __post_init__(self) -> None:
@@ -54,14 +54,14 @@ def mask_words(
         masking: rates and ids.
         random: the source of chance.
     """
-    allowed = tokens >= masking.special
+    allowed = ~np.isin(tokens, masking.special)
     chosen = random.random(int(words.max()) + 1) < masking.rate
     if allowed.any() and not chosen[words[allowed]].any():
         chosen[random.choice(words[allowed])] = True
     asked = chosen[words] & allowed
     labels = np.where(asked, tokens, IGNORED)
     fate = random.random(len(tokens))
-    noise = random.integers(*masking.vocabulary, size=len(tokens))
+    noise = masking.noise[random.integers(len(masking.noise), size=len(tokens))]
     inputs = np.where(asked & (fate < 0.8), masking.mask_id, tokens)
     inputs = np.where(asked & (fate >= 0.9), noise, inputs)
     return inputs, labels
@@ -121,7 +121,7 @@ class Examples(Sequence[dict[str, torch.Tensor]]):
             inputs, labels = mask_words(inputs, self.blocks.words_of(block), self.masking, random)
         document_ids = self.blocks.documents_of(block)
         if self.masking is None:  # no document is asked for the first token of the next
-            labels = np.where(inputs == self.blocks.start_id, IGNORED, labels)
+            labels = np.where(self.blocks.starts_of(block), IGNORED, labels)
         arrays = {"input_ids": inputs, "document_ids": document_ids, "labels": labels}
         if self.split:
             types = split_documents(document_ids, random)

@@ -1,9 +1,10 @@
 """Documents as one long row of token ids on disk, cut into blocks of equal length: no padding, any corpus size.
 
-- `<s> document </s> <s> document </s> ...`: several short documents share a block and do not see each other; a long
+- `start document end start document end ...`: several short documents share a block and do not see each other; a long
   one goes on in the next block.
 - Ids are written as they come and memory-mapped to read, so memory does not grow with the corpus.
-- For whole-word masking a second row marks the tokens that begin a word.
+- A second row marks the tokens that begin a document and, for whole-word masking, those that begin a word: ids do not
+  tell (start and end may be one id, as in GPT-2, and a text may spell either).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from shoestring._extras import require
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+WORD, DOCUMENT = 1, 2  # bits of the second row
 BATCH = 1000  # documents per call of the tokenizer, which runs in threads
 
 
@@ -32,15 +34,13 @@ class Blocks:
 
     Args:
         tokens: ids, (total,).
-        begins_word: whether a word begins at each token, (total,); None when words were not asked for.
+        begins: whether a word (`WORD`) and a document (`DOCUMENT`) begin at each token, uint8 (total,).
         length: tokens in a block.
-        start_id: the id of `<s>`, which begins each document.
     """
 
     tokens: np.ndarray
-    begins_word: np.ndarray | None
+    begins: np.ndarray
     length: int
-    start_id: int
 
     def __len__(self) -> int:
         return len(self.tokens) // self.length
@@ -49,15 +49,17 @@ class Blocks:
         """Returns the ids of a block, int64 (length,)."""
         return self._cut(self.tokens, block).astype(np.int64)
 
+    def starts_of(self, block: int) -> np.ndarray:
+        """Returns whether a document begins at each token, bool (length,)."""
+        return self._cut(self.begins, block) & DOCUMENT > 0
+
     def documents_of(self, block: int) -> np.ndarray:
         """Returns a number for each token, the same within one document, int64 (length,)."""
-        return np.cumsum(self._cut(self.tokens, block) == self.start_id)
+        return np.cumsum(self.starts_of(block))
 
     def words_of(self, block: int) -> np.ndarray:
         """Returns a number for each token, the same within one word, int64 (length,)."""
-        if self.begins_word is None:
-            raise InputError("this corpus was packed without words; pack it again with words=True")
-        return np.cumsum(self._cut(self.begins_word, block))
+        return np.cumsum(self._cut(self.begins, block) & WORD)
 
     def _cut(self, row: np.ndarray, block: int) -> np.ndarray:
         return row[block * self.length : (block + 1) * self.length]
@@ -66,6 +68,7 @@ class Blocks:
 def pack(
     documents: Iterable[str],
     tokenizer: PreTrainedTokenizerBase,
+    frame: tuple[int, int],
     folder: Path,
     length: int,
     words: bool = False,
@@ -73,25 +76,26 @@ def pack(
     """Tokenizes documents into two files in `folder` and returns them as blocks.
 
     Args:
-        documents: texts.
-        tokenizer: a fast tokenizer with `<s>` and `</s>`.
-        folder: where `tokens.u32` and `words.u8` go.
+        documents: texts; a special token that one of them spells is read as text.
+        tokenizer: a fast tokenizer.
+        frame: the ids that begin and end a document.
+        folder: where `tokens.u32` and `begins.u8` go.
         length: tokens in a block.
-        words: mark where words begin.
+        words: mark where words begin; else every token is one.
 
     Raises:
         InputError: fewer than two blocks: one to train on and one to test.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    ids_path, words_path = folder / "tokens.u32", folder / "words.u8"
-    with files.atomic(ids_path, "wb") as ids_file, files.atomic(words_path, "wb") as words_file:
-        for ids, begins in _rows(documents, tokenizer, words):
+    ids_path, begins_path = folder / "tokens.u32", folder / "begins.u8"
+    with files.atomic(ids_path, "wb") as ids_file, files.atomic(begins_path, "wb") as begins_file:
+        for ids, begins in _rows(documents, tokenizer, frame, words):
             ids_file.write(ids.tobytes())
-            words_file.write(begins.tobytes())
-    return opened(folder, length, tokenizer.bos_token_id, words)
+            begins_file.write(begins.tobytes())
+    return opened(folder, length)
 
 
-def opened(folder: Path, length: int, start_id: int, words: bool) -> Blocks:
+def opened(folder: Path, length: int) -> Blocks:
     """Returns the blocks that `pack` left in a folder."""
     ids_path = folder / "tokens.u32"
     total = ids_path.stat().st_size // 4
@@ -101,27 +105,32 @@ def opened(folder: Path, length: int, start_id: int, words: bool) -> Blocks:
             "give more text or a shorter --length"
         )
     tokens = np.memmap(ids_path, dtype=np.uint32, mode="r")
-    begins = np.memmap(folder / "words.u8", dtype=np.uint8, mode="r") if words else None
-    return Blocks(tokens, begins, length, start_id)
+    return Blocks(tokens, np.memmap(folder / "begins.u8", dtype=np.uint8, mode="r"), length)
 
 
 def _rows(
-    documents: Iterable[str], tokenizer: PreTrainedTokenizerBase, words: bool
+    documents: Iterable[str], tokenizer: PreTrainedTokenizerBase, frame: tuple[int, int], words: bool
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields ids and word beginnings of some documents at a time, each (tokens,)."""
+    """Yields ids and beginnings of some documents at a time, each (tokens,)."""
     documents = iter(documents)
-    frame = ([tokenizer.bos_token_id], [tokenizer.eos_token_id])
+    start, end = [frame[0]], [frame[1]]
     while texts := list(islice(documents, BATCH)):
         encoded = tokenizer(
             texts,
             add_special_tokens=False,
+            split_special_tokens=True,
             return_offsets_mapping=words,
             return_attention_mask=False,
             verbose=False,
         )
-        rows = [(frame[0], row, frame[1]) for row in encoded["input_ids"]]
+        rows = [(start, row, end) for row in encoded["input_ids"]]
         ids = np.fromiter(chain.from_iterable(chain.from_iterable(rows)), np.uint32)
-        yield ids, _begins_word(texts, encoded["offset_mapping"]) if words else np.ones(len(ids), np.uint8)
+        begins = (
+            _begins_word(texts, encoded["offset_mapping"]) if words else np.full(len(ids), WORD, np.uint8)
+        )
+        places = np.cumsum([0, *(len(row) + 2 for row in encoded["input_ids"])])[:-1]
+        begins[places] |= DOCUMENT
+        yield ids, begins
 
 
 def _begins_word(texts: list[str], offsets: list[list[tuple[int, int]]]) -> np.ndarray:

@@ -28,14 +28,13 @@ from shoestring.transformer.model.configuration import ShoestringConfig
 from shoestring.transformer.model.heads import ShoestringForCausalLM, ShoestringForMaskedLM
 from shoestring.transformer.pretraining.objectives import OBJECTIVES, Examples, Masking, held_out
 from shoestring.transformer.pretraining.packing import Blocks, opened, pack
-from shoestring.transformer.tokenizer import FIXED, SPECIAL, framed
+from shoestring.transformer.pretraining.roles import Roles, framed, roles_of
 from shoestring.ui import UI
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 MODELS = {"mlm": ShoestringForMaskedLM, "clm": ShoestringForCausalLM, "unilm": ShoestringForCausalLM}
-FRAMES = {"mlm": "<s> $A </s>", "clm": "<s> $A", "unilm": "<s> $A"}
 WARM, TIMED = 2, 6  # steps of the calibration
 EVALUATIONS = 4  # over a run
 
@@ -81,7 +80,7 @@ def pretrain(
 
     Args:
         documents: texts.
-        tokenizer: from `train_tokenizer`.
+        tokenizer: any fast one that has tokens to begin and end a text, and for `mlm` one to mask with.
         output: folder for the model, its log, its loss curve and its checkpoints.
         objective: `mlm`, `clm` or `unilm`.
         config: the model; vocab_size and is_decoder follow from tokenizer and objective.
@@ -100,16 +99,15 @@ def pretrain(
     ui, output = ui or UI(), Path(output)
     if objective not in OBJECTIVES:
         raise OptionError(f"--objective {objective}: unknown; choose one of {', '.join(OBJECTIVES)}")
-    if tokenizer.bos_token_id is None or tokenizer.eos_token_id is None:
-        raise OptionError("this tokenizer has no <s> and </s>; train one with: shoestring tokenizer")
+    roles = roles_of(tokenizer, objective)
     if not overwrite and (output / "config.json").exists():
         raise OutputError(f"{output}: holds a finished model; choose another name or pass --overwrite")
     if settings is None:
         settings, epochs = TrainSettings(steps=1), 1.0 if epochs is None else epochs
-    blocks = _packed(documents, tokenizer, output / "corpus", length, objective == "mlm", ui)
-    model = _fresh(config or ShoestringConfig(), tokenizer, objective, length, settings.seed)
+    blocks = _packed(documents, tokenizer, roles, output / "corpus", length, objective == "mlm", ui)
+    model = _fresh(config or ShoestringConfig(), roles, objective, length, settings.seed)
     chosen, out = held_out(len(blocks))
-    masking = _masking(tokenizer) if objective == "mlm" else None
+    masking = None if roles.mask is None else Masking(roles.mask, roles.noise, roles.special)
     how: dict[str, Any] = {"seed": settings.seed, "masking": masking, "split": objective == "unilm"}
     examples = Examples(blocks, chosen, sys.maxsize, **how)
     if minutes is not None:
@@ -135,9 +133,9 @@ def pretrain(
         epochs=settings.examples / len(chosen),
         history=history,
         loss=history.eval_losses[-1][1],
-        untrained_loss=math.log(len(tokenizer)),
+        untrained_loss=math.log(roles.size),
     )
-    hub.save(output, model, _framed(tokenizer, objective), _card(done, objective))
+    hub.save(output, model, framed(tokenizer, roles, objective), _card(done, objective))
     if hub.is_main_process():
         shutil.rmtree(output / "corpus", ignore_errors=True)
     return done
@@ -146,6 +144,7 @@ def pretrain(
 def _packed(
     documents: Iterable[str],
     tokenizer: PreTrainedTokenizerFast,
+    roles: Roles,
     folder: Path,
     length: int,
     words: bool,
@@ -156,18 +155,18 @@ def _packed(
 
     with PartialState().local_main_process_first():
         if PartialState().is_local_main_process:
-            pack(ui.track(documents, "tokenizing", unit="doc"), tokenizer, folder, length, words)
-    return opened(folder, length, tokenizer.bos_token_id, words)
+            texts = ui.track(documents, "tokenizing", unit="doc")
+            pack(texts, tokenizer, (roles.start, roles.end), folder, length, words)
+    return opened(folder, length)
 
 
 def _fresh(
-    config: ShoestringConfig, tokenizer: PreTrainedTokenizerFast, objective: str, length: int, seed: int
+    config: ShoestringConfig, roles: Roles, objective: str, length: int, seed: int
 ) -> ShoestringForMaskedLM | ShoestringForCausalLM:
     config = deepcopy(config)
-    config.vocab_size, config.is_decoder = len(tokenizer), objective != "mlm"
+    config.vocab_size, config.is_decoder = roles.size, objective != "mlm"
     config.prefix_lm = objective == "unilm"
-    for role in ("pad", "bos", "eos"):
-        setattr(config, f"{role}_token_id", getattr(tokenizer, f"{role}_token_id"))
+    config.bos_token_id, config.eos_token_id, config.pad_token_id = roles.start, roles.end, roles.pad
     if config.position == "learned" and length > config.max_position_embeddings:
         raise OptionError(
             f"--length {length}: the model has {config.max_position_embeddings} learned positions; "
@@ -175,18 +174,6 @@ def _fresh(
         )
     torch.manual_seed(seed)
     return MODELS[objective](config)
-
-
-def _framed(tokenizer: PreTrainedTokenizerFast, objective: str) -> PreTrainedTokenizerFast:
-    """Returns the tokenizer as the model wants its text; a pair is source and target, told by their types."""
-    tokenizer = framed(deepcopy(tokenizer), FRAMES[objective])
-    if objective == "unilm":
-        tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
-    return tokenizer
-
-
-def _masking(tokenizer: PreTrainedTokenizerFast) -> Masking:
-    return Masking(tokenizer.mask_token_id, vocabulary=(FIXED, len(tokenizer)), special=len(SPECIAL))
 
 
 def _steps_within(
