@@ -68,7 +68,7 @@ def test_a_trailer_beyond_the_eapol_length_is_kept():
 
 
 @pytest.mark.parametrize(
-    "body", ["", "0301", "01070003", "01070004", "0507000501", "01070009016162", "0007000501"]
+    "body", ["", "0301", "01070003", "01070004", "0a07000901", "01070009016162", "0007000501", "03070003"]
 )
 def test_lying_lengths_and_codes_make_no_eap(body):
     assert frames.decode_eap(bytes.fromhex(body)) is None

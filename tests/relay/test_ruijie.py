@@ -4,8 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoestring.relay.vendors import ruijie
-from shoestring.relay.vendors.ruijie import Header
+from shoestring.relay import frames
+from shoestring.relay.frames import Eap, Frame
+from shoestring.relay.vendors import dialects, ruijie, ruijie_client
+from shoestring.relay.vendors.digest import md5
+from shoestring.relay.vendors.ruijie_client import Header
+from shoestring.relay.vendors.texts import readable
 
 HEADER = Header(1, bytes([10, 0, 0, 2]), bytes([255, 0, 0, 0]), bytes([10, 0, 0, 1]), bytes([8, 8, 8, 8]))
 KEY_RECORD = bytes.fromhex("ffff3777 af7f b391ad78 ffff7fcb ff")  # of a switch in the field
@@ -28,25 +32,49 @@ def test_every_echo_parses_back_also_where_the_sum_wraps(key, number):
     assert ruijie.parse_echo(ruijie.echo_body(key, number)) == (key, number)
 
 
-@pytest.mark.parametrize("record", ["6900" + "00" * 105, "0049" + "00" * 105, "6900"])
-def test_golden_key_is_found_whatever_the_record_before_it_claims(record):
+def success(inside: bytes = b"", beyond: bytes = b"", length: int | None = None) -> Frame:
+    """A Success with records within and beyond the EAP packet."""
+    body = frames.encode_eap(Eap(frames.SUCCESS, 7, inside, beyond))
+    return Frame(bytes(6), bytes(6), b"", 1, frames.EAP, len(body) if length is None else length, body)
+
+
+def parts(record: bytes) -> bytes:
     message = "欢迎".encode("gbk")
-    parts = [
+    records = [
         b"\0" + bytes([len(message)]) + message,
-        bytes.fromhex(record),
+        record,
         b"\1\0",
         b"\1\1" + KEY_RECORD,
-        b"\x3c\2",
+        b"\x3c\6" + message,
     ]
-    trailer = b"".join(ruijie.MAGIC + part for part in parts)
-    assert ruijie.echo_key(trailer) == (0x32764AE1, 300)
-    assert ruijie.message(trailer) == "欢迎"
+    return b"".join(ruijie.MAGIC + part for part in records)
+
+
+@pytest.mark.parametrize("record", ["6900" + "00" * 105, "0049" + "00" * 105, "6900"])
+@pytest.mark.parametrize(
+    "place", ["within EAP", "beyond EAP", "beyond EAPOL", "split", "claims more", "claims less"]
+)
+def test_records_are_found_wherever_the_lengths_put_them(record, place):
+    data = parts(bytes.fromhex(record))
+    if place == "within EAP":
+        frame = success(data)
+    elif place == "split":
+        frame = success(data[:31], data[31:])
+    else:
+        frame = success(beyond=data, length=4 if place == "beyond EAPOL" else None)
+    if place.startswith("claims"):
+        frame = frame._replace(
+            body=frame.body[:2] + (b"\xff\xff" if "more" in place else b"\0\5") + frame.body[4:]
+        )
+    assert dialects.keepalive(frame, frame.eap) == (0x32764AE1, 300)
+    assert dialects.message(frame, frame.eap) == "欢迎"
+    assert dialects.accounting(frame, frame.eap) == "欢迎"
 
 
 def test_a_bare_success_has_no_key():
     assert ruijie.echo_key(b"") is None
     assert ruijie.echo_key(ruijie.MAGIC + b"\1\1") is None
-    assert ruijie.message(b"") == ""
+    assert dialects.message(success(), success().eap) == ""
 
 
 def test_crc_is_xmodem():
@@ -55,8 +83,8 @@ def test_crc_is_xmodem():
 
 @given(PROPERTIES, st.binary(max_size=20).filter(lambda rest: rest[:1] != b"\x1a"))
 def test_client_trailer_round_trip(properties, rest):
-    built = ruijie.build_trailer(HEADER, properties)
-    parsed = ruijie.parse_trailer(built + rest)
+    built = ruijie_client.build_trailer(HEADER, properties)
+    parsed = ruijie_client.parse_trailer(built + rest)
     assert parsed.header == HEADER
     assert [(type, data) for type, data, _ in parsed.properties] == properties
     assert (built + rest)[parsed.start :] == parsed.rest == rest
@@ -64,33 +92,37 @@ def test_client_trailer_round_trip(properties, rest):
 
 @given(st.integers(0, 22), st.integers(1, 255))
 def test_a_header_with_one_wrong_byte_is_no_trailer_and_is_not_rewritten(at, change):
-    built = bytearray(ruijie.build_trailer(HEADER, [(0x2D, bytes(6))]))
+    built = bytearray(ruijie_client.build_trailer(HEADER, [(0x2D, bytes(6))]))
     built[at] ^= change
-    assert ruijie.parse_trailer(bytes(built)) is None
-    assert ruijie.rewrite(bytes(built), b"router", HEADER) == bytes(built)
+    assert ruijie_client.parse_trailer(bytes(built)) is None
+    assert ruijie_client.rewrite(bytes(built), b"router", HEADER) == bytes(built)
 
 
 @given(st.binary(max_size=600))
 def test_no_bytes_break_the_parsers(data):
-    for trailer in (data, ruijie.CODED_MAGIC + data, ruijie.build_header(HEADER) + ruijie.MAGIC + data):
-        ruijie.parse_trailer(trailer)
+    for trailer in (
+        data,
+        ruijie.CODED_MAGIC + data,
+        ruijie_client.build_header(HEADER) + ruijie.MAGIC + data,
+    ):
+        ruijie_client.parse_trailer(trailer)
         ruijie.echo_key(trailer)
-        ruijie.message(trailer)
+        dialects.message(success(trailer), success(trailer).eap)
         ruijie.parse_echo(trailer)
-        assert len(ruijie.rewrite(trailer, b"router", HEADER)) == len(trailer)
+        assert len(ruijie_client.rewrite(trailer, b"router", HEADER)) == len(trailer)
 
 
 def test_rewriting_changes_mac_and_addresses_and_nothing_else():
     properties = [(0x18, b"\0\0\0\1"), (0x2D, b"\2PC-PC"), (0x39, b"internet")]
     ours = Header(0, bytes([172, 16, 0, 9]), bytes([255, 255, 0, 0]), bytes([172, 16, 0, 1]), bytes(4))
-    new = ruijie.rewrite(ruijie.build_trailer(HEADER, properties) + b"\0\0", b"\2route", ours)
+    new = ruijie_client.rewrite(ruijie_client.build_trailer(HEADER, properties) + b"\0\0", b"\2route", ours)
     expected = [(0x18, b"\0\0\0\1"), (0x2D, b"\2route"), (0x39, b"internet")]
-    assert new == ruijie.build_trailer(ours._replace(dhcp=1), expected) + b"\0\0"
+    assert new == ruijie_client.build_trailer(ours._replace(dhcp=1), expected) + b"\0\0"
 
 
 def test_password_hash_gives_the_password_back_to_who_knows_the_challenge():
-    hashed = ruijie.password_hash(b"user", b"challenge", b"secret")
-    mask = ruijie.md5(b"userchallenge")
+    hashed = ruijie_client.password_hash(b"user", b"challenge", b"secret")
+    mask = md5(b"userchallenge")
     assert bytes(a ^ b for a, b in zip(hashed, mask, strict=True)) == b"secret".ljust(16, b"\0")
 
 
@@ -108,14 +140,14 @@ def test_gbk_text_without_the_codec_names_the_package(monkeypatch):
             part = super().__getitem__(index)
             return Bytes(part) if isinstance(index, slice) else part
 
-    text = ruijie.readable(Bytes("密码 wrong".encode("gbk")))
+    text = readable(Bytes("密码 wrong".encode("gbk")))
     assert text.isascii()
     assert "wrong" in text
-    assert "opkg install python3-codecs" in text
+    assert "python3-codecs" in text
 
 
 @given(st.binary(max_size=2000))
 def test_messages_are_printable_and_short(data):
-    text = ruijie.readable(data)
+    text = readable(data)
     assert text.isprintable()
     assert len(text) <= 300

@@ -1,7 +1,8 @@
 """EAPOL frames and the EAP packets in them, as values that encode back to the very same bytes.
 
 - Nothing is lost: VLAN tags, the vendor's trailer beyond the EAPOL length and Ethernet padding are all kept.
-- Nothing is trusted: every length may lie, and a frame cut short is `Junk`, not an exception.
+- Nothing is trusted: every length may lie, and a frame cut short is `Junk`, not an exception. Switches put their
+  records within the EAP packet, beyond it or beyond the EAPOL length: `Frame.beyond` is all that may hold them.
 - `decode(encode(f)) == f` and `encode(decode(b)) == b` for any bytes.
 
 Source: IEEE 802.1X-2010 clause 11 (EAPOL), RFC 3748 section 4 (EAP), IEEE 802.1Q clause 9 (tags).
@@ -19,8 +20,14 @@ RUIJIE_GROUP = bytes.fromhex("01d0f8000003")
 SHORTEST = 60  # bytes of an Ethernet frame without its checksum; less is padded
 
 EAP, START, LOGOFF, ECHO = 0, 1, 2, 0xBF  # EAPOL types; ECHO is Ruijie's
-REQUEST, RESPONSE, SUCCESS, FAILURE = 1, 2, 3, 4  # EAP codes
+REQUEST, RESPONSE, SUCCESS, FAILURE = (
+    1,
+    2,
+    3,
+    4,
+)  # EAP codes; others, such as H3C's 10, are relayed as they are
 IDENTITY, NOTIFICATION, NAK, MD5, TLS, TTLS, PEAP = 1, 2, 3, 4, 13, 21, 25  # EAP types
+CLEAR, ONLINE = 7, 20  # H3C's: the password in clear, and a question to a client that is on line
 
 
 class FrameError(ValueError):
@@ -53,15 +60,33 @@ class Frame(namedtuple("Frame", "dst src tags version type length body")):
         """The EAP packet, or None where there is none or its own length does not fit."""
         return decode_eap(self.body) if self.type == EAP else None
 
+    @property
+    def beyond(self) -> bytes:
+        """Where a vendor's data may lie: behind what 802.1X and EAP define of this frame, padding included.
 
-class Eap(namedtuple("Eap", "code id data trailer")):
+        In a Success or Failure that is all behind the four bytes of the EAP header, in a challenge all behind its
+        value (RFC 3748 has a name there), in any other packet what lies beyond the EAP length.
+        """
+        eap = self.eap
+        if eap is None:
+            return b"" if self.type == EAP else self.body
+        if eap.code not in (REQUEST, RESPONSE):
+            return eap.data + eap.trailer
+        if eap.code == REQUEST and eap.type == MD5 and len(eap.data) > 1:
+            return eap.data[2 + eap.data[1] :] + eap.trailer
+        return eap.trailer
+
+
+class Eap(namedtuple("Eap", "code id data trailer missing", defaults=(0,))):
     """One EAP packet and what follows it.
 
     Args:
-        code: `REQUEST`, `RESPONSE`, `SUCCESS` or `FAILURE`.
+        code: `REQUEST`, `RESPONSE`, `SUCCESS`, `FAILURE` or a vendor's.
         id: the answer carries the id of its request.
         data: the packet after its four-byte header; its first byte is the type in a request or response.
         trailer: bytes beyond the EAP length: the vendor's data, then padding.
+        missing: bytes that the EAP length claims and the frame does not have. Only a packet without a type may
+            lack some: its meaning is in its code.
     """
 
     __slots__ = ()
@@ -123,12 +148,16 @@ def _check(frame: Frame) -> None:
 
 def decode_eap(body: bytes) -> Eap | None:
     """Returns the EAP packet at the start of `body`, or None where code or length make no sense."""
-    if len(body) < 4 or not REQUEST <= body[0] <= FAILURE:
+    if len(body) < 4 or not body[0]:
         return None
     length = body[2] << 8 | body[3]
-    if not 4 <= length <= len(body) or (body[0] <= RESPONSE and length < 5):
+    if body[0] <= RESPONSE:
+        fits = 5 <= length <= len(body)
+    else:  # a Success whose length lies is a Success
+        fits = length >= 4 if body[0] <= FAILURE else 4 <= length <= len(body)
+    if not fits:
         return None
-    return Eap(body[0], body[1], body[4:length], body[length:])
+    return Eap(body[0], body[1], body[4:length], body[length:], max(0, length - len(body)))
 
 
 def encode_eap(eap: Eap) -> bytes:
@@ -137,9 +166,10 @@ def encode_eap(eap: Eap) -> bytes:
     Raises:
         FrameError: the data is longer than an EAP length can say, or code or id do not fit.
     """
-    if len(eap.data) > 65531 or not (REQUEST <= eap.code <= FAILURE and 0 <= eap.id <= 255):
-        raise FrameError(f"code {eap.code}, id {eap.id}, {len(eap.data)} bytes; allowed: 1..4, 0..255, 65531")
-    return struct.pack(">BBH", eap.code, eap.id, 4 + len(eap.data)) + eap.data + eap.trailer
+    length = 4 + len(eap.data) + eap.missing
+    if length > 65535 or not (0 < eap.code <= 255 and 0 <= eap.id <= 255):
+        raise FrameError(f"code {eap.code}, id {eap.id}, {length} bytes; allowed: 1..255, 0..255, 65535")
+    return struct.pack(">BBH", eap.code, eap.id, length) + eap.data + eap.trailer
 
 
 def build(

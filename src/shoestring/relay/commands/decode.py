@@ -1,4 +1,4 @@
-"""`relay decode`: a capture file in words."""
+"""`relay decode`: a capture file in words, or as fields."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ def options():
     """Returns the options, and what the operand is called."""
     from shoestring.relay.settings.options import Option
 
-    return {"json": Option(bool, "one JSON document per frame")}, "FILE.pcap|-"
+    return {"json": Option(bool, "one JSON document of fields per frame")}, "FILE.pcap|-"
 
 
 def main(options) -> None:
     """Does it."""
-    from shoestring.relay.service import decode, pcap
+    from shoestring.relay.service import capture, decode
 
     if options.operand == "-":
         data = sys.stdin.buffer.read()
@@ -24,10 +24,8 @@ def main(options) -> None:
     if options.json:
         import json
 
-        for when, raw in pcap.read(data):
-            print(
-                json.dumps({"time": when, "bytes": len(raw), "frame": decode.line(raw)}, ensure_ascii=False)
-            )
+        for when, raw, size in capture.read(data):
+            print(json.dumps({"time": when, **decode.describe(raw, size)}, ensure_ascii=False))
         return
-    for line in decode.lines(pcap.read(data)):
+    for line in decode.lines(capture.read(data)):
         print(line)

@@ -1,133 +1,174 @@
-"""A readable line per frame, with every known Ruijie record. Hashes are shown by length alone."""
+"""A frame as fields, and as one readable line, with every known vendor's data. Hashes are shown by length alone."""
 
 from __future__ import annotations
 
-import struct
 import time
-from collections.abc import Iterator
+from binascii import crc32
+from collections.abc import Iterable, Iterator
 
 from shoestring.relay import frames
-from shoestring.relay.frames import Eap, Frame, Junk
-from shoestring.relay.vendors import ruijie
+from shoestring.relay.frames import IDENTITY, MD5, NOTIFICATION, REQUEST, Eap, Frame, Junk
+from shoestring.relay.vendors import dialects, ruijie
+from shoestring.relay.vendors.texts import readable
 
 TYPES = {0: "EAP", 1: "Start", 2: "Logoff", 3: "Key", 4: "Alert", 5: "MKA", 0xBF: "Ruijie echo"}
 CODES = {1: "Request", 2: "Response", 3: "Success", 4: "Failure"}
 METHODS = {
-    1: "Identity",
-    2: "Notification",
-    3: "Nak",
-    4: "MD5",
-    6: "GTC",
-    13: "TLS",
-    21: "TTLS",
-    25: "PEAP",
-    43: "FAST",
-}
+    1: "Identity", 2: "Notification", 3: "Nak", 4: "MD5", 6: "GTC", 7: "password in clear", 13: "TLS", 18: "SIM",
+    20: "on-line question", 21: "TTLS", 23: "AKA", 25: "PEAP", 43: "FAST",
+}  # fmt: skip
 GROUPS = {frames.PAE_GROUP: "PAE-group", frames.RUIJIE_GROUP: "Ruijie-group", b"\xff" * 6: "broadcast"}
-TEXTS = (0x39, 0x4D, 0x54, 0x6F, 0x76)  # properties that hold ASCII
-ADDRESSES = (0x36, 0x38, 0x4E)
+FCS = 4  # bytes of the checksum that some cards deliver
 
 
-def lines(records: Iterator[tuple[float, bytes]]) -> Iterator[str]:
-    """Yields a line for each (seconds since 1970, frame)."""
-    for when, raw in records:
+def lines(records: Iterable[tuple[float, bytes, int]]) -> Iterator[str]:
+    """Yields a line for each (seconds since 1970, frame, bytes that it had on the wire)."""
+    for when, raw, size in records:
         clock = time.strftime("%H:%M:%S", time.localtime(when))
-        yield f"{clock}.{int(when % 1 * 1e6):06d} {line(raw)}"
+        yield f"{clock}.{int(when % 1 * 1e6):06d} {line(raw, size)}"
 
 
-def line(raw: bytes) -> str:
+def line(raw: bytes, size: int | None = None) -> str:
     """Returns one frame in words.
 
     >>> line(frames.build(frames.PAE_GROUP, bytes(6), frames.START))
     '00:00:00:00:00:00 > PAE-group Start v1'
     """
-    frame = frames.decode(raw)
-    if isinstance(frame, Junk):
+    found = describe(raw, size)
+    if "eapol" not in found:
         return f"not EAPOL, {len(raw)} bytes: {raw[:20].hex()}"
-    parts = [f"{frames.mac_text(frame.src)} > {GROUPS.get(frame.dst) or frames.mac_text(frame.dst)}"]
-    for at in range(0, len(frame.tags), 4):
-        parts.append(f"vlan {(frame.tags[at + 2] << 8 | frame.tags[at + 3]) & 0xFFF}")
-    eap = frame.eap
-    if eap is not None:
-        parts += [_eap(eap), f"v{frame.version}"]
-    else:
-        parts.append(f"{TYPES.get(frame.type, f'EAPOL type {frame.type:#04x}')} v{frame.version}")
-        if frame.type == frames.EAP:
-            parts.append(f"broken EAP {frame.body[:8].hex()}")
-    return " ".join(parts + list(_vendor(frame, eap)))
+    parts = [
+        f"{found['source']} > {found['destination']}",
+        *(f"vlan {vlan}" for vlan in found.get("vlan", ())),
+    ]
+    parts += [_packet(found), f"v{found['version']}"]
+    vendor = found.get("vendor")
+    if vendor is not None:
+        parts.append(f"| {vendor['name']}")
+        parts += [f"| {field['name']}: {field['value']}" for field in vendor["fields"]]
+    if "more" in found:
+        parts.append(f"| {found['more']['bytes']} more bytes {found['more']['hex']}")
+    if "fcs" in found:
+        parts.append(f"| FCS {found['fcs']['hex']} {'ok' if found['fcs']['ok'] else 'or the like'}")
+    if "cut" in found:
+        parts.append(f"| cut at {found['cut']['at']} bytes of {found['cut']['of']}")
+    return " ".join(parts)
 
 
-def _eap(eap: Eap) -> str:
-    words = f"{CODES[eap.code]} id {eap.id}"
-    if not eap.type:
-        return words
-    words += f" {METHODS.get(eap.type, f'EAP type {eap.type}')}"
-    data = eap.data[1:]
-    if eap.type in (frames.IDENTITY, frames.NOTIFICATION):
-        return f"{words} {ruijie.readable(data)!r}" if data else words
-    if eap.type == frames.MD5 and data:
-        name = ruijie.readable(data[1 + data[0] :])
-        kind = "challenge" if eap.code == frames.REQUEST else "answer"
-        return f"{words} {kind} of {data[0]} bytes, name {name!r}"
-    return f"{words} {len(data)} bytes"
+def _packet(found: dict) -> str:
+    eap = found.get("eap")
+    if eap is None:
+        broken = f" broken EAP {found['broken']}" if "broken" in found else ""
+        return found["eapol"] + broken
+    words = f"{eap['code']} id {eap['id']}"
+    if "method" in eap:
+        words += f" {eap['method']}"
+    if "challenge" in eap or "answer" in eap:
+        kind = "challenge" if "challenge" in eap else "answer"
+        words += f" {kind} of {eap[kind]} bytes"
+    if "user" in eap:
+        words += f" {eap['user']!r}"
+    if "text" in eap:
+        words += f" {eap['text']!r}"
+    if "name" in eap:
+        words += f", name {eap['name']!r}"
+    return words + (f" {eap['bytes']} bytes" if "bytes" in eap else "")
 
 
-def _vendor(frame: Frame, eap: Eap | None) -> Iterator[str]:
-    trailer = frame.body if eap is None else eap.trailer
-    if frame.type == frames.ECHO:
-        parsed = ruijie.parse_echo(frame.body)
-        yield f"key {parsed[0]:08x} number {parsed[1]:#x}" if parsed else f"unknown {frame.body[:32].hex()}"
-    elif trailer.startswith(ruijie.CODED_MAGIC):
-        yield from _client_trailer(trailer)
-    elif ruijie.MAGIC in trailer:
-        yield from _switch_trailer(trailer)
-    elif any(trailer):
-        yield f"| {len(trailer)} more bytes {trailer[:16].hex()}"
+def describe(raw: bytes, size: int | None = None) -> dict:
+    """Returns a frame's fields, ready for JSON; a field that the frame has not got is left out.
 
-
-def _client_trailer(trailer: bytes) -> Iterator[str]:
-    parsed = ruijie.parse_trailer(trailer)
-    if parsed is None:
-        yield f"| Ruijie trailer of {len(trailer)} bytes with a wrong CRC or layout"
-        return
-    header = parsed.header
-    yield (
-        f"| Ruijie dhcp {header.dhcp} ip {_ip(header.address)} mask {_ip(header.mask)} "
-        f"gateway {_ip(header.gateway)} dns {_ip(header.dns)} crc ok"
+    Args:
+        raw: the frame, Ethernet header first.
+        size: bytes that it had on the wire; None takes those of `raw`.
+    """
+    frame = frames.decode(raw)
+    found: dict = {"bytes": len(raw)}
+    missing = max(0, (size or 0) - len(raw), _missing(frame))
+    if missing:
+        found["cut"] = {"at": len(raw), "of": len(raw) + missing}
+    if isinstance(frame, Junk):
+        return {**found, "not_eapol": raw[:20].hex()}
+    found.update(
+        {
+            "source": frames.mac_text(frame.src),
+            "destination": GROUPS.get(frame.dst) or frames.mac_text(frame.dst),
+            "version": frame.version,
+            "eapol": TYPES.get(frame.type, f"EAPOL type {frame.type:#04x}"),
+            "eapol_length": frame.length,
+        }
     )
-    for type, data, _ in parsed.properties:
-        yield f"| {type:02X} {ruijie.PROPERTIES.get(type, 'unknown')}: {_property(type, data)}"
+    if frame.tags:
+        tags = [frame.tags[at + 2] << 8 | frame.tags[at + 3] for at in range(0, len(frame.tags), 4)]
+        found["vlan"] = [tag & 0xFFF for tag in tags]
+        found["priority"] = [tag >> 13 for tag in tags]
+    private = dialects.private(frame)
+    _add_eap(found, frame)
+    if private is not None:
+        fields = [{"name": name, "value": value} for name, value in private.fields]
+        found["vendor"] = {"name": private.vendor, "fields": fields}
+    _add_rest(found, frame, raw, private is not None and private.vendor == "ruijie")
+    return found
 
 
-def _property(type: int, data: bytes) -> str:
-    if not data:
-        return "empty"
-    if type in (ruijie.PASSWORD_HASH, ruijie.VENDOR_HASH):
-        return f"{len(data)} bytes, hidden"
-    if type == 0x2D and len(data) == 6:
-        return frames.mac_text(data)
-    if type in TEXTS:
-        return repr(ruijie.readable(data)) if any(data) else f"{len(data)} zeros"
-    if type in ADDRESSES and len(data) == 16:
-        import socket
-
-        return socket.inet_ntop(socket.AF_INET6, data)
-    return data.hex()
+def _missing(frame: Frame | Junk) -> int:
+    """Bytes that the lengths within the frame claim and it has not got."""
+    if isinstance(frame, Junk) or frame.type == frames.ECHO:  # an echo's length is always wrong
+        return 0
+    claimed = frame.length
+    if frame.type == frames.EAP and len(frame.body) >= 4:
+        claimed = max(claimed, frame.body[2] << 8 | frame.body[3])
+    return max(0, claimed - len(frame.body))
 
 
-def _switch_trailer(trailer: bytes) -> Iterator[str]:
-    for type, length, data in ruijie.scan(trailer):
-        if type == 0 and data and length and length <= len(data):
-            yield f"| 00 message: {ruijie.readable(data[:length])!r}"
-        elif type == 1 and data[:4] == ruijie.CODED_MAGIC and len(data) >= 10:
-            plain = ruijie.code(data[:14]).ljust(14, b"\0")
-            key, alive = struct.unpack(">II", plain[6:14])
-            yield f"| 01 echo key {key:08x}, alive {alive} s"
-        elif type == 0x3C:
-            yield f"| 3C accounting: {ruijie.readable(data[: max(0, length - 2)])!r}"
-        else:
-            yield f"| {type:02X} {len(data)} bytes" + (f" {data[:8].hex()}" if any(data) else "")
+def _add_eap(found: dict, frame: Frame) -> None:
+    eap = frame.eap
+    if eap is None:
+        if frame.type == frames.EAP:
+            found["broken"] = frame.body[:8].hex()
+        return
+    entry: dict = {
+        "code": CODES.get(eap.code, f"EAP code {eap.code}"),
+        "id": eap.id,
+        "length": 4 + len(eap.data) + eap.missing,
+    }
+    if eap.type:
+        entry["type"] = eap.type
+        entry["method"] = METHODS.get(eap.type, f"EAP type {eap.type}")
+        entry.update(_method(eap))
+    elif eap.code > frames.FAILURE:
+        entry["bytes"] = len(eap.data)
+    found["eap"] = entry
 
 
-def _ip(address: bytes) -> str:
-    return ".".join(map(str, address))
+def _method(eap: Eap) -> dict:
+    data = eap.data[1:]
+    if eap.type == IDENTITY and eap.code == REQUEST:
+        return {"text": readable(data)} if data else {}
+    if eap.type == IDENTITY:
+        return {"user": readable(dialects.user(data))}
+    if eap.type == NOTIFICATION:
+        return {"text": readable(data)} if data and eap.code == REQUEST else {"bytes": len(data)}
+    if eap.type == MD5 and data:
+        kind = "challenge" if eap.code == REQUEST else "answer"
+        name = data[1 + data[0] :].split(ruijie.MAGIC)[0]
+        named = name and min(name) >= 0x20  # some put other things where EAP-MD5 has its name
+        return {kind: data[0], **({"name": readable(name)} if named else {})}
+    return {"bytes": len(data)} if data else {}
+
+
+def _add_rest(found: dict, frame: Frame, raw: bytes, explained: bool) -> None:
+    """Says what follows the packet: a checksum, or bytes that nobody explains."""
+    eap = frame.eap
+    rest = frame.body[frame.length :] if eap is None else eap.trailer
+    if len(rest) < FCS or not any(rest) or frame.type == frames.ECHO:
+        return
+    ok = crc32(raw[:-FCS]).to_bytes(4, "little") == raw[-FCS:]
+    if ok or (
+        not any(rest[:-FCS]) and len(rest) > FCS and any(rest[-FCS:]) and len(raw) >= frames.SHORTEST + FCS
+    ):
+        found["fcs"] = {"hex": raw[-FCS:].hex(), "ok": ok}
+        rest = rest[:-FCS]
+    if any(rest) and not explained:
+        shown = rest.rstrip(b"\0")
+        found["more"] = {"bytes": len(rest), "hex": shown[:16].hex()}

@@ -1,23 +1,21 @@
-"""The last frames, and capture files: a bounded ring, written as pcap with every secret blanked out.
+"""The last frames in a bounded ring, written as a capture file with every secret blanked out.
 
 - A challenge's answer gives a weak password away, and Ruijie's property 2F any password: both become zeros.
 - What cannot be parsed in a client's response is blanked out whole rather than trusted.
 
-Source: the libpcap file format (pcap-savefile(5)), link type 1, both byte orders, micro- and nanoseconds.
+Source: the libpcap file format (pcap-savefile(5)), link type 1.
 """
 
 from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Iterator
 
 from shoestring.relay import frames
 from shoestring.relay.frames import IDENTITY, MD5, NAK, NOTIFICATION, PEAP, RESPONSE, TLS, TTLS, Frame, Junk
-from shoestring.relay.vendors import ruijie
+from shoestring.relay.vendors import ruijie_client
 
 MAGIC = 0xA1B2C3D4
-NANOSECONDS = 0xA1B23C4D
 LARGEST = 262144
 HARMLESS = (
     IDENTITY,
@@ -28,11 +26,6 @@ HARMLESS = (
     PEAP,
     43,
 )  # responses that carry no secret, or an encrypted one
-SECRET_PROPERTIES = (ruijie.PASSWORD_HASH, ruijie.VENDOR_HASH)
-
-
-class CaptureError(ValueError):
-    """A capture file is not one, or is broken; one line for the user."""
 
 
 class Ring:
@@ -58,35 +51,11 @@ def write(records) -> bytes:
     """Returns a capture file of (seconds, frame) records."""
     parts = [struct.pack("<IHHiIII", MAGIC, 2, 4, 0, 0, LARGEST, 1)]
     for when, raw in records:
-        parts.append(struct.pack("<IIII", int(when), int(when % 1 * 1e6), len(raw), len(raw)) + raw)
+        seconds = (
+            int(when) & 0xFFFFFFFF
+        )  # the format's clock starts anew in 2106; a capture is still worth having
+        parts.append(struct.pack("<IIII", seconds, int(when % 1 * 1e6), len(raw), len(raw)) + raw)
     return b"".join(parts)
-
-
-def read(data: bytes) -> Iterator[tuple[float, bytes]]:
-    """Yields (seconds, frame) of a capture file.
-
-    Raises:
-        CaptureError: it is not a pcap file of Ethernet frames, or it ends within a record.
-    """
-    order = "<" if data[:4] in (struct.pack("<I", MAGIC), struct.pack("<I", NANOSECONDS)) else ">"
-    if len(data) < 24 or struct.unpack(order + "I", data[:4])[0] not in (MAGIC, NANOSECONDS):
-        hint = "; a pcapng file? convert it: editcap -F pcap IN OUT" if data[:4] == b"\n\r\r\n" else ""
-        raise CaptureError(f"not a pcap file: begins with {data[:4].hex() or 'nothing'}{hint}")
-    unit = 1e-9 if struct.unpack(order + "I", data[:4])[0] == NANOSECONDS else 1e-6
-    link = struct.unpack(order + "I", data[20:24])[0] & 0xFFFF
-    if link != 1:
-        raise CaptureError(f"link type {link}; only 1, Ethernet, can be decoded")
-    at = 24
-    while at < len(data):
-        if len(data) < at + 16:
-            raise CaptureError(f"ends within the header of a record at byte {at}")
-        seconds, fraction, length, _ = struct.unpack(order + "IIII", data[at : at + 16])
-        if length > LARGEST or len(data) < at + 16 + length:
-            raise CaptureError(
-                f"the record at byte {at} claims {length} bytes; the file has {len(data) - at - 16}"
-            )
-        yield seconds + fraction * unit, data[at + 16 : at + 16 + length]
-        at += 16 + length
 
 
 def redact(raw: bytes) -> bytes:
@@ -99,10 +68,10 @@ def redact(raw: bytes) -> bytes:
         return raw
     if eap is None:
         blank = frame.type == frames.EAP  # broken, so it may hold anything
-        body = bytes(len(frame.body)) if blank else _redact_trailer(frame.body, False)
+        body = bytes(len(frame.body)) if blank else ruijie_client.redact(frame.body, False)
         return raw[: len(raw) - len(frame.body)] + body
     if eap.code != RESPONSE:
-        return raw
+        return raw  # what a switch sends is no secret of ours
     return frames.encode(_redact_response(frame, eap))
 
 
@@ -113,19 +82,6 @@ def _redact_response(frame: Frame, eap: frames.Eap) -> Frame:
         data = data[:2] + bytes(size) + data[2 + size :]
     elif eap.type not in HARMLESS:
         data = data[:1] + bytes(len(data) - 1)
-    trailer = _redact_trailer(eap.trailer, eap.type != IDENTITY)
+    trailer = ruijie_client.redact(eap.trailer, eap.type != IDENTITY)
     head = frame.body[:4]
     return frame._replace(body=head + data + trailer)
-
-
-def _redact_trailer(trailer: bytes, secret: bool) -> bytes:
-    parsed = ruijie.parse_trailer(trailer)
-    if parsed is None:
-        return bytes(len(trailer)) if secret or trailer.startswith(ruijie.CODED_MAGIC) else trailer
-    out = bytearray(trailer)
-    for type, data, at in parsed.properties:
-        if type in SECRET_PROPERTIES:
-            out[at : at + len(data)] = bytes(len(data))
-    if any(parsed.rest):
-        out[parsed.start :] = bytes(len(parsed.rest))
-    return bytes(out)

@@ -1,33 +1,31 @@
-"""Ruijie's private data: the byte code, the echo, the Success trailer and the client's trailer.
+"""Ruijie's private data: the byte code, the echo, and the records of a switch.
 
-- Tolerant where switches differ: the Success trailer is scanned from magic to magic, its lengths are not
-  believed.
-- The vendor's own hash (property 4D) is neither computed nor stored here: the official client does that.
-- Server messages are GBK; where Python has no CJK codecs, as on a bare OpenWrt, the text says which package
-  to add.
+- A switch's records lie within the EAP packet of a Success or Failure, beyond it, or behind the value of a challenge:
+  all that `Frame.beyond` gives is searched from mark to mark, whatever the lengths say.
+- A record's length counts its two header bytes, but not in a message (type 00); the record of 105 zeros before the key
+  has its length and type wrong in every known frame.
+- The key's record names a number beside the key: 300, the seconds after which a silent client is dropped, or 20, under
+  which clients that echo every 30 s live: so a number below `SHORTEST_ALIVE` is no such limit.
 
-Source: field observations of clients and switches; golden bytes in tests/relay/test_ruijie.py.
+Source: frames of real switches and clients, tests/relay/frames/ruijie-*.
 """
 
 from __future__ import annotations
 
 import struct
-from collections import namedtuple
 
 from shoestring.relay import frames
+from shoestring.relay.frames import REQUEST, SUCCESS, Eap, Frame
+from shoestring.relay.vendors.plain import Keepalive, Private
+from shoestring.relay.vendors.texts import readable
 
 MAGIC = bytes.fromhex("00001311")
 CODE = bytes(0xFF ^ int(f"{value:08b}"[::-1], 2) for value in range(256))
 CODED_MAGIC = MAGIC.translate(CODE)
-HEADER = 23  # bytes of the client's coded header
-PROGRAM = struct.pack(">32s4sB", b"8021x.exe", bytes.fromhex("011f0102"), 0)
-PASSWORD_HASH, VENDOR_HASH = 0x2F, 0x4D
-PROPERTIES = {
-    0x17: "v2 checksum", 0x18: "DHCP", 0x2D: "MAC", 0x2F: "password hash", 0x35: "flag 35",
-    0x36: "link-local IPv6", 0x38: "temporary IPv6", 0x39: "service", 0x3C: "accounting",
-    0x4D: "vendor hash", 0x4E: "global IPv6", 0x54: "disk serial", 0x55: "empty 55", 0x62: "flag 62",
-    0x6F: "client version", 0x70: "OS bits", 0x76: "secondary DNS", 0x79: "school 79",
-}  # fmt: skip
+KEY_DATA = 10  # bytes of a key's record up to the end of the key
+SHORTEST_ALIVE = 60.0  # seconds
+MESSAGE, KEY, ACCOUNTING, SERVICES = 0x00, 0x01, 0x3C, 0x66
+MOST = 64  # more records than any switch sends
 
 
 def code(data: bytes) -> bytes:
@@ -70,147 +68,76 @@ def parse_echo(body: bytes) -> tuple[int, int] | None:
     return (total - number) & 0xFFFFFFFF, number
 
 
-class Header(namedtuple("Header", "dhcp address mask gateway dns")):
-    """The client's header: a DHCP flag (0..255) and four IPv4 addresses of 4 bytes each."""
-
-    __slots__ = ()
-
-
-class Trailer(namedtuple("Trailer", "header properties start rest")):
-    """A client's trailer that decoded with a valid CRC.
-
-    Args:
-        header: the `Header`.
-        properties: (type, data, position of the data within the trailer) of each property, in order.
-        start: how many bytes of the trailer the header and properties take.
-        rest: what follows them: padding.
-    """
-
-    __slots__ = ()
-
-
-def build_header(header: Header) -> bytes:
-    """Returns the 23 coded bytes with their CRC."""
-    plain = MAGIC + struct.pack(">B4s4s4s4s", *header)
-    return code(plain + struct.pack(">H", crc16(plain)))
-
-
-def build_trailer(header: Header, properties: list[tuple[int, bytes]]) -> bytes:
-    """Returns a client's trailer; a property holds up to 247 bytes."""
-    body = b"".join(
-        struct.pack(">BB4sBB", 0x1A, len(data) + 8, MAGIC, type, len(data) + 2) + data
-        for type, data in properties
-    )
-    return build_header(header) + MAGIC + PROGRAM + MAGIC + struct.pack(">H", len(body)) + body
-
-
-def parse_trailer(trailer: bytes) -> Trailer | None:
-    """Returns the client's trailer, or None unless header, CRC and program name are all as they should be."""
-    plain = code(trailer[:HEADER])
-    if len(plain) < HEADER or plain[:4] != MAGIC or crc16(plain[:21]) != plain[21] << 8 | plain[22]:
-        return None
-    at = HEADER + 4 + len(PROGRAM)
-    if trailer[HEADER : HEADER + 4] != MAGIC or trailer[at : at + 4] != MAGIC or len(trailer) < at + 6:
-        return None
-    start = at + 6
-    end = min(start + (trailer[at + 4] << 8 | trailer[at + 5]), len(trailer))
-    properties, stop = _properties(trailer, start, end)
-    return Trailer(Header(*struct.unpack(">B4s4s4s4s", plain[4:21])), properties, stop, trailer[stop:])
-
-
-def _properties(trailer: bytes, at: int, end: int) -> tuple[list[tuple[int, bytes, int]], int]:
-    found = []
-    while at + 8 <= end and trailer[at] == 0x1A and trailer[at + 2 : at + 6] == MAGIC:
-        stop = at + trailer[at + 1]
-        if not at + 8 <= stop <= end or trailer[at + 7] != trailer[at + 1] - 6:
-            break
-        found.append((trailer[at + 6], trailer[at + 8 : stop], at + 8))
-        at = stop
-    return found, at
-
-
-def rewrite(trailer: bytes, mac: bytes | None, header: Header | None) -> bytes:
-    """Returns the trailer with its MAC property and header replaced; unchanged where it does not decode.
-
-    Args:
-        trailer: the bytes beyond the EAP packet or the EAPOL header.
-        mac: the new property 2D, or None to keep it.
-        header: the new addresses, or None to keep them; the client's own DHCP flag stays.
-    """
-    parsed = parse_trailer(trailer)
-    if parsed is None:
-        return trailer
-    out = bytearray(trailer)
-    if header is not None:
-        out[:HEADER] = build_header(header._replace(dhcp=parsed.header.dhcp))
-    for type, data, at in parsed.properties:
-        if mac is not None and type == 0x2D and len(data) == 6:
-            out[at : at + 6] = mac
-    return bytes(out)
-
-
-def scan(trailer: bytes) -> list[tuple[int, int, bytes]]:
-    """Returns (type, claimed length, data) of each record of a switch; data runs to the next magic."""
-    parts = trailer.split(MAGIC)[1:65]  # more records than any switch sends
+def scan(data: bytes) -> list[tuple[int, int, bytes]]:
+    """Returns (type, claimed length, data) of each record of a switch; data runs to the next mark."""
+    parts = data.split(MAGIC)[1 : MOST + 1]
     return [(part[0], part[1], part[2:]) for part in parts if len(part) >= 2]
 
 
-def echo_key(trailer: bytes) -> tuple[int, int] | None:
-    """Returns (key, seconds after which the switch drops a silent client) from a Success, or None.
-
-    >>> echo_key(MAGIC + bytes.fromhex("0101 ffff3777af7fb391ad78ffff7fcbff"))
-    (846613217, 300)
-    """
-    for type, _, data in scan(trailer):
-        if type == 1 and len(data) >= 10 and data[:4] == CODED_MAGIC:
-            plain = code(data[:14]).ljust(14, b"\0")
-            return struct.unpack(">II", plain[6:14])
-    return None
+def is_ruijie(frame: Frame) -> bool:
+    """True where the frame bears Ruijie's mark: an echo, a client's trailer, a switch's records."""
+    beyond = frame.beyond
+    return frame.type == frames.ECHO or beyond.startswith(CODED_MAGIC) or MAGIC in beyond
 
 
-def message(trailer: bytes) -> str:
-    """Returns the switch's message to the user, empty where there is none."""
-    for type, length, data in scan(trailer):
-        if type == 0 and data:
-            return readable(data[:length] if 0 < length <= len(data) else data)
+def private(frame: Frame, eap: Eap | None) -> Private | None:
+    """Returns an echo's key and number, the fields of a client's trailer, or the records of a switch."""
+    if frame.type == frames.ECHO:
+        parsed = parse_echo(frame.body)
+        if parsed is None:
+            return Private("ruijie", (("unknown", frame.body[:32].hex()),))
+        return Private("ruijie", (("key", f"{parsed[0]:08x}"), ("number", f"{parsed[1]:#x}")))
+    if not is_ruijie(frame):
+        return None
+    from shoestring.relay.vendors.ruijie_words import client_fields, record_fields
+
+    beyond = frame.beyond
+    client = beyond.startswith(CODED_MAGIC)
+    return Private("ruijie", tuple(client_fields(beyond) if client else record_fields(beyond)))
+
+
+def message(frame: Frame, eap: Eap | None) -> str:
+    """Returns the switch's message to the user."""
+    for type, length, data in scan(frame.beyond) if _speaks(eap) else ():
+        if type == MESSAGE and (text := readable(data[:length] if 0 < length <= len(data) else data)):
+            return text
     return ""
 
 
-def readable(data: bytes, limit: int = 240) -> str:
-    """Returns GBK bytes as one printable line of at most `limit` characters."""
-    data = data.split(b"\0")[0][: 2 * limit]
-    note = ""
-    try:
-        text = data.decode("gbk", "replace")
-    except LookupError:
-        text = data.decode("ascii", "backslashreplace")
-        note = "" if data.isascii() else " (GBK; to read it: opkg install python3-codecs)"
-    return printable(text)[:limit] + note
+def accounting(frame: Frame, eap: Eap | None) -> str:
+    """Returns what the switch says of the user's account."""
+    for type, length, data in scan(frame.beyond) if _speaks(eap) else ():
+        if type == ACCOUNTING and length > 2:
+            return readable(data[: length - 2])
+    return ""
 
 
-def printable(text: str) -> str:
-    """Returns the text with every run of unprintable characters as one space."""
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+def _speaks(eap: Eap | None) -> bool:
+    return eap is not None and eap.code in (SUCCESS, frames.FAILURE, REQUEST)
 
 
-def md5(data: bytes) -> bytes:
-    """Returns the 16 bytes of MD5, which EAP-MD5 is made of."""
-    try:
-        # CPython's own: hashlib would load 4 MB of OpenSSL.
-        # pyrefly: ignore[missing-import]
-        from _md5 import md5 as digest
-    except ImportError:
-        from hashlib import md5 as digest
-    return digest(data).digest()
+def keepalive(frame: Frame, eap: Eap | None) -> Keepalive | None:
+    """Returns the echo key of a Success, and the number of seconds beside it."""
+    return echo_key(frame.beyond) if eap is not None and eap.code == SUCCESS else None
 
 
-def password_hash(user: bytes, challenge: bytes, password: bytes) -> bytes:
-    """Returns property 2F of a password of up to 16 bytes: MD5(user + challenge) XOR the padded password."""
-    padded = password[:16].ljust(16, b"\0")
-    return bytes(a ^ b for a, b in zip(md5(user + challenge), padded))
+def echo_key(data: bytes) -> Keepalive | None:
+    """Returns the key in the records of a switch.
+
+    >>> echo_key(MAGIC + bytes.fromhex("0101 ffff3777af7fb391ad78ffff7fcbff"))
+    Keepalive(key=846613217, alive=300)
+    """
+    for type, _, record in scan(data):
+        if type == KEY and len(record) >= KEY_DATA and record[:4] == CODED_MAGIC:
+            return Keepalive(*struct.unpack(">II", code(record[:14]).ljust(14, b"\0")[6:14]))
+    return None
 
 
-def is_ruijie(frame: frames.Frame, eap: frames.Eap | None) -> bool:
-    """True where the frame, whose packet is `eap`, bears Ruijie's mark: an echo or a trailer of either side."""
-    trailer = frame.body if eap is None else eap.trailer
-    return frame.type == frames.ECHO or trailer.startswith((MAGIC, CODED_MAGIC))
+def user(data: bytes) -> bytes:
+    """Returns the identity itself: it is the bare name."""
+    return data.rstrip(b"\0")
+
+
+def readdress(data: bytes, address: bytes) -> bytes:
+    """Returns the identity as it is: Ruijie's clients carry their address in the trailer."""
+    return data
