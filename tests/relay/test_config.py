@@ -13,6 +13,7 @@ keepalive = "identity"
 [campus]
 wan = eth0
 lan = br-lan          # the bridge
+payload = 'mac'       # quoted, with a comment
 on_success = ifup wan
 echo-interval = 25
 no_relogin = yes
@@ -63,8 +64,22 @@ def test_a_flat_file_is_one_pair(tmp_path):
     ("text", "hint"),
     [
         ("wan eth0", "line 1: 'wan eth0'"),
-        ("\nwam = eth0", "line 2"),
-        ("keepalive = magic", "line 1: keepalive magic; allowed: auto"),
+        ("\nwam = eth0", "above the first section: 'wam'; allowed: wan"),
+        ("keepalive = magic", "above the first section: keepalive magic; allowed: auto"),
+        (
+            "[a]\nwan = eth0\nlan = b\nuser = nobody",
+            r"\[a\]: user has no meaning here; .* above the first section",
+        ),
+        ("wan = eth0\n[a]\nlan = b", "wan has no meaning here"),
+        ("wan = eth0\nwan = eth1", "line 2: 'wan = eth1'; it stands there twice"),
+        ("echo-interval = 9\necho_interval = 8", "stands there twice"),
+        ("[a]\nwan=x\nlan=y\n[a]\nwan=z\nlan=q", "stands there twice"),
+        ("wan = eth0\n  lan = br-lan", "begin each setting at the margin"),
+        ("on_success = ifup wan\n  no_relogin = yes", "begin each setting at the margin"),
+        ("identity = 'ali'ce", "one pair of quotes"),
+        ("identity = 'alice", "one pair of quotes"),
+        ("echo_interval = nan", "a number is needed"),
+        ("wan = a\nlan = b\nclient = 02:00", "write it as 00:11:22:33:44:55"),
         ("successes = two", "a number is needed"),
         ("no_relogin = perhaps", "allowed: yes, no"),
         ("[a]\nwan = eth0", "a section without lan"),
@@ -82,9 +97,42 @@ def test_what_is_wrong_is_named(tmp_path, text, hint):
     assert "\n" not in str(caught.value)
 
 
-def test_hooks_may_contain_signs_of_the_shell():
-    common, _ = parse('on_success = [ "$RELAY_STEP" = 1 ] && udhcpc -i "$RELAY_WAN"')
-    assert common["on_success"] == '[ "$RELAY_STEP" = 1 ] && udhcpc -i "$RELAY_WAN"'
+@pytest.mark.parametrize(
+    "command",
+    [
+        '[ "$RELAY_STEP" = 1 ] && udhcpc -i "$RELAY_WAN"',
+        '"/opt/my scripts/up" eth0',
+        "'a b' && 'c d'",
+        'logger "a # b"',
+        "logger 100%",
+        "echo a=b; echo c",
+        "logger x # said by the shell",
+    ],
+)
+def test_a_command_is_the_shells_from_its_first_sign_to_its_last(command):
+    assert parse(f"on_success = {command}")[0]["on_success"] == command
+    if '"' not in command:
+        assert parse(f'on_success = "{command}"')[0]["on_success"] == command
+
+
+@pytest.mark.parametrize("value", ["a#b", "a # b", "a;b", " a ", "用户", "100%"])
+def test_quotes_keep_every_sign_of_a_value(value):
+    assert parse(f"identity = '{value}'")[0]["identity"] == value
+    assert parse(f'identity = "{value}"  # who')[0]["identity"] == value
+
+
+def test_a_process_setting_above_the_sections_is_taken(tmp_path):
+    (tmp_path / "conf").write_text(
+        "user = nobody\nstate = /run/x\n[a]\nwan = b\nlan = c\nclient = 02:00:00:00:00:01\n"
+    )
+    (pair,), process = plan(str(tmp_path / "conf"), {}, [])
+    assert (process.user, process.state) == ("nobody", "/run/x")
+    assert pair.settings.client == bytes.fromhex("020000000001")
+
+
+def test_a_pair_of_the_command_line_takes_the_section_of_its_wan(path):
+    (pair,), _ = plan(path, {}, [("eth0", "lan7")])
+    assert (pair.lan, pair.settings.echo_interval) == ("lan7", 25)
 
 
 def test_a_password_file_that_others_may_read_is_refused(tmp_path):

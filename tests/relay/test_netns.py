@@ -309,7 +309,7 @@ def test_link_down_and_up(rig):
 def test_an_interface_deleted_and_made_again(rig, options):
     rig.folder.chmod(0o755)
     switch = rig.hostapd()
-    rig.relay("--password-file", rig.folder / "password", *options)
+    rig.relay("--password-file", rig.folder / "password", "--starts", "all", *options)
     pc = rig.login()
     rig.succeeded(pc)
     rig.wait(rig.online, "session")
@@ -330,7 +330,7 @@ def test_an_interface_deleted_and_made_again(rig, options):
 
 def test_a_pc_replaced_by_another(rig):
     rig.hostapd()
-    rig.relay("--client-timeout", 2)
+    rig.relay("--client-timeout", 2, "--starts", "all")
     pc = rig.login()
     rig.succeeded(pc)
     first = rig.status()["client"]

@@ -10,13 +10,15 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
+from glob import glob
 from pathlib import Path
 
 import pytest
 
 from shoestring.relay.commands.main import VERBS
 from shoestring.relay.frames import PAE_GROUP, START, build
-from shoestring.relay.service import hooks, link, pcap, status
+from shoestring.relay.service import files, hooks, link, pcap, status
 from shoestring.relay.service.doctor import Bridge, Heard, advice
 from shoestring.relay.service.journal import BURST, Journal
 
@@ -76,6 +78,47 @@ def test_a_flood_of_events_is_not_a_flood_of_lines(capsys):
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == BURST
     assert lines[0].endswith("eth0: line 0 with [31m escape")
+
+
+def test_hooks_of_a_pair_run_in_order_and_another_pairs_do_not_wait(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runner = hooks.Hooks()
+    runner.run("sleep 0.3; echo success >> out", {}, "a")
+    runner.run("echo offline >> out", {}, "a")
+    runner.run("echo other >> out", {}, "b")
+    finish(runner)
+    assert (tmp_path / "out").read_text().split() == ["other", "success", "offline"]
+
+
+def test_a_hook_that_hangs_holds_up_the_next_only_so_long(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(hooks, "PATIENCE", 0.1)
+    runner = hooks.Hooks()
+    runner.run("sleep 1", {}, "a")
+    runner.run("echo next > out", {}, "a")
+    assert runner.deadline is not None
+    lines = finish(runner)
+    assert any("still runs" in line for line in lines)
+    assert (tmp_path / "out").read_text() == "next\n"
+
+
+def test_a_hook_dies_of_a_broken_pipe_like_any_shell(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runner = hooks.Hooks()
+    runner.run("(yes; echo $? > status) | head -1 > /dev/null; sleep 0.1", {})
+    finish(runner)
+    assert (tmp_path / "status").read_text().strip() == "141"
+
+
+def test_one_pairs_noise_hides_no_warning_of_its_own_or_another(capsys):
+    journal = Journal()
+    for number in range(1000):
+        journal.say("noisy", "info", f"line {number}")
+    journal.say("noisy", "warning", "off line")
+    journal.say("other", "info", "on line")
+    text = capsys.readouterr().err
+    assert "noisy: off line" in text
+    assert "other: on line" in text
 
 
 # Status socket
@@ -139,6 +182,57 @@ def test_a_dead_relays_socket_is_taken_over(tmp_path):
     status.Desk(path, select.epoll(), {}).close()
 
 
+def test_nothing_but_a_dead_socket_is_removed(tmp_path):
+    file, folder, to = tmp_path / "settings", tmp_path / "folder", tmp_path / "to"
+    file.write_text("precious")
+    folder.mkdir()
+    to.symlink_to(file)
+    for path in (file, folder, to):
+        with pytest.raises(status.StatusError, match="no socket"):
+            status.Desk(str(path), select.epoll(), {})
+    assert file.read_text() == "precious"
+
+
+def test_a_relay_that_is_slow_keeps_its_socket(tmp_path):
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as slow:
+        slow.bind(path)
+        slow.listen(0)  # and never accepts
+        callers = [socket.socket(socket.AF_UNIX) for _ in range(4)]
+        for caller in callers:
+            caller.setblocking(False)
+            caller.connect_ex(path)
+        with pytest.raises(status.StatusError, match="another relay is running"):
+            status.Desk(path, select.epoll(), {})
+        for caller in callers:
+            caller.close()
+    assert os.path.exists(path)
+
+
+def test_a_relay_that_was_followed_leaves_the_new_ones_socket(tmp_path):
+    path = str(tmp_path / "socket")
+    first = status.Desk(path, select.epoll(), {})
+    os.unlink(path)
+    second = status.Desk(path, select.epoll(), {})
+    first.close()
+    assert os.path.exists(path)
+    second.close()
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_rubbish(tmp_path, monkeypatch):
+    path = tmp_path / "last.pcap"
+    path.write_bytes(b"old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        files.write_private(str(path), b"new")
+    assert [file.name for file in tmp_path.iterdir()] == ["last.pcap"]
+    assert path.read_bytes() == b"old"
+
+
 # Doctor
 
 
@@ -192,10 +286,15 @@ def test_every_verb_has_help(verb):
         (["run", "--successes=two"], 2, "relay run: --successes two; a number is needed"),
         (["run", "--wan", "--lan", "b"], 2, "relay run: --wan needs IF"),
         (["run", "eth0"], 2, "relay run: expected flags only, got eth0"),
+        (["simulate", "--days", "nan"], 2, "relay simulate: --days nan; a number is needed"),
+        (["simulate", "--days", "-1"], 2, "relay simulate: --days -1; allowed: 0.01 to 36500"),
+        (["simulate", "--reauth", "inf"], 2, "relay simulate: --reauth inf; a number is needed"),
+        (["doctor", "--seconds", "inf"], 2, "relay doctor: --seconds inf; a number is needed"),
+        (["doctor", "--wan", "nowhere0"], 1, "SettingError: --wan nowhere0: no such interface"),
         (["decode"], 2, "relay decode: expected one FILE.pcap|-, got none"),
         (["status", "--socket", "/nowhere/socket"], 1, "StatusError: /nowhere/socket: no relay answers"),
         (["decode", "/nowhere.pcap"], 1, "FileNotFoundError: /nowhere.pcap: No such file"),
-        (["decode", "-"], 1, "CaptureError: not a pcap file: begins with nothing"),
+        (["decode", "-"], 1, "CaptureError: not a pcap or pcapng file: begins with nothing"),
     ],
 )
 def test_errors_are_one_line(arguments, code, line):
@@ -222,7 +321,8 @@ def test_simulate_prints_a_day(shoestring):
 
 def test_run_loads_nothing_that_a_bare_router_lacks():
     code = (
-        "import sys; from shoestring.relay import command, daemon; command._run_options();"
+        "import sys; from shoestring.relay.service import daemon; from shoestring.relay.commands import run;"
+        "run.options();"
         "print(*{name.split('.')[0] for name in sys.modules})"
     )
     done = subprocess.run(
@@ -232,30 +332,77 @@ def test_run_loads_nothing_that_a_bare_router_lacks():
     assert set(done.stdout.split()) & UNWANTED == set()
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.py")), ids=lambda path: path.name)
 def test_sources_parse_as_python_3_9(path):
     ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 9))
 
 
-def old_python() -> str | None:
-    found = shutil.which("python3.9")
+PYTHONS = [sys.executable, *sorted(glob("/root/.pyenv/versions/3.*/bin/python3.[0-9]*[0-9]"))]
+
+
+def runs(python: str) -> bool:
     return (
-        found
-        if found and subprocess.run([found, "-V"], capture_output=True, check=False).returncode == 0
-        else None
+        subprocess.run(
+            [python, "-c", "import sys; sys.exit(sys.version_info < (3, 9))"], check=False
+        ).returncode
+        == 0
     )
 
 
-@pytest.mark.parametrize("python", [sys.executable, old_python()], ids=["this", "3.9"])
-def test_one_file_runs_isolated_and_without_site(tmp_path, python):
-    if python is None:
-        pytest.skip("there is no python3.9")
+@pytest.fixture(scope="module")
+def one_file(tmp_path_factory) -> Path:
+    """relay.pyz for this Python."""
+    return packed(tmp_path_factory.mktemp("pyz"), sys.executable)
+
+
+def packed(folder: Path, python: str) -> Path:
     if shutil.which("make") is None:
         pytest.skip("there is no make")
-    copy = tmp_path / "copy"
-    shutil.copytree(ROOT / "src", copy / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "Makefile", copy)
-    subprocess.run(["make", "-s", "relay-pyz", f"PYTHON={sys.executable}"], check=True, cwd=copy)
-    command = [python, "-I", "-S", copy / "relay.pyz", "simulate", "--days", "0.1", "--json"]
-    done = subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
-    assert json.loads(done.stdout)["online"] is True
+    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "setup.py"):
+        shutil.copy(ROOT / name, folder)
+    subprocess.run(["make", "-s", "relay-pyz", f"PYTHON={python}"], check=True, cwd=folder)
+    return folder / "relay.pyz"
+
+
+def isolated(python: str, pyz: Path, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess:
+    command = [python, "-I", "-S", str(pyz), *arguments]
+    return subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=60)
+
+
+def test_one_file_is_small_and_has_neither_sources_nor_the_lab(one_file):
+    assert one_file.stat().st_size < 150_000
+    with zipfile.ZipFile(one_file) as archive:
+        members = archive.infolist()
+    names = [member.filename for member in members]
+    assert [name for name in names if name.endswith(".py")] == ["__main__.py"]
+    assert not any("/lab/" in name for name in names)
+    assert all(member.compress_type == zipfile.ZIP_DEFLATED for member in members if member.file_size > 100)
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "simulate"])
+def test_one_file_runs_isolated_and_without_site(one_file, verb):
+    done = isolated(sys.executable, one_file, verb, "--help")
+    assert done.returncode == 0, done.stderr
+    data = pcap.write([(0.5, build(PAE_GROUP, b"\2PC-PC", START))])
+    assert b"PAE-group Start" in isolated(sys.executable, one_file, "decode", "-", stdin=data).stdout
+
+
+def test_what_the_one_file_lacks_is_said_in_one_line(one_file):
+    done = isolated(sys.executable, one_file, "simulate")
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"relay simulate: not in this one file; type: pip install shoestring")
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_another_python_is_told_so_and_one_as_old_as_3_9_can_pack_it(one_file, tmp_path):
+    others = [python for python in PYTHONS[1:] if runs(python)]
+    other = next((python for python in others if not python.endswith(f"3.{sys.version_info[1]}")), None)
+    if other is None:
+        pytest.skip("there is no other Python")
+    done = isolated(other, one_file, "decode", "--help")
+    assert done.returncode == 1
+    assert done.stderr.count(b"\n") == 1
+    assert b"make relay-pyz PYTHON=" in done.stderr
+    oldest = min(others, key=lambda python: int(python.rpartition(".")[2]))
+    assert isolated(oldest, packed(tmp_path, oldest), "run", "--help").returncode == 0

@@ -17,10 +17,12 @@ from shoestring.relay.frames import (
 from shoestring.relay.lab.pc import Pc
 from shoestring.relay.lab.simulate import LAN_MAC, WAN_MAC, World
 from shoestring.relay.lab.switch import REFUSED, WELCOME, Rules
+from shoestring.relay.session.core import DOUBT
 from shoestring.relay.session.effects import LAN, WAN, Hook, Send, State
-from shoestring.relay.session.session import DOUBT, Session
+from shoestring.relay.session.session import Session
+from shoestring.relay.session.table import Proof
 from shoestring.relay.settings.settings import SettingError, Settings
-from shoestring.relay.vendors import ruijie
+from shoestring.relay.vendors import ruijie, ruijie_client
 
 RUIJIE, PLAIN, H3C = Rules(), Rules(dialect="plain"), Rules(dialect="h3c")
 SWITCH, PC, OTHER = b"\0SWTCH", b"\2PC-PC", b"\2OTHER"
@@ -92,8 +94,8 @@ def test_only_addresses_change_on_the_way_and_the_trailer_stays_whole():
 def test_vlan_tags_survive_and_answers_of_our_own_bear_them(session):
     tags = bytes.fromhex("81000064")
     tagged = start(tags=tags)
-    assert sent(session.feed(LAN, tagged, 2.0)[0], WAN) == [PAE_GROUP + WAN_MAC + tagged[12:]]
-    session.feed(WAN, eap(SUCCESS, 2), 2.1)
+    fresh = Session(Settings(), WAN_MAC, LAN_MAC)
+    assert sent(fresh.feed(LAN, tagged, 2.0)[0], WAN) == [PAE_GROUP + WAN_MAC + tagged[12:]]
     session.feed(LAN, frames.build(PAE_GROUP, PC, LOGOFF), 2.2)
     request = frames.build(WAN_MAC, SWITCH, frames.EAP, b"\1\x09\0\5\1", tags=tags)
     (answer,) = sent(session.feed(WAN, request, 3.0)[0], WAN)
@@ -124,7 +126,7 @@ def test_one_start_out_per_start_in():
 @pytest.mark.parametrize(("payload", "works"), [("off", False), ("mac", True), ("all", True)])
 def test_payload_is_rewritten_only_when_asked(payload, works):
     world = World(Settings(payload=payload), Rules(check_mac=True))
-    world.session.addresses = ruijie.Header(0, bytes([10, 9, 8, 7]), bytes(4), bytes(4), bytes(4))
+    world.session.addresses = ruijie_client.Header(0, bytes([10, 9, 8, 7]), bytes(4), bytes(4), bytes(4))
     world.switch_on()
     world.run(5)
     assert world.online is works
@@ -262,12 +264,17 @@ def test_without_password_a_challenge_is_declined_plainly_and_nothing_is_replaye
     assert events(world) == ["success", "failure", "offline"]
 
 
-def test_a_switch_that_gives_up_silently_is_noticed(session):
+def test_a_request_that_nobody_can_answer_is_doubt_and_no_loss(session):
     session.feed(LAN, frames.build(PAE_GROUP, PC, LOGOFF), 50.0)
     session.feed(WAN, eap(REQUEST, 7, b"\x19\x20"), 100.0)
     effects, _ = session.tick(100.0 + DOUBT)
-    assert [effect.event for effect in effects if isinstance(effect, Hook)] == ["offline"]
-    assert session.state is State.WAITING
+    assert [effect.event for effect in effects if isinstance(effect, Hook)] == ["doubt"]
+    assert session.state is State.ONLINE
+    assert sent(session.feed(WAN, eap(REQUEST, 8, b"\1"), 900.0)[0], WAN), (
+        "identities are answered all the same"
+    )
+    session.tick(905.0)
+    assert session.machine.proof is Proof.ONLINE
 
 
 @pytest.mark.parametrize("keepalive", ["none", "identity", "md5", "ruijie-echo"])
@@ -341,15 +348,29 @@ def test_a_second_client_is_told_apart(session):
     assert session.client == PC
 
 
-def test_another_pc_follows_once_the_first_has_left(session):
-    session.feed(LAN, frames.build(PAE_GROUP, PC, LOGOFF), 5.0)
-    assert sent(session.feed(LAN, start(src=OTHER), 6.0)[0], WAN)
-    assert session.client == OTHER
+@pytest.mark.parametrize("starts", ["pc", "none", "all"])
+def test_another_pc_follows_one_that_left_only_where_the_settings_say_so(starts):
+    world = logged_in(Settings(starts=starts))
+    session = world.session
+    session.feed(LAN, frames.build(PAE_GROUP, world.pc.mac, LOGOFF), world.now + 5)
+    assert bool(sent(session.feed(LAN, start(src=OTHER), world.now + 6)[0], WAN)) is (starts == "all")
+    assert session.peers.proven_client == world.pc.mac
+    assert bool(sent(session.feed(LAN, start(src=world.pc.mac), world.now + 80)[0], WAN)) is (
+        starts != "none"
+    )
 
 
-def test_another_pc_follows_a_silent_one(session):
+def test_another_pc_follows_a_silent_one_while_nothing_is_proven():
+    session = Session(Settings(), WAN_MAC, LAN_MAC)
+    session.feed(LAN, start(), 1.0)
     assert not sent(session.feed(LAN, start(src=OTHER), 20.0)[0], WAN)
     assert sent(session.feed(LAN, start(src=OTHER), 40.0)[0], WAN)
+
+
+def test_only_the_configured_pc_may_log_in():
+    session = Session(Settings(client=PC), WAN_MAC, LAN_MAC)
+    assert not sent(session.feed(LAN, start(src=OTHER), 1.0)[0], WAN)
+    assert sent(session.feed(LAN, start(), 2.0)[0], WAN)
 
 
 def test_another_switch_is_told_apart_until_the_first_is_silent(session):
@@ -358,6 +379,11 @@ def test_another_switch_is_told_apart_until_the_first_is_silent(session):
     session.feed(WAN, eap(FAILURE, 9, src=OTHER), 500.0)
     assert session.state is State.ONLINE, "not even later by a Failure"
     session.feed(WAN, eap(REQUEST, 9, b"\1", src=OTHER), 500.0)
+    assert session.server == SWITCH, "it has proven nothing yet"
+    session.feed(WAN, eap(FAILURE, 9, src=OTHER), 501.0)
+    assert session.state is State.ONLINE, "nor can it refuse what it has not granted"
+    session.feed(WAN, eap(REQUEST, 10, b"\1", src=OTHER), 502.0)
+    session.feed(WAN, eap(SUCCESS, 10, src=OTHER), 503.0)
     assert session.server == OTHER
 
 
@@ -365,6 +391,7 @@ def test_another_switch_is_accepted_at_once_where_the_link_was_lost(session):
     session.link(WAN, False, 5.0)
     session.link(WAN, True, 6.0)
     session.feed(WAN, eap(REQUEST, 9, b"\1", src=OTHER), 7.0)
+    session.feed(WAN, eap(SUCCESS, 9, src=OTHER), 7.1)
     assert session.server == OTHER
 
 
@@ -378,6 +405,7 @@ def test_a_switch_that_spoke_before_the_login_is_not_locked_for_it():
 
 def test_after_a_failure_any_switch_may_ask_again(session):
     session.feed(WAN, eap(FAILURE, 9), 5.0)
+    session.tick(6.0)
     effects, _ = session.feed(WAN, eap(REQUEST, 9, b"\1", src=OTHER), 6.0)
     assert sent(effects, LAN)
 
@@ -413,7 +441,7 @@ def test_the_relay_logs_in_by_itself_where_it_may():
 def test_no_relogin_waits_for_the_pc():
     world = logged_in(Settings(password=b"secret", relogin=False))
     world._from_switch([eap(FAILURE, 9, src=world.switch.mac, dst=WAN_MAC)])
-    world.run(1)
+    world.run(1.1)
     assert world.session.state is State.WAITING
     assert world.session.deadline is None
 
@@ -477,7 +505,6 @@ def test_lan_link_loss_means_that_the_pc_is_gone(session):
     session.link(LAN, False, 50.0)
     effects, _ = session.feed(WAN, eap(REQUEST, 7, b"\1"), 60.0)
     assert sent(effects, WAN)
-    assert sent(session.feed(LAN, start(src=OTHER), 61.0)[0], WAN), "another one may be plugged in"
 
 
 def test_a_new_address_of_the_interface_is_used_at_once(session):

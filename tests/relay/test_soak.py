@@ -11,8 +11,8 @@ from shoestring.relay.settings.settings import Settings
 DAYS = 30
 VARIANTS = {
     "ruijie, long success": (Rules(), Settings()),
-    "ruijie, swapped success": (Rules(layout="swapped"), Settings()),
-    "ruijie, bare success": (Rules(layout="bare"), Settings()),
+    "ruijie, swapped success": (Rules(layout="minieap-18"), Settings()),
+    "ruijie, bare success": (Rules(layout="sysu"), Settings()),
     "ruijie, short alive time": (Rules(alive=60.0), Settings()),
     "ruijie, reauthentication": (Rules(reauth=7200.0), Settings(password=b"secret")),
     "ruijie, to the group": (Rules(group=True), Settings()),
@@ -28,7 +28,7 @@ def test_a_month_without_the_pc(variant):
     result = soak(DAYS, rules, settings, seed=7)
     assert result.online
     assert (result.lost, result.late) == (0, 0)
-    if rules.dialect == "ruijie" and rules.layout != "bare":
+    if rules.dialect == "ruijie" and rules.layout != "sysu":
         assert result.echoes > DAYS * 86400 / 31
         assert result.longest_gap <= 31
     if rules.dialect == "h3c":

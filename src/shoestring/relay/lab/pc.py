@@ -5,19 +5,31 @@ from __future__ import annotations
 import random
 
 from shoestring.relay import frames
-from shoestring.relay.frames import FAILURE, IDENTITY, MD5, PAE_GROUP, REQUEST, RESPONSE, SUCCESS, Eap, Frame
-from shoestring.relay.session.keepalive import md5_value
-from shoestring.relay.vendors import ruijie
+from shoestring.relay.frames import (
+    FAILURE,
+    IDENTITY,
+    MD5,
+    ONLINE,
+    PAE_GROUP,
+    REQUEST,
+    RESPONSE,
+    SUCCESS,
+    Eap,
+    Frame,
+)
+from shoestring.relay.vendors import dialects, h3c, ruijie, ruijie_client
+from shoestring.relay.vendors.digest import md5_value
 
 RETRY = 5.0  # seconds after which a Start without an answer is sent again
 PAUSE = 30.0  # seconds after a Failure
+ADDRESS = bytes([192, 168, 1, 2])
 
 
 class Pc:
     """A client that wants to be on line while it is switched on.
 
     Args:
-        dialect: `ruijie` adds the vendor's trailer and echoes; else plain EAP-MD5.
+        dialect: `ruijie` adds the vendor's trailer and echoes, `h3c` address and version; else plain EAP-MD5.
         mac: its address.
         user: in bytes.
         password: in bytes.
@@ -105,7 +117,7 @@ class Pc:
         elif eap.code == SUCCESS:
             self.online = True
             self._timers.pop("start", None)
-            found = ruijie.echo_key(eap.trailer)
+            found = dialects.keepalive(frame, eap)
             if self.dialect == "ruijie" and found is not None:
                 self.key = found[0]
                 self._timers["echo"] = self.now + self.interval
@@ -116,11 +128,13 @@ class Pc:
 
     def _respond(self, eap: Eap) -> None:
         if eap.type == IDENTITY:
-            data, hashed = bytes([IDENTITY]) + self.user, b""
+            data, hashed = bytes([IDENTITY]) + self._identity(), b""
+        elif eap.type == ONLINE and self.dialect == "h3c":
+            data, hashed = bytes([ONLINE, 0]) + h3c.ADDRESS + ADDRESS + self.user, b""
         elif eap.type == MD5 and len(eap.data) > 17:
             challenge = eap.data[2 : 2 + eap.data[1]]
             data = bytes([MD5, 16]) + md5_value(eap.id, self.password, challenge) + self.user
-            hashed = ruijie.password_hash(self.user, challenge, self.password)
+            hashed = ruijie_client.password_hash(self.user, challenge, self.password)
         else:
             return
         self._send(
@@ -129,6 +143,11 @@ class Pc:
             self._trailer(hashed),
             self.server,
         )
+
+    def _identity(self) -> bytes:
+        if self.dialect != "h3c":
+            return self.user
+        return h3c.ADDRESS + ADDRESS + h3c.VERSION + b"V" * h3c.VERSION_SIZE + b"  " + self.user
 
     def _start(self) -> None:
         self.online, self.server = False, None
@@ -148,13 +167,13 @@ class Pc:
     def _trailer(self, hashed: bytes) -> bytes:
         if self.dialect != "ruijie":
             return b""
-        header = ruijie.Header(
-            1, bytes([192, 168, 1, 2]), bytes([255, 255, 255, 0]), bytes([192, 168, 1, 1]), bytes(4)
+        header = ruijie_client.Header(
+            1, ADDRESS, bytes([255, 255, 255, 0]), bytes([192, 168, 1, 1]), bytes(4)
         )
         properties = [(0x18, b"\0\0\0\1"), (0x2D, self.mac), (0x2F, hashed), (0x35, b"\1"),
                       (0x39, b"internet".ljust(32, b"\0")), (0x54, bytes(64)), (0x55, b""), (0x62, b"\0"),
                       (0x6F, b"RG-SU For Linux V1.0\0")]  # fmt: skip
-        return ruijie.build_trailer(header, properties)
+        return ruijie_client.build_trailer(header, properties)
 
     def _send(self, type: int, body: bytes, beyond: bytes, to: bytes | None = None) -> None:
         self._out.append(frames.build(to or self.group, self.mac, type, body, beyond=beyond))

@@ -1,11 +1,12 @@
 """A simulated switch: plain 802.1X, Ruijie or H3C, as strict as the real ones or stricter.
 
 - Pure like the session: `feed(frame, now) -> frames, next deadline`; randomness comes from the caller's seed.
-- Ruijie: both groups, trailer CRC and MAC property, MD5 and password hash, three layouts of the Success, GBK
+- Ruijie: both groups, trailer CRC and MAC property, MD5 and password hash, Successes as seen in the field, GBK
   Failure;
   every echo must bear key + number, the number one more than the last, and come before the alive time is
   over.
-- H3C: an on-line handshake by Request/Identity; misses put the client off line.
+- H3C: an on-line handshake by Request/Identity, and now and then a Request of type 20, which only a Nak spoils; misses
+  put the client off line; EAP code 10 before a Success, reasons within a Failure.
 - All: periodic re-authentication, double authentication, Logoff, retransmission, a first silence, link loss.
 """
 
@@ -19,22 +20,25 @@ from shoestring.relay.frames import (
     FAILURE,
     IDENTITY,
     MD5,
+    ONLINE,
     PAE_GROUP,
     REQUEST,
     RESPONSE,
     START,
-    SUCCESS,
     Eap,
     Frame,
 )
-from shoestring.relay.session.keepalive import md5_value
-from shoestring.relay.vendors import ruijie
+from shoestring.relay.lab.layouts import LAYOUTS, success
+from shoestring.relay.vendors import dialects, h3c, ruijie, ruijie_client
+from shoestring.relay.vendors.digest import md5_value
 
 WELCOME = "欢迎使用校园网"
 REFUSED = "用户名或密码错误"
 LOST = "用户长时间未响应，已被强制下线"
 DIALECTS = ("plain", "ruijie", "h3c")
-LAYOUTS = ("long", "swapped", "bare")
+ACCOUNT = "您当前使用的服务为学生包月计费"
+CODE_10 = 10  # EAP code of H3C's packet before a Success
+QUESTION = 4  # every so many handshakes, a Request of type 20
 RETRANSMIT = (3.0, 6.0, 12.0, 20.0, 20.0)  # pauses between copies of a request; hostapd's, measured
 
 
@@ -42,16 +46,14 @@ class Rules(
     namedtuple(
         "Rules",
         "dialect layout alive handshake reauth steps silent_starts group user password strict check_mac",
-        defaults=("ruijie", "long", 300.0, 15.0, 0.0, 1, 0, False, b"student", b"secret", True, False),
+        defaults=("ruijie", "minieap-58", 300.0, 15.0, 0.0, 1, 0, False, b"student", b"secret", True, False),
     )
 ):
     """What one simulated switch demands.
 
     Args:
         dialect: `plain`, `ruijie` or `h3c`.
-        layout: of a Ruijie Success: `long` (accounting record of 105 bytes), `swapped` (its length and type
-            swapped)
-            or `bare` (four bytes and nothing more).
+        layout: of a Ruijie Success, a name of `LAYOUTS`.
         alive: seconds without an echo after which a Ruijie client is put off line.
         handshake: seconds between H3C's requests to an on-line client; three misses put it off line.
         reauth: seconds between full re-authentications; 0 for none.
@@ -156,6 +158,13 @@ class Switch:
             self._forget()
         elif frame.type == frames.ECHO and self.rules.dialect == "ruijie" and self.online:
             self._echoed(frame)
+        elif (
+            eap is not None
+            and eap.code == RESPONSE
+            and eap.type == frames.NAK
+            and self.rules.dialect == "h3c"
+        ):
+            self._put_off("a Nak where H3C asked an on-line client")
         elif eap is not None and eap.code == RESPONSE and self._stage and eap.id == self._id:
             self._responded(frame, eap)
 
@@ -178,7 +187,7 @@ class Switch:
         elif not self._trailer_is_right(frame, eap.trailer):
             return
         elif stage == "identity":
-            if eap.type != IDENTITY or eap.data[1:] != self.rules.user:
+            if eap.type != IDENTITY or dialects.user(eap.data[1:]) != self.rules.user:
                 self._refuse(f"unknown user {eap.data[1:]!r}", REFUSED)
             else:
                 self._challenge = self._random.randbytes(16)
@@ -191,10 +200,10 @@ class Switch:
         if eap.type != MD5 or eap.data[1:18] != b"\x10" + expected:
             self._refuse("wrong MD5 answer", REFUSED)
             return
-        parsed = ruijie.parse_trailer(eap.trailer) if self.rules.dialect == "ruijie" else None
+        parsed = ruijie_client.parse_trailer(eap.trailer) if self.rules.dialect == "ruijie" else None
         if parsed is not None:
-            hashed = ruijie.password_hash(self.rules.user, self._challenge, self.rules.password)
-            if {type: data for type, data, _ in parsed.properties}.get(ruijie.PASSWORD_HASH) != hashed:
+            hashed = ruijie_client.password_hash(self.rules.user, self._challenge, self.rules.password)
+            if {type: data for type, data, _ in parsed.properties}.get(ruijie_client.PASSWORD_HASH) != hashed:
                 self._refuse("wrong password hash", REFUSED)
                 return
         self._admit()
@@ -203,30 +212,22 @@ class Switch:
         self.steps = min(self.steps + 1, self.rules.steps)
         self.counts["reauths" if self.online else "logins"] += 1
         self.key, self.number = self._random.getrandbits(32), None
-        self._send(frames.EAP, frames.encode_eap(Eap(SUCCESS, self._id, b"", self._success_trailer())))
+        if self.rules.dialect == "h3c":
+            self._send(frames.EAP, frames.encode_eap(Eap(CODE_10, self._id, self._random.randbytes(37), b"")))
+        self._send(frames.EAP, self._success())
         self.online = self.steps == self.rules.steps
         self._heard_at = self.now
-        if self.rules.dialect == "ruijie" and self.rules.layout != "bare":
+        if self.rules.dialect == "ruijie" and self.rules.layout != "sysu":
             self._timers["alive"] = self.now + self.rules.alive
         if self.rules.dialect == "h3c":
             self._timers["handshake"] = self.now + self.rules.handshake
         if self.rules.reauth:
             self._timers["reauth"] = self.now + self.rules.reauth
 
-    def _success_trailer(self) -> bytes:
-        if self.rules.dialect != "ruijie" or self.rules.layout == "bare":
-            return b""
-        text = WELCOME.encode("gbk")
-        record = (b"\x69\0" if self.rules.layout == "long" else b"\0\x49") + bytes(105)
-        data = (
-            ruijie.MAGIC
-            + b"\x0a\1"
-            + self.key.to_bytes(4, "big")
-            + int(self.rules.alive).to_bytes(4, "big")
-            + b"\0"
-        )
-        parts = (b"\0" + bytes([len(text)]) + text, record, b"\1\0", b"\1\1" + ruijie.code(data), b"\x3c\2")
-        return b"".join(ruijie.MAGIC + part for part in parts)
+    def _success(self) -> bytes:
+        layout = LAYOUTS[self.rules.layout] if self.rules.dialect == "ruijie" else None
+        text, account = WELCOME.encode("gbk"), ACCOUNT.encode("gbk")
+        return frames.encode_eap(success(layout, self._id, self.key, int(self.rules.alive), text, account))
 
     def _echoed(self, frame: Frame) -> None:
         parsed = ruijie.parse_echo(frame.body)
@@ -244,8 +245,11 @@ class Switch:
         self._timers["alive"] = self.now + self.rules.alive
 
     def _shaken(self, eap: Eap) -> None:
-        if eap.type == IDENTITY and eap.data[1:] == self.rules.user:
+        if eap.type == IDENTITY and dialects.user(eap.data[1:]) == self.rules.user:
             self.counts["handshakes"] += 1
+            if self.counts["handshakes"] % QUESTION == 0:
+                question = Eap(REQUEST, self._id, bytes([ONLINE]), b"")
+                self._send(frames.EAP, frames.encode_eap(question))
             self._timers["handshake"] = self.now + self.rules.handshake
         else:
             self._put_off("handshake answered wrongly")
@@ -295,7 +299,7 @@ class Switch:
         """Ruijie refuses a client whose header has a wrong CRC or that lies about its address."""
         if self.rules.dialect != "ruijie" or not trailer.startswith(ruijie.CODED_MAGIC):
             return True
-        parsed = ruijie.parse_trailer(trailer)
+        parsed = ruijie_client.parse_trailer(trailer)
         if parsed is None:
             self._refuse("wrong CRC in the client's header", REFUSED)
             return False
@@ -311,11 +315,12 @@ class Switch:
     def _refuse(self, why: str, text: str) -> None:
         if len(self.faults) < 100:
             self.faults.append(f"{self.now:.3f}: {why}")
-        trailer = b""
+        trailer, inside, data = b"", b"", text.encode("gbk")
         if self.rules.dialect == "ruijie":
-            data = text.encode("gbk")
             trailer = ruijie.MAGIC + b"\0" + bytes([len(data)]) + data
-        self._send(frames.EAP, frames.encode_eap(Eap(FAILURE, self._id, b"", trailer)))
+        elif self.rules.dialect == "h3c":
+            inside = bytes([h3c.REASON, len(data)]) + data
+        self._send(frames.EAP, frames.encode_eap(Eap(FAILURE, self._id, inside, trailer)))
         self._forget()
 
     def _forget(self) -> None:

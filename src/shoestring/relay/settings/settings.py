@@ -18,7 +18,8 @@ KEEPALIVES = {
 }
 PAYLOADS = ("off", "mac", "all")
 LOGOFFS = ("drop", "forward")
-EVENTS = ("success", "failure", "offline")
+STARTS = ("pc", "none", "all")
+EVENTS = ("success", "failure", "offline", "doubt")
 
 
 class SettingError(ValueError):
@@ -29,8 +30,8 @@ class Settings(
     namedtuple(
         "Settings",
         "keepalive echo_interval successes logoff rewrite_source payload client_timeout "
-        "identity password relogin",
-        defaults=("auto", None, 1, "drop", True, "off", 30.0, None, None, True),
+        "identity password relogin client starts",
+        defaults=("auto", None, 1, "drop", True, "off", 30.0, None, None, True, None, "pc"),
     )
 ):
     """How one session behaves.
@@ -43,9 +44,11 @@ class Settings(
         rewrite_source: the PC sees the router's address as the switch's.
         payload: `mac` or `all` (addresses too) also rewrites the vendor's trailer; `off` leaves it alone.
         client_timeout: seconds of silence, 2 to 3600, after which another PC may take over.
-        identity: user name in bytes, for logging in without any PC; normally learned from it.
+        identity: user name in bytes, for logging in without any PC; wins over what a PC says.
         password: for EAP-MD5 without the PC.
         relogin: log in again by ourselves after a failure; takes a password.
+        client: the address of the only PC that may log in, 6 bytes; None takes any.
+        starts: whose Start is passed on while on line: of the `pc` that logged in, of `none`, of `all`.
     """
 
     __slots__ = ()
@@ -60,6 +63,7 @@ class Settings(
         _among("--keepalive", self.keepalive, KEEPALIVES)
         _among("--payload", self.payload, PAYLOADS)
         _among("--logoff", self.logoff, LOGOFFS)
+        _among("--starts", self.starts, STARTS)
         _between("--successes", self.successes, 1, 9)
         _between("--client-timeout", self.client_timeout, 2, 3600)
         if self.echo_interval is not None:
@@ -108,8 +112,8 @@ class Pair(namedtuple("Pair", "wan lan settings hooks logoff_on_exit")):
 class Process(
     namedtuple(
         "Process",
-        "socket log level frames user",
-        defaults=("/run/shoestring-relay.sock", "stderr", "info", 256, None),
+        "socket log level frames user state",
+        defaults=("/run/shoestring-relay.sock", "stderr", "info", 256, None, None),
     )
 ):
     """What all pairs of one process share.
@@ -120,6 +124,7 @@ class Process(
         level: `debug`, `info` or `warning`.
         frames: how many of the last frames to remember, 0 to 65536.
         user: whom to become once the sockets are open; None stays.
+        state: file with what a restart needs to keep the sessions; None keeps nothing.
     """
 
     __slots__ = ()
