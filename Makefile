@@ -36,15 +36,18 @@ bench: .venv/benched   ## every claim, measured again -> benchmarks/results/*.js
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(RUN) "$$script"; done
 	$(RUN) tools/write_tables.py
 
-relay-pyz:       ## the relay as one file for a router -> relay.pyz
+relay-pyz:       ## the relay as one file for a router and one version of Python -> relay.pyz
 	rm -rf build/relay
-	mkdir -p build/relay/shoestring/relay
+	mkdir -p build/relay/shoestring
 	cp src/shoestring/__init__.py build/relay/shoestring/
-	cp -r src/shoestring/relay/. build/relay/shoestring/relay/
+	cp -r src/shoestring/relay build/relay/shoestring/
+	rm -r build/relay/shoestring/relay/lab build/relay/shoestring/relay/one_file.py
 	find build/relay -name __pycache__ -prune -exec rm -r {} +
-	cp src/shoestring/relay/__main__.py build/relay/
-	"$(PYTHON)" -m compileall -q -b -o 2 --invalidation-mode unchecked-hash build/relay/shoestring
-	"$(PYTHON)" -m zipapp build/relay -o relay.pyz -p '/usr/bin/env python3'
+	PYTHONNODEBUGRANGES=1 "$(PYTHON)" -m compileall -q -b -o 2 --invalidation-mode unchecked-hash build/relay/shoestring
+	find build/relay -name '*.py' -exec rm {} +
+	sed "s/^BUILT = (0, 0)/BUILT = ($$("$(PYTHON)" -c 'import sys; print("%d, %d" % sys.version_info[:2])'))/" \
+		src/shoestring/relay/one_file.py > build/relay/__main__.py
+	"$(PYTHON)" -m zipapp build/relay -c -o relay.pyz -p '/usr/bin/env python3'
 
 peers:           ## hostapd and wpa_supplicant for the relay's tests, where we are root on Debian
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \

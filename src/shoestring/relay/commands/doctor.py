@@ -12,7 +12,7 @@ def options():
     return {
         "wan": Option(str, "interface towards the switch", metavar="IF"),
         "lan": Option(str, "interface or bridge towards the PC", metavar="IF"),
-        "seconds": Option(float, "how long to listen", default=10.0),
+        "seconds": Option(float, "how long to listen", default=10.0, limits=(0.1, 86400)),
         "json": Option(bool, "as one JSON document"),
     }, None
 
@@ -21,6 +21,7 @@ def main(options) -> None:
     """Does it."""
     from shoestring.relay.service import doctor
 
+    doctor.check(options.wan, options.lan)
     print(f"listening for {options.seconds:g} s; start a login on the PC", file=sys.stderr)
     found = doctor.examine(options.wan, options.lan, options.seconds)
     if options.json:

@@ -60,8 +60,17 @@ def _run_verb(verb: str, rest: list[str], prog: str) -> None:
 
     from shoestring.relay.settings.options import Help, UsageError, read
 
-    command = import_module(f"shoestring.relay.commands.{verb}")
-    options, operand = command.options()
+    try:
+        command = import_module(f"shoestring.relay.commands.{verb}")
+        options, operand = command.options()
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("shoestring.relay."):
+            raise
+        print(
+            f"{prog}: not in this one file; type: pip install shoestring && shoestring relay {verb}",
+            file=sys.stderr,
+        )
+        sys.exit(1)
     usage = f"Usage: {prog} [OPTIONS]{f' {operand}' if operand else ''}"
     try:
         values = read(options, rest, f"{usage}\n\n  {VERBS[verb]}", operand)

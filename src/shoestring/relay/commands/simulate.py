@@ -7,17 +7,22 @@ import sys
 
 def options():
     """Returns the options, and what the operand is called."""
-    from shoestring.relay.lab.switch import DIALECTS, LAYOUTS
+    from shoestring.relay.lab.layouts import LAYOUTS
+    from shoestring.relay.lab.switch import DIALECTS
     from shoestring.relay.settings.options import Option
 
     return {
         "interface": Option(str, "be a switch on this interface instead of simulating a month", metavar="IF"),
         "dialect": Option(str, "of the switch", DIALECTS, "ruijie"),
-        "layout": Option(str, "of Ruijie's Success", LAYOUTS, "long"),
-        "days": Option(float, "to simulate", default=30.0, metavar="N"),
-        "seconds": Option(float, "with --interface: how long; else until Ctrl-C"),
-        "reauth": Option(float, "seconds between re-authentications; 0 for none", default=0.0),
-        "steps": Option(int, "logins that open the port", default=1),
+        "layout": Option(
+            str, "of Ruijie's Success, by the frame that was seen", tuple(LAYOUTS), "minieap-58"
+        ),
+        "days": Option(float, "to simulate", default=30.0, metavar="N", limits=(0.01, 36500)),
+        "seconds": Option(float, "with --interface: how long; else until Ctrl-C", limits=(0.1, 1e9)),
+        "reauth": Option(
+            float, "seconds between re-authentications; 0 for none", default=0.0, limits=(0, 1e9)
+        ),
+        "steps": Option(int, "logins that open the port", default=1, limits=(1, 9)),
         "user": Option(str, "user name", default="student"),
         "password_file": Option(str, "file of mode 0600; the password is 'secret' without", metavar="FILE"),
         "seed": Option(int, "of everything random", default=0),
@@ -44,9 +49,16 @@ def main(options) -> None:
     else:
         from shoestring.relay.lab.simulate import soak
 
-        settings = Settings(successes=options.steps, password=password if options.reauth else None)
+        settings = Settings(
+            successes=options.steps,
+            password=password if options.reauth or options.steps > 1 else None,
+            identity=rules.user if options.steps > 1 else None,
+        )
         result = soak(options.days, rules, settings, options.seed)._asdict()
     if options.json:
         print(json.dumps(result, ensure_ascii=False))
     else:
         print("\n".join(f"{name.replace('_', ' '):12} {value}" for name, value in result.items()))
+    if not options.interface and not result["online"]:
+        print(f"the session was lost {result['lost']} times, or does not stand", file=sys.stderr)
+        sys.exit(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 
@@ -33,7 +32,6 @@ def _save(data: bytes, path: str) -> None:
     if path == "-":
         sys.stdout.buffer.write(data)
         return
-    beside = f"{path}.{os.getpid()}"
-    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(data)
-    os.replace(beside, path)
+    from shoestring.relay.service.files import write_private
+
+    write_private(path, data)

@@ -17,15 +17,18 @@ from shoestring.relay.service import link
 from shoestring.relay.service.hooks import Hooks
 from shoestring.relay.service.journal import Journal
 from shoestring.relay.service.pcap import Ring
+from shoestring.relay.service.state_file import StateFile
 from shoestring.relay.service.status import Desk
 from shoestring.relay.session.effects import LAN, WAN, Hook, Say, Send, State
 from shoestring.relay.session.session import Session
-from shoestring.relay.settings.settings import Pair, Process
-from shoestring.relay.vendors import ruijie
+from shoestring.relay.settings.settings import Pair, Process, SettingError
+from shoestring.relay.vendors import digest
+from shoestring.relay.vendors.texts import readable
 
 BATCH = 64  # frames from one socket before the others get their turn
 SPARE = 4  # sockets kept for interfaces that appear after privileges were dropped
 NOBODY = bytes(6)
+FRESH = 5.0  # seconds that the WAN's addresses are believed to stay as they are
 
 
 class Relay:
@@ -41,6 +44,13 @@ class Relay:
         self.lan: dict[str, link.Port] = {}
         self.client_port: link.Port | None = None  # where the locked PC was last heard
         self.deadline: float | None = self.session.deadline
+        self._addressed_at = float("-inf")
+
+    def refresh(self, now: float) -> None:
+        """Tells the session the WAN's addresses, which belong into some vendors' data; they change with DHCP."""
+        if now - self._addressed_at >= FRESH:
+            self._addressed_at = now
+            self.session.addresses = link.addresses_of(self.pair.wan)
 
     def describe(self, now: float) -> dict:
         """Returns what `status` shows; nothing secret is in it."""
@@ -57,8 +67,10 @@ class Relay:
             "switch": frames.mac_text(session.server) if session.server else None,
             "dialect": session.dialect.name,
             "keepalive": session.strategy,
+            "proof": session.machine.proof.value,
             "online_seconds": None if session.online_since is None else round(now - session.online_since),
             "message": session.last_message,
+            "accounting": session.accounting,
             "echo": None
             if echo is None
             else {
@@ -93,6 +105,10 @@ class Daemon:
         self._owner: dict[int, tuple[Relay, str, link.Port]] = {}  # socket number -> whose it is
         self._stop = False
         self._relays = [Relay(pair, time.monotonic()) for pair in pairs]
+        self._sessions = {relay.name: relay.session for relay in self._relays}
+        self._state = StateFile(process.state) if process.state else None
+        self._state_trouble = ""
+        self._restore()
         self._look()
         self._desk = Desk(process.socket, self._poll, {b"status": self._status, b"frames": self._ring.pcap})
         self._signals, self._wakeup = socket.socketpair()
@@ -113,10 +129,33 @@ class Daemon:
             for number, _ in self._poll.poll(self._pause()):
                 self._handle(number)
             self._tick()
+            self._save()
         self._leave()
+
+    def _restore(self) -> None:
+        if self._state is None:
+            return
+        now = time.monotonic()
+        for relay in self._relays:
+            line = self._state.restore(relay.name, relay.session, now)
+            relay.deadline = relay.session.deadline
+            if line:
+                self._journal.say(relay.name, "info", line)
+
+    def _save(self) -> None:
+        if self._state is None:
+            return
+        try:
+            self._state.save(self._sessions, time.monotonic())
+            self._state_trouble = ""
+        except OSError as error:
+            if self._state_trouble != error.strerror:  # said once; the session goes on
+                self._state_trouble = error.strerror or "?"
+                self._journal.say("state", "warning", f"cannot write {error.filename}: {error.strerror}")
 
     def _pause(self) -> float | None:
         deadlines = [relay.deadline for relay in self._relays if relay.deadline is not None]
+        deadlines += [] if self._hooks.deadline is None else [self._hooks.deadline]
         return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
 
     def _handle(self, number: int) -> None:
@@ -131,9 +170,15 @@ class Daemon:
         elif self._desk.serves(number):
             self._desk.attend(number)
         elif number == self._signals.fileno():
-            self._signals.recv(64)
-            for line in self._hooks.reap():
-                self._journal.say("hooks", "warning", line)
+            if signal.SIGHUP in self._signals.recv(64):
+                self._journal.say(
+                    "relay", "info", "hang-up: settings are read at the start; restart to change them"
+                )
+            self._reap()
+
+    def _reap(self) -> None:
+        for line in self._hooks.reap():
+            self._journal.say("hooks", "warning", line)
 
     def _receive(self, relay: Relay, side: str, port: link.Port) -> None:
         session = relay.session
@@ -142,17 +187,20 @@ class Daemon:
             if raw is None:
                 return
             self._ring.add((time.time(), raw))
-            if side == LAN and session.settings.payload == "all":
-                session.addresses = link.addresses_of(relay.pair.wan)
-            effects, relay.deadline = session.feed(side, raw, time.monotonic())
+            now = time.monotonic()
+            relay.refresh(now)
+            effects, relay.deadline = session.feed(side, raw, now)
             if side == LAN and raw[6:12] == session.client:
                 relay.client_port = port
             self._act(relay, effects)
 
     def _tick(self) -> None:
         now = time.monotonic()
+        if self._hooks.deadline is not None and self._hooks.deadline <= now:
+            self._reap()
         for relay in self._relays:
             if relay.deadline is not None and relay.deadline <= now:
+                relay.refresh(now)
                 effects, relay.deadline = relay.session.tick(now)
                 self._act(relay, effects)
 
@@ -164,7 +212,7 @@ class Daemon:
                 self._journal.say(relay.name, effect.level, effect.text)
             elif isinstance(effect, Hook) and effect.event in relay.pair.hooks:
                 values = {**effect.values, "WAN": relay.pair.wan, "LAN": relay.pair.lan}
-                trouble = self._hooks.run(relay.pair.hooks[effect.event], values)
+                trouble = self._hooks.run(relay.pair.hooks[effect.event], values, relay.name)
                 if trouble:
                     self._journal.say(relay.name, "warning", trouble)
 
@@ -209,7 +257,12 @@ class Daemon:
             self._release(port)
         if not index:
             return None
-        port = self._spare.pop() if self._spare else link.Port()
+        try:
+            port = self._spare.pop() if self._spare else link.Port()
+        except PermissionError:
+            why = f"no socket is left, and user {self._process.user} may not make one; restart the relay"
+            self._journal.say(relay.name, "warning", f"cannot listen on {name}: {why}")
+            return None
         try:
             port.bind(name, promiscuous=side == LAN)
         except OSError as error:
@@ -258,6 +311,7 @@ class Daemon:
         self._wakeup.setblocking(False)
         signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGHUP, lambda *_: None)  # a terminal that closes ends no session
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stopped)
 
@@ -271,14 +325,22 @@ class Daemon:
         import pwd
 
         json.dumps(None)  # what is loaded late must be loaded now: that user may not read our files
-        ruijie.md5(b"")
-        ruijie.readable(b"\xc4\xe3")
+        digest.md5(b"")
+        readable(b"\xc4\xe3")
 
         who = pwd.getpwnam(self._process.user)
         os.chown(self._process.socket, who.pw_uid, who.pw_gid)
         os.setgroups([])
         os.setgid(who.pw_gid)
         os.setuid(who.pw_uid)
+        if self._process.state and not os.access(
+            os.path.dirname(os.path.abspath(self._process.state)), os.W_OK
+        ):
+            folder = os.path.dirname(os.path.abspath(self._process.state))
+            raise SettingError(
+                f"--state {self._process.state}: {who.pw_name} may not write in {folder}; type: "
+                f"install -d -o {who.pw_name} -m 700 /run/relay, and give --state /run/relay/state"
+            )
 
     def _leave(self) -> None:
         now = time.monotonic()
@@ -289,4 +351,5 @@ class Daemon:
                 self._journal.say(
                     relay.name, "info", "stopping; the switch keeps the session until it misses us"
                 )
+        self._save()
         self._desk.close()

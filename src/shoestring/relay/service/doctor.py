@@ -12,6 +12,7 @@ from collections import namedtuple
 
 from shoestring.relay import frames
 from shoestring.relay.service import decode, link
+from shoestring.relay.settings.settings import SettingError
 
 OTHERS = (
     "wpa_supplicant", "hostapd", "mentohust", "minieap", "rjsupplicant", "xsupplicant", "eap_proxy",
@@ -128,6 +129,19 @@ HINTS = {
     "--wan": "is the cable in? A network with a web login speaks no 802.1X. Start a login and look again",
     "--lan": "start a login on the PC; a switch between PC and router may swallow the PAE group",
 }
+
+
+def check(wan: str | None, lan: str | None) -> None:
+    """Looks whether there are such interfaces.
+
+    Raises:
+        SettingError: there are not.
+    """
+    for flag, name in (("--wan", wan), ("--lan", lan)):
+        if name and not os.path.exists(f"{link.SYSFS}/{name}"):
+            raise SettingError(
+                f"{flag} {name}: no such interface; there are: {' '.join(link.interfaces()) or 'none'}"
+            )
 
 
 def examine(wan: str | None, lan: str | None, seconds: float) -> dict[str, object]:

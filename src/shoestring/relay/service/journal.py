@@ -1,4 +1,7 @@
-"""Log lines to stderr or syslog, limited so that a flood of frames cannot become a flood of lines."""
+"""Log lines to stderr or syslog, limited so that a flood of frames cannot become a flood of lines.
+
+Each pair has its own limit, and its warnings have one of their own: noise hides no warning, neither another's.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import socket
 import sys
 import time
 
-from shoestring.relay.vendors.ruijie import printable
+from shoestring.relay.vendors.texts import printable
 
 LEVELS = {"debug": 7, "info": 6, "warning": 4}  # syslog's severities
 DAEMON = 3 << 3  # its facility
@@ -27,23 +30,26 @@ class Journal:
         self._least = LEVELS[level]
         self._syslog = target == "syslog"
         self._socket: socket.socket | None = None
-        self._since, self._count = 0.0, 0
+        self._budgets: dict[
+            tuple[str, bool], list[float]
+        ] = {}  # (pair, is a warning) -> since when, how many
 
     def say(self, who: str, level: str, text: str) -> None:
         """Writes a line about the pair `who`."""
         severity = LEVELS[level]
-        if severity > self._least or not self._may(who):
+        if severity > self._least or not self._may(who, severity):
             return
         self._write(severity, f"{who}: {printable(text)}")
 
-    def _may(self, who: str) -> bool:
+    def _may(self, who: str, severity: int) -> bool:
         now = time.monotonic()
-        if now - self._since >= PERIOD:
-            if self._count > BURST:
-                self._write(LEVELS["warning"], f"{who}: {self._count - BURST} more lines left out")
-            self._since, self._count = now, 0
-        self._count += 1
-        return self._count <= BURST
+        budget = self._budgets.setdefault((who, severity <= LEVELS["warning"]), [now, 0])
+        if now - budget[0] >= PERIOD:
+            if budget[1] > BURST:
+                self._write(severity, f"{who}: {budget[1] - BURST:.0f} more lines left out")
+            budget[:] = now, 0
+        budget[1] += 1
+        return budget[1] <= BURST
 
     def _write(self, severity: int, line: str) -> None:
         if self._syslog and self._sent(

@@ -20,7 +20,7 @@ import struct
 from collections.abc import Iterator
 
 from shoestring.relay import frames
-from shoestring.relay.vendors import ruijie
+from shoestring.relay.vendors import ruijie_client
 
 ETH_P_ALL = 3
 SOL_PACKET, ADD_MEMBERSHIP, AUXDATA = 263, 1, 8
@@ -163,10 +163,10 @@ def interfaces() -> Iterator[str]:
             yield name
 
 
-def addresses_of(name: str) -> ruijie.Header:
+def addresses_of(name: str) -> ruijie_client.Header:
     """Returns the interface's IPv4 address, mask and gateway, and the DNS server; zeros where unknown."""
     address, mask = (_ask(name, request) for request in (GET_ADDRESS, GET_MASK))
-    return ruijie.Header(0, address, mask, _gateway(name), _dns())
+    return ruijie_client.Header(0, address, mask, _gateway(name), _dns())
 
 
 def _ask(name: str, request: int) -> bytes:

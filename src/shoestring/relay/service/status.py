@@ -9,6 +9,7 @@ import errno
 import os
 import select
 import socket
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -44,6 +45,7 @@ class Desk:
             self.socket.bind(path)
         finally:
             os.umask(before)
+        self._made = os.stat(path).st_ino
         self.socket.listen(64)
 
     def fileno(self) -> int:
@@ -93,17 +95,32 @@ class Desk:
             self._dismiss(number)
         self.socket.close()
         with suppress(OSError):
-            os.unlink(self._path)
+            if os.stat(self._path).st_ino == self._made:  # else another relay's by now
+                os.unlink(self._path)
 
 
 def _clear(path: str) -> None:
-    """Removes the socket of a relay that is no more."""
+    """Removes the socket of a relay that is no more; nothing else is ever removed, and no relay that is slow.
+
+    Raises:
+        StatusError: something else bears that name, or somebody listens there.
+    """
     try:
-        ask(path, "status", 1.0)
-    except StatusError:
-        with suppress(FileNotFoundError):
-            os.unlink(path)
+        kind = os.lstat(path).st_mode
+    except FileNotFoundError:
         return
+    if not stat.S_ISSOCK(kind):
+        raise StatusError(errno.EEXIST, "is no socket and is left alone; give another --socket", path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
+        caller.setblocking(False)
+        try:
+            caller.connect(path)
+        except ConnectionRefusedError:  # nobody listens; whoever is only slow or busy does
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+            return
+        except OSError:
+            pass
     raise StatusError(errno.EADDRINUSE, "another relay is running; stop it or give another --socket", path)
 
 
@@ -132,7 +149,16 @@ def text(status: dict) -> str:
         lines.append(
             f"{pair['wan']}{link} <> {pair['lan']} ({' '.join(pair['ports']) or 'no port'}): {pair['state']}"
         )
-        for name in ("client", "present", "switch", "dialect", "keepalive", "online_seconds", "message"):
+        for name in (
+            "client",
+            "present",
+            "switch",
+            "dialect",
+            "keepalive",
+            "proof",
+            "online_seconds",
+            "message",
+        ):
             lines.append(f"  {name.replace('_', ' '):14} {'-' if pair[name] is None else pair[name]}")
         if pair["echo"] is not None:
             echo = pair["echo"]

@@ -33,7 +33,9 @@ class Help(Exception):
 
 class Option(
     namedtuple(
-        "Option", "kind help choices default metavar values many", defaults=(None, None, None, 1, False)
+        "Option",
+        "kind help choices default metavar values many limits",
+        defaults=(None, None, None, 1, False, None),
     )
 ):
     """One setting.
@@ -46,6 +48,7 @@ class Option(
         metavar: what its value is called in the help.
         values: how many it takes, each time it is given.
         many: it may be given again and again, and makes a list.
+        limits: the least and the greatest number, or None.
     """
 
     __slots__ = ()
@@ -77,9 +80,15 @@ def convert(name: str, option: Option, text: str) -> object:
     if option.choices and text not in option.choices:
         raise UsageError(f"{name} {text}; allowed: {', '.join(option.choices)}")
     try:
-        return option.kind(text)
+        value = option.kind(text)
     except ValueError:
-        raise UsageError(f"{name} {text}; a number is needed") from None
+        value = float("nan")
+    if option.kind is not str and not abs(value) < float("inf"):  # nor is nan
+        raise UsageError(f"{name} {text}; a number is needed")
+    low, high = option.limits or (value, value)
+    if not low <= value <= high:
+        raise UsageError(f"{name} {text}; allowed: {low:g} to {high:g}")
+    return value
 
 
 def read(
