@@ -1,10 +1,7 @@
 """The server, asked by the real OpenAI client: the same text as the library, streams, limits, clients that go."""
 
-import asyncio
 import json
-import shutil
 import socket
-import subprocess
 import threading
 import time
 import urllib.error
@@ -12,7 +9,6 @@ import urllib.request
 
 import openai
 import pytest
-import tornado.websocket
 
 from lm.serving import Running
 from shoestring.lm.engines.load import load
@@ -21,7 +17,6 @@ from shoestring.lm.generation.sampling import Sampling
 from shoestring.lm.serve.conversation import as_dialogue
 from shoestring.lm.serve.requests import Full, Limits, Request
 from shoestring.lm.serve.scheduler import Scheduler
-from shoestring.lm.serve.server import PAGES
 
 PROMPT = "美国的首都是华盛顿\n中国的首都是"
 
@@ -203,44 +198,3 @@ def test_a_port_that_is_taken(folder, shoestring):
         done = shoestring("lm", "serve", folder, "--port", taken.getsockname()[1])
     assert done.returncode == 1
     assert "Address already in use; choose another port, such as --port 0" in done.stderr
-
-
-def test_the_page_in_a_browser(server, tmp_path):
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no chromium on this machine")
-    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}",
-               "--remote-debugging-port=0", f"{server.url}#%E4%BB%8A%E5%A4%A9%E5%A4%A9%E6%B0%94"]  # fmt: skip
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
-        try:
-            port = (
-                next(line for line in running.stderr if "DevTools listening" in line)
-                .split(":")[2]
-                .split("/")[0]
-            )
-            shown = asyncio.run(page_when_done(int(port)))
-        finally:
-            running.terminate()
-    assert '<pre id="out">今天天气<b>' in shown
-    assert "capital: common sense" in shown
-    assert "http" not in (PAGES / "page.html").read_text("utf-8")  # nothing is loaded from elsewhere
-
-
-async def page_when_done(port):
-    """The page's HTML once its script says that it has finished, by the browser's debugging protocol."""
-    for _ in range(100):
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=30) as reply:
-            pages = [each for each in json.loads(reply.read()) if each["type"] == "page"]
-        if pages:
-            break
-        await asyncio.sleep(0.1)
-    socket_ = await tornado.websocket.websocket_connect(pages[0]["webSocketDebuggerUrl"])
-    for number in range(200):
-        expression = "document.body?.dataset.done ? document.documentElement.outerHTML : ''"
-        message = {"id": number, "method": "Runtime.evaluate", "params": {"expression": expression}}
-        await socket_.write_message(json.dumps(message))
-        shown = json.loads(await socket_.read_message())["result"]["result"]["value"]
-        if shown:
-            return shown
-        await asyncio.sleep(0.1)
-    pytest.fail("the page did not finish")
