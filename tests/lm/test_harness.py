@@ -1,6 +1,6 @@
-"""lm-evaluation-harness, which we did not write, asks our server and transformers about the same weights: equal to 1e-4.
+"""lm-evaluation-harness, which we did not write, asks our server and transformers about the same weights.
 
-Two small tasks, whose data this file makes: a multiple choice, and the perplexity of whole documents.
+Two small tasks, whose data this file makes: a multiple choice, and the perplexity of whole documents; equal to 1e-4.
 """
 
 import json
@@ -33,10 +33,13 @@ def tasks(tmp_path_factory):
     choice = {
         "task": "made_choice", "output_type": "multiple_choice", "doc_to_text": "{{question}}",
         "doc_to_choice": "{{choices}}", "doc_to_target": "{{answer}}",
-        "metric_list": [{"metric": name, "aggregation": "mean", "higher_is_better": True} for name in ("acc", "acc_norm")],
+        "metric_list": [
+            {"metric": name, "aggregation": "mean", "higher_is_better": True} for name in ("acc", "acc_norm")
+        ],
     }  # fmt: skip
     perplexity = {
-        "task": "made_perplexity", "output_type": "loglikelihood_rolling", "doc_to_text": "", "doc_to_target": "{{text}}",
+        "task": "made_perplexity", "output_type": "loglikelihood_rolling", "doc_to_text": "",
+        "doc_to_target": "{{text}}",
         "metric_list": [{"metric": name} for name in ("word_perplexity", "byte_perplexity", "bits_per_byte")],
     }  # fmt: skip
     for task, rows in ((choice, questions), (perplexity, documents)):

@@ -1,4 +1,4 @@
-"""The page in Chromium, driven by its own debugging protocol: a conversation and a text to the arriving answer, two languages."""
+"""The page in Chromium, driven by its own debugging protocol: a conversation and a text two languages."""
 
 import asyncio
 import json
@@ -75,7 +75,8 @@ WHOLE = "document.documentElement.outerHTML"
 
 
 def send(text):
-    return f"$('temperature').value = 0; $('max_tokens').value = 12; $('said').value = {json.dumps(text)}; $('send').click(); true"
+    settings = "$('temperature').value = 0; $('max_tokens').value = 12"
+    return f"{settings}; $('said').value = {json.dumps(text)}; $('send').click(); true"
 
 
 @pytest.mark.parametrize(("language", "words"), [("en-US", ["Chat", "Send"]), ("zh-CN", ["对话", "发送"])])

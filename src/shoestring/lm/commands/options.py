@@ -31,7 +31,7 @@ def model_options(function: Callable) -> Callable:
     return function
 
 
-def sampling_options(function: Callable) -> Callable:
+def sampling_options(function: Callable, max_tokens: int = 64) -> Callable:
     """Adds the settings of a generation; the function gets them under the names of `Sampling`."""
     for option in (
         click.option("--seed", default=0, show_default=True, help="Of the draws."),
@@ -43,12 +43,24 @@ def sampling_options(function: Callable) -> Callable:
         ),
         click.option("--repetition-penalty", default=1.0, show_default=True, help="Above 1: repeat less."),
         click.option(
+            "--frequency-penalty",
+            default=0.0,
+            show_default=True,
+            help="Off a token's logit for each time it came.",
+        ),
+        click.option(
+            "--presence-penalty", default=0.0, show_default=True, help="Off the logit of a token that came."
+        ),
+        click.option(
+            "--min-p", default=0.0, show_default=True, help="Only those so likely beside the most likely one."
+        ),
+        click.option(
             "--top-p", default=1.0, show_default=True, help="Only the most likely of this total probability."
         ),
         click.option("--top-k", default=0, show_default=True, help="Only the k most likely; 0 is all."),
         click.option("--temperature", default=1.0, show_default=True, help="0 takes the most likely token."),
         click.option("--min-tokens", default=0, show_default=True, help="No end before so many."),
-        click.option("--max-tokens", default=64, show_default=True, help="At most so many."),
+        click.option("--max-tokens", default=max_tokens, show_default=True, help="At most so many."),
     ):
         function = option(function)
     return function

@@ -58,6 +58,9 @@ def beam_search(
     sampling = sampling or Sampling()
     if beams < 1:
         raise OptionError(f"--beams {beams}: must be 1 or more")
+    for name in ("min_p", "presence_penalty", "frequency_penalty", "logit_bias", "stop_token_ids", "grammar"):
+        if getattr(sampling, name) != getattr(Sampling, name):
+            raise OptionError(f"--{name.replace('_', '-')}: not with beams; draw samples instead")
     searches = [_Search(fitting(engine, prompt, sampling, truncate)) for prompt in prompts]
     session = engine.open([search.prompt for search in searches])
     try:

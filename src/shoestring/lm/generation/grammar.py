@@ -21,7 +21,7 @@ from shoestring._errors import OptionError
 from shoestring._extras import require
 from shoestring.lm.engines.base import Engine
 
-_OPTIONS = {"whitespace_pattern": r"\n?[ ]{0,16}"}  # a small model could else write spaces for ever
+OPTIONS = {"whitespace_pattern": r"\n?[ ]{0,16}"}  # a small model could else write spaces for ever
 
 
 def of_schema(schema: dict[str, Any]) -> str:
@@ -31,7 +31,7 @@ def of_schema(schema: dict[str, Any]) -> str:
         OptionError: no schema, or with keywords that are not known.
     """
     return _checked(
-        _library().LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=_OPTIONS), "schema"
+        _library().LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=OPTIONS), "schema"
     )
 
 

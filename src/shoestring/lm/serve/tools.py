@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shoestring._errors import OptionError
+from shoestring.lm.generation.grammar import OPTIONS
 from shoestring.lm.serve.schema.bodies import ChatBody, NamedTool, Tool, as_sent
 
 _NAME, _KEY, _VALUE = "namedseventeen", "keyseventeen", "valueseventeen"
@@ -81,7 +82,8 @@ class CallFormat:
             for tool in asked
         ]  # fmt: skip
         around = [_literal(text, tokenizer) for text in (self.before, self._closing(tokenizer))]
-        call = json.dumps({"anyOf": schemas} if len(schemas) > 1 else schemas[0])
+        whole: dict[str, Any] = {"anyOf": schemas} if len(schemas) > 1 else schemas[0]
+        call = json.dumps({**whole, "x-guidance": OPTIONS})
         return f"start: {around[0]} call {around[1]}\ncall: %json {call}\n"
 
     def _start(self, text: str) -> int | None:
