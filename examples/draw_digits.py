@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 
 from shoestring.nvae import NVAE, evaluate, preset, read_images, readjusted, train
+from shoestring.nvae.images import held_out
 from shoestring.nvae.inference import pictures
 from shoestring.nvae.inference.evaluation import prepared_batches
 from shoestring.nvae.inference.walking import between
 from shoestring.nvae.model.likelihoods import mean_image
 from shoestring.nvae.training.settings import recipe
-from shoestring.nvae.training.train import held_out
 from shoestring.ui import UI
 
 

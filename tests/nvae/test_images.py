@@ -1,7 +1,9 @@
 """Images come from the forms in which people keep them; what is broken is named."""
 
 import gzip
+import json
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +11,8 @@ from PIL import Image
 
 from shoestring._errors import InputError
 from shoestring.nvae import read_images
-from shoestring.nvae.images import has_test_images, require_shape
+from shoestring.nvae.images import Images, fingerprints, has_test_images, held_out, require_shape
+from shoestring.nvae.images.decoding import Decoding
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 6, 6), dtype=np.uint8)
 RGB = np.random.default_rng(1).integers(0, 256, (5, 6, 6, 3), dtype=np.uint8)
@@ -78,11 +81,145 @@ def test_a_saved_dataset(tmp_path):
     assert same(read_images(tmp_path / "d"))
 
 
+# -- pictures as other people's tools write them (pictures/make.py) -----------------------------------------------
+
+TOOLS = Path(__file__).parent / "pictures"
+TABLE = json.loads((TOOLS / "table.json").read_text("utf-8"))
+Y, X = np.mgrid[:10, :12]
+GRAY = np.round(((Y * 12 + X) * 540 + 130 * (X % 2)) / 257)
+COLOUR = np.stack([20 * X, 25 * Y, 255 - 9 * (X + Y)], -1)
+ALPHA = np.round(255 * X / 11) / 255
+KEY = (COLOUR == (120, 100, 165)).all(-1)
+PATTERNS = {
+    "gray": GRAY,
+    "white": 255 - GRAY,
+    "gray gamma": 255
+    * np.where(GRAY < 0.0031308 * 255, 12.92 * GRAY / 255, 1.055 * (GRAY / 255) ** (1 / 2.4) - 0.055),
+    "colour": COLOUR,
+    "two": 255 * ((X + Y // 3) % 2),
+}
+CLEAR = {  # colours and alpha
+    "alpha": (COLOUR, ALPHA[..., None]),
+    "gray alpha": (GRAY, ALPHA),
+    "two alpha": (PATTERNS["two"], PATTERNS["two"] / 255),
+    "key": (COLOUR, ~KEY[..., None]),
+}
+TURNS = {  # EXIF's orientation -> what its viewer sees
+    1: lambda a: a, 2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud, 5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1), 7: lambda a: np.rot90(a, 2).swapaxes(0, 1), 8: np.rot90,
+}  # fmt: skip
+
+
+def differs(name, facts, background):
+    """Returns by how many levels a file is read differently from what it was made of."""
+    found = Decoding(background=background).decoded((TOOLS / name).read_bytes(), name).astype(float)
+    ground = {"white": 255, "black": 0}.get(background)
+    if facts["pattern"] in CLEAR:
+        colours, alpha = CLEAR[facts["pattern"]]
+        wanted = alpha * colours + (1 - alpha) * ground
+    else:
+        wanted = TURNS[facts.get("turned", 1)](PATTERNS[facts["pattern"]])
+    wanted = (
+        wanted[..., None].repeat(3, -1) if found.ndim > wanted.ndim else wanted
+    )  # gray in a file of colours
+    assert found.shape == wanted.shape, name
+    return np.abs(found - wanted).max() - facts.get("within", 0)
+
+
+def test_every_picture_is_what_its_maker_meant_or_refused_by_name():
+    read, refused = [], []
+    for name, facts in TABLE.items():
+        if "refused" in facts:
+            with pytest.raises(InputError, match=rf"{name}: .*{facts['refused']}"):
+                Decoding(background="white").decoded((TOOLS / name).read_bytes(), name)
+            refused.append(name)
+            continue
+        clear = facts["pattern"] in CLEAR
+        if clear:
+            with pytest.raises(InputError, match="transparent pixels; --background white or black"):
+                Decoding().decoded((TOOLS / name).read_bytes(), name)
+        for background in ("white", "black") if clear else (None,):
+            assert differs(name, facts, background) <= 1, name
+        read.append(name)
+    print(f"{len(read)} of {len(TABLE) - len(refused)} read as expected, {len(refused)} refused")
+    assert (len(read), len(refused)) == (56, 17)
+
+
+def test_a_huge_picture_is_left_out_like_any_that_cannot_be_read(tmp_path):
+    for name in ("rgb-8.png", "huge.png", "turned-1.jpg", "cut.png"):
+        (tmp_path / name).write_bytes((TOOLS / name).read_bytes())
+    images = read_images(tmp_path, skip_broken=True)
+    assert (len(images), [Path(name).name for name in images.skipped]) == (2, ["cut.png", "huge.png"])
+
+
+# -- folders and splits --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_class_called_train_is_a_class_and_a_split_is_a_split(tmp_path, zipped):
+    for index, name in enumerate(("car", "bus", "train")):
+        pictures(tmp_path / "classes" / name, PIXELS[index : index + 3])
+    for name, few in (("train/a", PIXELS), ("train/b", PIXELS[:2]), ("val/a", PIXELS[:3])):
+        pictures(tmp_path / "splits" / name, few)
+    pictures(tmp_path / "mixed" / "train")
+    pictures(tmp_path / "mixed" / "test")
+    pictures(tmp_path / "mixed" / "car")
+    classes, splits, mixed = (tmp_path / name for name in ("classes", "splits", "mixed"))
+    if zipped:
+        classes, splits, mixed = (zip_of(folder) for folder in (classes, splits, mixed))
+    assert len(read_images(classes)) == 9
+    assert not has_test_images(classes)
+    assert (len(read_images(splits)), len(read_images(splits, test=True))) == (7, 3)
+    assert has_test_images(splits)
+    with pytest.raises(
+        InputError, match="has test and train, but car beside them; give the folder that is meant"
+    ):
+        read_images(mixed)
+
+
+def zip_of(folder):
+    """Everything in one folder of the zip, as macOS makes them."""
+    path = folder.with_suffix(".zip")
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in folder.rglob("*.png"):
+            archive.write(file, file.relative_to(folder.parent))
+        archive.writestr(f"__MACOSX/{folder.name}/._0.png", b"no picture")
+    return path
+
+
+def test_hidden_files_are_no_pictures_links_are_followed_and_foreign_kinds_are_named(tmp_path):
+    pictures(tmp_path / "far", PIXELS[:3])
+    folder = pictures(tmp_path / "near")
+    (folder / "linked").symlink_to(tmp_path / "far")
+    (folder / "round").symlink_to(folder)
+    (folder / "._0.png").write_bytes(b"no picture")
+    pictures(folder / ".ipynb_checkpoints")
+    assert len(read_images(folder)) == 8
+    (folder / "photo.HEIC").write_bytes(b"")
+    with pytest.raises(InputError, match=r"photo.HEIC: .heic is not read here; convert it to PNG"):
+        read_images(folder)
+    assert len(read_images(folder, skip_broken=True).skipped) == 1
+
+
+def test_what_was_held_out_is_known_by_its_pixels():
+    images = Images(np.concatenate([PIXELS, PIXELS[:3]])[:, None].repeat(4, 2), "twins")
+    training, test = held_out(images, 0)
+    assert len(test) == 1
+    assert not {*fingerprints(training)} & {*fingerprints(test)}
+    assert fingerprints(images)[:3] == fingerprints(images)[5:]
+
+
 def test_the_four_files_of_mnist(tmp_path):
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(PIXELS)))
     (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(PIXELS[:2])))
     assert has_test_images(tmp_path)
     assert len(read_images(tmp_path)) == 5
+    (tmp_path / "emnist-test-images-idx3-ubyte").write_bytes(idx(PIXELS))
+    with pytest.raises(
+        InputError, match=r"has emnist-test-images.*, t10k-images.*; give the file that is meant"
+    ):
+        read_images(tmp_path, test=True)
+    (tmp_path / "emnist-test-images-idx3-ubyte").unlink()
     assert len(read_images(tmp_path, test=True)) == 2
 
 
@@ -121,6 +258,11 @@ def test_broken_pictures_are_named_or_left_out(tmp_path):
     [
         ("a.idx", idx(PIXELS)[:-1], "not a whole idx file of images"),
         ("a.gz", b"no gzip", "damaged gzip"),
+        (
+            "b.gz",
+            gzip.compress(idx(PIXELS))[:12] + b"spoiled!" + gzip.compress(idx(PIXELS))[20:],
+            "damaged gzip",
+        ),
         ("a.npy", b"no array", "cannot be read as an array"),
         ("a.zip", b"no zip", "not a zip, or damaged"),
     ],
@@ -135,6 +277,15 @@ def test_what_is_not_images_is_refused(tmp_path):
     np.save(tmp_path / "f.npy", PIXELS.astype(np.float32))
     with pytest.raises(InputError, match="numbers of type float32, bytes"):
         read_images(tmp_path / "f.npy")
+    np.save(tmp_path / "bits.npy", PIXELS // 128)
+    with pytest.raises(InputError, match="no number is above 1, so all is black; multiply by 255"):
+        read_images(tmp_path / "bits.npy")
+    np.save(tmp_path / "cube.npy", RGB[:, :3, :3])
+    with pytest.raises(InputError, match="which axis is of channels cannot be told"):
+        read_images(tmp_path / "cube.npy")
+    np.save(tmp_path / "c.npy", RGB)
+    with pytest.raises(InputError, match="change pictures, not arrays"):
+        read_images(tmp_path / "c.npy", channels=1)
     np.save(tmp_path / "one.npy", PIXELS[:1])
     with pytest.raises(InputError, match="has 1 images; at least 2 are needed"):
         read_images(tmp_path / "one.npy")

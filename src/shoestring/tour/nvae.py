@@ -15,10 +15,10 @@ SHARE = 0.15  # of the tour's training time: 36 s of four minutes
 
 def nvae(settings: Settings, before: dict[str, Outcome]) -> Outcome:
     """Trains the digits preset for a share of the tour's minutes and shows what it draws."""
-    from shoestring.nvae.images import read_images
+    from shoestring.nvae.images import held_out, read_images
     from shoestring.nvae.model.configuration import preset
     from shoestring.nvae.training.settings import recipe
-    from shoestring.nvae.training.train import held_out, train
+    from shoestring.nvae.training.train import train
 
     folder = settings.folder / "digits"
     images, test = held_out(read_images("digits"), settings.seed)

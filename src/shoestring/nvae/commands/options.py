@@ -33,12 +33,19 @@ def data(required: bool = True) -> Callable[[Callable], Callable]:
 
     def decorate(function: Callable) -> Callable:
         @functools.wraps(function)
-        def run(*args: Any, channels: int | None, size: int | None, skip_broken: bool, **rest: Any) -> Any:
-            reading = {"channels": channels, "size": size, "skip_broken": skip_broken}
+        def run(
+            *args: Any, channels: int | None, size: int | None, background: str | None, skip_broken: bool, **rest: Any
+        ) -> Any:  # fmt: skip
+            reading = {
+                "channels": channels, "size": size, "background": background, "skip_broken": skip_broken,
+            }  # fmt: skip
             return function(*args, reading=reading, **rest)
 
         for option in (
             click.option("--skip-broken", is_flag=True, help="Leave out pictures that cannot be read; count them."),
+            click.option(
+                "--background", type=click.Choice(["white", "black"]), help="Lay transparent pictures on it.",
+            ),
             click.option("--size", type=int, help="Cut pictures to a square and scale them to this side."),
             click.option("--channels", type=int, help="1 makes pictures gray, 3 RGB. [default: as they are]"),
             click.option(

@@ -12,13 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate.utils import broadcast_object_list
 
 from shoestring import hub, plot
 from shoestring._errors import InputError, OutputError, TrainError
-from shoestring.nvae.images import Images, require_shape
+from shoestring.nvae.images import Images, held_out, require_shape
 from shoestring.nvae.inference.evaluation import Evaluation, evaluate
 from shoestring.nvae.model.configuration import NVAEConfig
 from shoestring.nvae.training.run import Run
@@ -102,13 +101,6 @@ def train(
         run = Run(Stepper(images, config, settings), test, folder, overwrite, ui)
         run.go()
         return _finished(run)
-
-
-def held_out(images: Images, seed: int) -> tuple[Images, Images]:
-    """Returns (training, test): a tenth at random is held out, at most 1,000."""
-    order = np.random.default_rng(seed).permutation(len(images))
-    out = min(1000, max(1, len(images) // 10))
-    return images.rows(np.sort(order[out:])), images.rows(np.sort(order[:out]))
 
 
 def _steps_within(
