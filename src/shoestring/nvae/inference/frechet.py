@@ -2,7 +2,8 @@
 
 - The network that makes the features is the user's: a module, or a file of `torch.export.save`. It takes bytes
   (n, 3, h, w) and gives (n, features); gray images are repeated for the three colours.
-- Drawn images are the expected ones of the likelihood, as published.
+- Drawn images are by default what published distances are of (`published_image`); expected images and drawn pixels can
+  be asked for. Distances of different kinds do not compare.
 
 Heusel et al. 2017 (arXiv 1706.08500); computed by torchmetrics.
 """
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from shoestring._errors import InputError, OptionError
 from shoestring._extras import require
 from shoestring.nvae.images import Images
+from shoestring.nvae.inference.drawing import draw
 from shoestring.nvae.model.modeling import NVAE
 from shoestring.ui import UI
 
@@ -30,7 +32,7 @@ TOGETHER = 50  # images in one pass
 @torch.no_grad()
 def frechet_distance(
     model: NVAE, images: Images, network: nn.Module, *, count: int | None = None,
-    temperature: float | Sequence[float] = 1.0, seed: int = 0, ui: UI | None = None,
+    temperature: float | Sequence[float] = 1.0, pixels: str = "published", seed: int = 0, ui: UI | None = None,
 ) -> float:  # fmt: skip
     """Returns the Frechet distance between images and as many that the model draws.
 
@@ -40,6 +42,7 @@ def frechet_distance(
         network: uint8 (n, 3, h, w) -> features (n, f); on the model's device.
         count: of images on either side; None takes all. Distances by different counts do not compare.
         temperature: of the priors.
+        pixels: `published`, `expected` or `drawn`; see `drawing.draw`.
         seed: of what is drawn.
         ui: shows progress.
 
@@ -57,12 +60,11 @@ def frechet_distance(
     device = next(model.parameters()).device
     width = _features(network, _coloured(images, 0, 2).to(device)).shape[1]
     distance = fid.FrechetInceptionDistance(feature=_Sized(network, width)).to(device)
-    with torch.random.fork_rng(devices=[]), (ui or UI(quiet=True)).bar("distance", count, "image") as bar:
-        torch.manual_seed(seed)
+    with (ui or UI(quiet=True)).bar("distance", count, "image") as bar:
         for start, stop in pairwise(_even(count)):
-            drawn = (model.sample(stop - start, temperature) * 255).round().byte()
+            (drawn,) = draw(model, stop - start, temperature, seed=seed, pixels=pixels, first=start)
             distance.update(_coloured(images, start, stop).to(device), real=True)
-            distance.update(drawn.expand(-1, 3, -1, -1), real=False)
+            distance.update((drawn * 255).round().byte().expand(-1, 3, -1, -1), real=False)
             bar.update(stop - start)
     return distance.compute().item()
 

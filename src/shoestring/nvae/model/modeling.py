@@ -10,6 +10,7 @@ Vahdat & Kautz 2020, "NVAE: A Deep Hierarchical Variational Autoencoder" (arXiv 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,9 +26,10 @@ from shoestring._errors import InputError, OptionError
 from shoestring.nvae.model.configuration import NVAEConfig
 from shoestring.nvae.model.likelihoods import Head, Image, log_likelihood, mean_image
 from shoestring.nvae.model.normal import Normal
-from shoestring.nvae.model.towers import Decoder, Encoder, Latent, memory_format
+from shoestring.nvae.model.towers import Decoder, Encoder, Latent, Raw, memory_format
 
 WEIGHTS = "model.safetensors"
+Noise = Sequence[Tensor]
 
 
 class Bound(NamedTuple):
@@ -70,14 +72,17 @@ class NVAE(
         self.config = config
         self.encoder, self.decoder = Encoder(config), Decoder(config)
 
-    def forward(self, x: Image, features: Sequence[Tensor] | None = None) -> Bound:
+    def forward(
+        self, x: Image, features: Sequence[Tensor] | None = None, noise: Noise | None = None
+    ) -> Bound:  # fmt: skip
         """Returns the bound on log p(x) of every image, by one sample of the posterior.
 
         Args:
             x: images in [0, 1], with the values that the likelihood knows.
             features: of these images, from `ascend`; computed if they are not given.
+            noise: standard Normal numbers of every group's shape, (b, l, h, w); drawn if they are not given.
         """
-        latents, head = self.infer(x, features)
+        latents, head = self.infer(x, features, noise)
         likelihood = log_likelihood(head, x, self.config)
         return Bound(
             likelihood,
@@ -98,56 +103,89 @@ class NVAE(
         inner = functional.pad(2 * x - 1, [self.config.padding] * 4, value=-1.0)
         return self.encoder(inner.contiguous(memory_format=memory_format(self.decoder.head.weight)))
 
-    def infer(self, x: Image, features: Sequence[Tensor] | None = None) -> tuple[list[Latent], Head]:
-        """Returns a sample of every group's posterior and the head's numbers under them."""
+    def infer(
+        self, x: Image, features: Sequence[Tensor] | None = None, noise: Noise | None = None
+    ) -> tuple[list[Latent], Head]:
+        """Returns a sample of every group's posterior and the head's numbers under them; see `forward`."""
         given = self.ascend(x) if features is None else features
         latents: list[Latent] = []
 
-        def choose(index: int, prior: Normal, stream: Tensor) -> Tensor:
-            latents.append(self.decoder.groups[index].posterior(stream, given[index]))
+        def choose(index: int, raw: Raw, stream: Tensor) -> Tensor:
+            drawn = None if noise is None else noise[index]
+            latents.append(self.decoder.groups[index].posterior(stream, given[index], raw, drawn))
             return latents[-1].z
 
         head = self.decoder(x.shape[0], choose)
         return latents, head
 
     @torch.no_grad()
-    def encode(self, x: Image) -> list[Tensor]:
-        """Returns latents drawn from the posterior of images in [0, 1], coarsest group first."""
-        return [latent.z for latent in self.infer(x)[0]]
+    def encode(self, x: Image, noise: Noise | None = None) -> list[Tensor]:
+        """Returns latents drawn from the posterior of images in [0, 1], coarsest group first; see `forward`."""
+        return [latent.z for latent in self.infer(x, noise=noise)[0]]
 
     @torch.no_grad()
-    def decode(self, latents: Sequence[Tensor]) -> Head:
+    def decode(
+        self, latents: Sequence[Tensor], temperature: float | Sequence[float] | None = None, noise: Noise | None = None
+    ) -> Head:  # fmt: skip
         """Returns the head's numbers for given latents; `mean_image` and `sample_image` make pictures of them.
 
+        Args:
+            latents: of all groups, coarsest first; with a temperature also of the first groups only.
+            temperature: of the priors from which the groups that are not given are drawn; as for `sample_head`.
+            noise: standard Normal numbers of every group's shape, for those that are drawn.
+
         Raises:
-            OptionError: the latents are not of the model's shapes.
+            OptionError: the latents are not of the model's shapes, or too few without a temperature.
         """
-        shapes = [tuple(each.shape[1:]) for each in latents]
-        if shapes != list(self.config.latent_shapes):
+        shapes, wanted = [tuple(each.shape[1:]) for each in latents], list(self.config.latent_shapes)
+        if not shapes or shapes != wanted[: len(shapes)]:
             raise OptionError(
-                f"latents of {len(shapes)} groups {shapes[:1]}...: this model has {len(self.config.latent_shapes)} "
-                f"groups, the first {self.config.latent_shapes[0]}"
+                f"latents of {len(shapes)} groups {shapes[:1]}...: this model has {len(wanted)} groups, the first "
+                f"{wanted[0]}"
             )
-        return self.decoder(latents[0].shape[0], lambda index, prior, stream: latents[index])
+        if temperature is None and len(shapes) < len(wanted):
+            raise OptionError(
+                f"latents of {len(shapes)} groups: this model has {len(wanted)} groups; give a temperature, by which "
+                "the others are drawn"
+            )
+        counts = {len(each) for each in latents}
+        if len(counts) > 1:
+            raise OptionError(f"latents of {' and '.join(map(str, sorted(counts)))} images: every group has as many")
+        return self._descend(len(latents[0]), latents, temperature, noise)
 
     @torch.no_grad()
-    def reconstruct(self, x: Image) -> Image:
+    def reconstruct(self, x: Image, noise: Noise | None = None) -> Image:
         """Returns the expected images under one sample of the posterior."""
-        return mean_image(self.infer(x)[1], self.config)
+        return mean_image(self.infer(x, noise=noise)[1], self.config)
 
     @torch.no_grad()
-    def sample_head(self, count: int, temperature: float | Sequence[float] = 1.0) -> Head:
+    def sample_head(
+        self, count: int, temperature: float | Sequence[float] = 1.0, noise: Noise | None = None
+    ) -> Head:
         """Returns the head's numbers for latents drawn from the prior.
 
         Args:
             count: of images.
             temperature: multiplies every prior deviation; one, or one per scale from the coarsest to the finest.
+            noise: standard Normal numbers of every group's shape, (count, l, h, w); drawn if they are not given.
 
         Raises:
             OptionError: not one temperature per scale, or a negative one.
         """
-        temperatures = self.temperatures(temperature)
-        return self.decoder(count, lambda index, prior, stream: prior.tempered(temperatures[index]).sample())
+        return self._descend(count, (), temperature, noise)
+
+    def _descend(
+        self, count: int, given: Sequence[Tensor], temperature: float | Sequence[float] | None, noise: Noise | None
+    ) -> Head:  # fmt: skip
+        temperatures = self.temperatures(1.0 if temperature is None else temperature)
+
+        def choose(index: int, raw: Raw, stream: Tensor) -> Tensor:
+            if index < len(given):
+                return given[index]
+            prior = Normal.from_raw(*raw).tempered(temperatures[index])
+            return prior.sample(None if noise is None else noise[index])
+
+        return self.decoder(count, choose)
 
     def sample(self, count: int, temperature: float | Sequence[float] = 1.0) -> Image:
         """Returns expected images for latents drawn from the prior; see `sample_head`."""
@@ -158,7 +196,7 @@ class NVAE(
         scales = len(self.config.groups)
         given = [temperature] * scales if isinstance(temperature, int | float) else list(temperature)
         given = given * scales if len(given) == 1 else given
-        if len(given) != scales or any(value < 0 for value in given):
+        if len(given) != scales or not all(0 <= value < math.inf for value in given):
             raise OptionError(
                 f"temperature {temperature}: give one number from 0, or {scales}, coarsest scale first"
             )

@@ -45,10 +45,15 @@ class Normal(NamedTuple):
         """Returns the same with its deviation multiplied by a temperature."""
         return Normal(self.mean, self.deviation * temperature)
 
-    def sample(self) -> Tensor:
-        """Returns a sample that gradients flow through; the same for either memory format."""
-        noise = torch.randn(self.mean.shape, dtype=self.mean.dtype, device=self.mean.device)
-        return self.mean + self.deviation * noise
+    def sample(self, noise: Tensor | None = None) -> Tensor:
+        """Returns a sample that gradients flow through; the same for either memory format.
+
+        Args:
+            noise: standard Normal numbers of the mean's shape; drawn if they are not given.
+        """
+        if noise is None:
+            noise = torch.randn(self.mean.shape, dtype=self.mean.dtype, device=self.mean.device)
+        return self.mean + self.deviation * noise.to(self.mean.dtype)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Returns the log-density of every number, in nats."""

@@ -27,7 +27,8 @@ from shoestring.nvae.model.layers import Inputs, Map, WeightNormConv2d
 from shoestring.nvae.model.likelihoods import Head, Image
 from shoestring.nvae.model.normal import Normal, divergence, precise
 
-Choose = Callable[[int, Normal, Tensor], Tensor]
+Raw = tuple[Tensor, Tensor]  # mean and log-deviation of a prior, before they are bounded
+Choose = Callable[[int, Raw, Tensor], Tensor]
 
 
 class Latent(NamedTuple):
@@ -144,7 +145,7 @@ class Group(nn.Module):
         self.flows = Flows(config.flows, latents, above, config.flow_kind)
         self.join = WeightNormConv2d(below + latents, below, 1)
 
-    def prior(self, stream: Map) -> tuple[Tensor, Tensor]:
+    def prior(self, stream: Map) -> Raw:
         """Returns the raw mean and log-deviation of the prior."""
         if self.first:
             shape = (stream.shape[0], self.to_posterior.out_channels, *stream.shape[2:])
@@ -153,15 +154,14 @@ class Group(nn.Module):
             mean, log_deviation = self.to_prior(functional.elu(stream)).chunk(2, dim=1)
         return precise(mean), precise(log_deviation)
 
-    def posterior(self, stream: Map, features: Tensor) -> Latent:
-        """Returns a sample of the posterior and how far the posterior is from the prior."""
+    def posterior(self, stream: Map, features: Tensor, raw: Raw, noise: Tensor | None = None) -> Latent:
+        """Returns a sample of the posterior and how far the posterior is from the prior `raw`."""
         features = features if self.first else features + self.to_features(stream)
-        raw = self.prior(stream)
         mean, log_deviation = (precise(each) for each in self.to_posterior(features).chunk(2, dim=1))
         if self.residual:
             mean, log_deviation = raw[0] + mean, raw[1] + log_deviation
         p, q = Normal.from_raw(*raw), Normal.from_raw(mean, log_deviation)
-        start = q.sample()
+        start = q.sample(noise)
         z, log_det = self.flows(start, features)
         ratio = q.log_prob(start) - log_det - p.log_prob(z)
         kl = ratio if len(self.flows.steps) else divergence(q, p)
@@ -191,13 +191,13 @@ class Decoder(nn.Module):
         self.patch, self.padding = config.patch, config.padding
 
     def forward(self, batch: int, choose: Choose) -> Head:
-        """Returns the head's numbers for the latents that `choose(group, prior, stream)` returns."""
+        """Returns the head's numbers for the latents that `choose(group, raw prior, stream)` returns."""
         stream = self.start.expand(batch, -1, -1, -1).contiguous(
             memory_format=memory_format(self.head.weight)
         )
         for index, group in enumerate(self.groups):
             stream = group.cells(stream)
-            z = choose(index, Normal.from_raw(*group.prior(stream)), stream)
+            z = choose(index, group.prior(stream), stream)
             stream = group.join(torch.cat([stream, z.to(stream.dtype)], dim=1))
         head = self.head(functional.elu(self.after(stream)))
         head = functional.pixel_shuffle(head, self.patch) if self.patch > 1 else head
