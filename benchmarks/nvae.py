@@ -35,10 +35,9 @@ from shoestring.nvae.model import cells as cells_module
 from shoestring.nvae.model.layers import bn_conv, effective_weight
 from shoestring.nvae.model.modeling import NVAE
 from shoestring.nvae.model.towers import Cells
-from shoestring.nvae.training.objective import objective
-from shoestring.nvae.training.regularisers import batch_norm_scales
+from shoestring.nvae.training.objective import batch_norm_scales, objective
 from shoestring.nvae.training.settings import NVAESettings, recipe
-from shoestring.nvae.training.state import RunState
+from shoestring.nvae.training.step import RunState
 from shoestring.train.memory import keep_freed
 from shoestring.ui import UI
 

@@ -32,7 +32,7 @@ from shoestring.nvae.images import Images
 from shoestring.nvae.inference import pictures
 from shoestring.nvae.model.modeling import load
 from shoestring.nvae.training.settings import NVAESettings, recipe
-from shoestring.nvae.training.steps import Stepper
+from shoestring.nvae.training.step import Stepper
 from shoestring.train import checkpoint
 from shoestring.ui import UI
 

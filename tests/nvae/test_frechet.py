@@ -10,6 +10,7 @@ from torch import nn
 from shoestring._errors import InputError, OptionError
 from shoestring.cli import main
 from shoestring.nvae import Images
+from shoestring.nvae.inference.drawing import draw
 from shoestring.nvae.inference.frechet import frechet_distance, load_network
 
 from .conftest import some_images, tiny_model
@@ -27,8 +28,7 @@ class Means(nn.Module):
 
 
 def drawn(model, count, seed):
-    torch.manual_seed(seed)
-    return (model.sample(count) * 255).round().byte()
+    return torch.cat([(x * 255).round().byte() for x in draw(model, count, seed=seed)])
 
 
 def test_it_is_the_distance_of_two_normals():

@@ -10,7 +10,7 @@ from torch.nn import functional
 from shoestring.nvae.model.cells import DECODER_CELLS, EncoderCell
 from shoestring.nvae.model.flows import Flow, Flows
 from shoestring.nvae.model.layers import DownSkip, WeightNormConv2d, bn_conv, effective_weight
-from shoestring.nvae.training.regularisers import SpectralRegulariser, batch_norm_scales
+from shoestring.nvae.training.objective import SpectralRegulariser, batch_norm_scales
 
 
 @pytest.mark.parametrize("swish", [True, False])

@@ -8,7 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shoestring.nvae import NVAEConfig
-from shoestring.nvae.model.likelihoods import log_likelihood, mean_image, quantised, sample_image
+from shoestring.nvae.model.likelihoods import (
+    log_likelihood,
+    mean_image,
+    published_image,
+    quantised,
+    sample_image,
+)
 from shoestring.nvae.model.normal import Normal, divergence
 
 
@@ -76,6 +82,48 @@ def test_rgb_samples_follow_their_couplings():
     torch.testing.assert_close(torch.bincount(codes, minlength=8) / 60000, expected, atol=0.01, rtol=0)
 
 
+@pytest.mark.parametrize("bits", [1, 2, 3, 5, 8])
+def test_the_mean_image_is_the_expectation_of_gray(bits):
+    gray, levels = config(in_channels=1, bits=bits), 2**bits
+    values = (torch.arange(levels).double() / (levels - 1)).reshape(-1, 1, 1, 1)
+    for seed in range(30):
+        head = head_for(gray, seed, (0.1, 1.0, 4.0)[seed % 3]).double()
+        head[:, 3::2] -= seed / 5  # narrow ones
+        mass = log_likelihood(head.expand(levels, -1, -1, -1), values, gray).exp()
+        assert mean_image(head, gray).item() == pytest.approx(
+            (mass * values.flatten()).sum().item(), abs=1e-4
+        )
+
+
+@pytest.mark.parametrize(("bits", "within"), [(1, 1e-6), (3, 1e-6), (4, 6e-3)])
+def test_the_mean_image_is_the_expectation_of_rgb(bits, within):
+    """The published image is another thing: up to some tenths away for such heads."""
+    rgb, levels = config(in_channels=3, bits=bits), 2**bits
+    values = torch.tensor(list(itertools.product(range(levels), repeat=3))).double() / (levels - 1)
+    others = []
+    for seed in range(12):
+        head = head_for(rgb, seed).double()
+        mass = log_likelihood(head.expand(len(values), -1, -1, -1), values[:, :, None, None], rgb).exp()
+        expected = (mass[:, None] * values).sum(0)
+        assert (mean_image(head, rgb).flatten() - expected).abs().max() < within
+        others.append((published_image(head, rgb).flatten() - expected).abs().max().item())
+    assert max(others) > 0.1
+
+
+def test_the_published_image_is_official():
+    """mean(): averages of the raw means and couplings first (distributions.py of the official code, in other words)."""
+    rgb = config(in_channels=3, bits=5)
+    head = head_for(rgb, 2)
+    weight = head[0, :2, 0, 0].softmax(0)
+    mixtures = head[0, 2:, 0, 0].reshape(2, 9)
+    means, couplings = weight @ mixtures[:, :3], weight @ torch.tanh(mixtures[:, 6:])
+    red = means[0].clamp(-1, 1)
+    green = (means[1] + couplings[0] * red).clamp(-1, 1)
+    blue = (means[2] + couplings[1] * red + couplings[2] * green).clamp(-1, 1)
+    expected = torch.stack([red, green, blue]) / 2 + 0.5
+    torch.testing.assert_close(published_image(head, rgb).flatten(), expected)
+
+
 def test_a_colder_pixel_spreads_less():
     gray = config(in_channels=1, bits=8)
     head = head_for(gray, 1).expand(4000, -1, -1, -1).clone()
@@ -91,7 +139,7 @@ def test_a_colder_pixel_spreads_less():
 def test_images_are_within_bounds(likelihood, channels):
     settings = NVAEConfig(likelihood=likelihood, in_channels=channels)
     head = 4 * torch.randn(3, settings.head_channels, 8, 8)
-    for image in (mean_image(head, settings), sample_image(head, settings)):
+    for image in (show(head, settings) for show in (mean_image, published_image, sample_image)):
         assert image.shape == (3, channels, 8, 8)
         assert image.min() >= 0
         assert image.max() <= 1

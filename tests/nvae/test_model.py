@@ -9,7 +9,10 @@ from torch import nn
 
 from shoestring._errors import InputError, OptionError
 from shoestring.nvae import NVAE, evaluate, readjusted
+from shoestring.nvae.inference import drawing, evaluation
+from shoestring.nvae.inference.drawing import draw
 from shoestring.nvae.inference.evaluation import importance_weighted
+from shoestring.nvae.inference.noise import latent_noise, prepared_images
 from shoestring.nvae.inference.walking import between
 from shoestring.nvae.model.likelihoods import log_likelihood
 from shoestring.nvae.model.modeling import load
@@ -121,10 +124,9 @@ def test_importance_weighting_tightens_the_bound():
     x = batch(model, 6)
     bounds = []
     for samples in (1, 10, 100):
-        torch.manual_seed(samples)
         runs = max(4, 60 // samples)
         bounds.append(
-            torch.stack([importance_weighted(model, x, samples) for _ in range(runs)]).mean().item()
+            torch.stack([importance_weighted(model, x, samples, seed) for seed in range(runs)]).mean().item()
         )
     assert bounds == sorted(bounds)
     assert bounds[-1] > bounds[0] + 0.1
@@ -149,6 +151,33 @@ def test_evaluation_is_decided_by_its_seed_and_counts_every_image_once(bars):
     assert one.elbo == pytest.approx(-one.reconstruction - sum(one.kl_per_group))
     assert evaluate(model, bars, seed=5).elbo != one.elbo
     assert evaluate(model, some_images(301), seed=0).images == 301  # batches of 256
+
+
+def test_noise_belongs_to_image_and_sample_whatever_the_batches_are(bars, monkeypatch):
+    model = tiny_model()
+    one = evaluate(model, bars, samples=1, seed=2)
+    many = evaluate(model, bars, samples=64, seed=2)
+    monkeypatch.setattr(evaluation, "TOGETHER", 7)
+    cut = evaluate(model, bars, samples=64, seed=2)
+    for other in (many, cut):
+        assert other.elbo == pytest.approx(one.elbo, abs=1e-4)
+        assert other.kl_per_group == pytest.approx(one.kl_per_group, abs=1e-4)
+    assert cut.importance_weighted == pytest.approx(many.importance_weighted, abs=1e-4)
+    few = evaluate(model, bars.part(0, 5), samples=9, seed=2)
+    x = prepared_images(model.config, bars, range(3, 5), 2)
+    last = importance_weighted(model, x, 9, 2, [3, 4])
+    whole = importance_weighted(model, prepared_images(model.config, bars, range(5), 2), 9, 2)
+    torch.testing.assert_close(whole[3:], last, rtol=0, atol=1e-4)
+    assert few.importance_weighted == pytest.approx(whole.mean().item(), abs=1e-4)
+
+
+@pytest.mark.parametrize("pixels", ["expected", "published", "drawn"])
+def test_image_i_of_a_seed_is_the_same_in_any_number_of_images(pixels, monkeypatch):
+    model = tiny_model(**VARIANTS["rgb"])
+    whole = torch.cat(list(draw(model, 10, 0.8, seed=3, pixels=pixels)))
+    monkeypatch.setattr(drawing, "TOGETHER", 3)
+    parts = torch.cat(list(draw(model, 4, 0.8, seed=3, pixels=pixels, first=5)))
+    torch.testing.assert_close(whole[5:9], parts, rtol=0, atol=1e-4)
 
 
 def test_eval_mode_moves_no_statistics(bars):
@@ -203,8 +232,37 @@ def test_decoding_what_was_encoded_is_reconstructing():
     torch.manual_seed(6)
     latents, head = model.infer(x)
     torch.testing.assert_close(model.decode([latent.z for latent in latents]), head)
-    with pytest.raises(OptionError, match="this model has 3 groups"):
+    with pytest.raises(OptionError, match="this model has 3 groups; give a temperature"):
         model.decode([latents[0].z])
+    with pytest.raises(OptionError, match="the first"):
+        model.decode([latents[0].z[:, :1]])
+
+
+def test_the_first_groups_are_kept_and_the_others_drawn():
+    """With as many groups as there are it is decoding, with none it is sampling; at temperature 0 nothing is drawn."""
+    model = tiny_model()
+    noise = latent_noise(model.config, 0, range(4))
+    sampled, chosen = model.sample_head(4, 0.7, noise), []
+    original = model.decoder.forward
+
+    def spy(batch, choose):
+        def keeping(index, raw, stream):
+            chosen.append(choose(index, raw, stream))
+            return chosen[-1]
+
+        return original(batch, keeping)
+
+    model.decoder.forward = spy
+    torch.testing.assert_close(model.sample_head(4, 0.7, noise), sampled)
+    latents, model.decoder.forward = chosen[:], original
+    for groups in (1, 2, 3):
+        found = model.decode(latents[:groups], 0.7, noise)
+        torch.testing.assert_close(found, sampled)
+    assert not torch.allclose(
+        model.decode(latents[:1], 0.7, latent_noise(model.config, 1, range(4))), sampled
+    )
+    cold = [model.decode(latents[:2], 0.0) for _ in range(2)]
+    assert torch.equal(*cold)
 
 
 def test_walks_start_and_end_where_they_should():

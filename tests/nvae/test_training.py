@@ -26,7 +26,7 @@ from shoestring.nvae.batches import indices
 from shoestring.nvae.training.guard import Guard, Verdict
 from shoestring.nvae.training.run import Run
 from shoestring.nvae.training.settings import RECIPES, recipe
-from shoestring.nvae.training.steps import Stepper
+from shoestring.nvae.training.step import Stepper
 from shoestring.ui import UI
 
 from .conftest import some_images, tiny_config
@@ -78,17 +78,44 @@ def test_too_many_skips_in_a_row_roll_back_and_halve_the_rate():
     assert (guard.rollbacks, guard.skipped, guard.rate_factor) == (1, 3, 0.5)
 
 
+def losses_judged(losses, norm=1.0, **changes):
+    guard, verdicts = Guard(**{"clip": 3.0, "explosion": 20.0, "patience": 3, **changes}), []
+    for loss in losses:
+        guard, verdict, _ = guard.judge(norm, loss)
+        verdicts.append(verdict)
+    return guard, verdicts
+
+
 def test_a_loss_that_is_astray_is_skipped_until_the_run_rolls_back():
     """What a long first step does: the gradients after it are as long as each other, the weights are lost."""
-    guard, verdicts = Guard(3.0, 20.0, 3), []
-    for loss in (180.0, 150.0, 3e6, 2e6, 2e6, 160.0):
-        guard, verdict, _ = guard.judge(1.0, loss)
-        verdicts.append(verdict)
+    guard, verdicts = losses_judged((180.0, 150.0, 3e6, 2e6, 2e6, 160.0))
     assert verdicts == [Verdict.TAKE] * 2 + [Verdict.SKIP] * 2 + [Verdict.ROLL_BACK, Verdict.TAKE]
-    assert (guard.least_loss, guard.rate_factor) == (150.0, 0.5)
-    guard = Guard(3.0, 20.0, 3).judge(1.0, -1000.0)[0]  # a density: the loss may be negative
-    assert guard.judge(1.0, 500.0)[1] is Verdict.TAKE
-    assert guard.judge(1.0, 1e5)[1] is Verdict.SKIP
+    assert guard.rate_factor == 0.5
+
+
+@given(
+    losses=st.lists(st.integers(-(2**20), 2**20).map(float) | st.just(math.nan), max_size=60),
+    offset=st.integers(-(2**30), 2**30).map(float),
+)
+def test_only_differences_of_losses_count(losses, offset):
+    """A density's loss may be anywhere: moved by a constant, every verdict stays (the sums are exact or nearly so)."""
+    assert (
+        losses_judged(losses, unit=7.8)[1] == losses_judged([loss + offset for loss in losses], unit=7.8)[1]
+    )
+
+
+@pytest.mark.parametrize(("before", "after"), [(0.5, 25.0), (-3.0, 40.0), (0.0, 1000.0)])
+def test_a_lasting_change_of_the_loss_is_accepted_in_the_end(before, after):
+    guard, verdicts = losses_judged([before] * 50 + [after] * 50)
+    assert verdicts[-20:] == [Verdict.TAKE] * 20
+    assert guard.rollbacks <= 7
+
+
+def test_after_a_roll_back_the_losses_of_the_checkpoint_are_expected():
+    early, _ = losses_judged([500.0] * 3)
+    guard, _ = losses_judged([500.0] * 3 + [100.0] * 40 + [math.nan] * 3)
+    assert guard.back_to(early).judge(1.0, 520.0)[1] is Verdict.TAKE
+    assert (guard.back_to(early).skipped, guard.back_to(early).rollbacks) == (3, 1)
 
 
 def test_a_lasting_change_of_scale_is_accepted_in_the_end():

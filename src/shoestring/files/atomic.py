@@ -69,7 +69,7 @@ def atomic(path: str | Path, mode: str = "w", **open_kwargs: Any) -> Iterator[IO
             if target.exists():
                 os.chmod(draft, stat.S_IMODE(target.stat().st_mode))
             os.replace(draft, target)
-            _sync(target.parent)
+            sync_folder(target.parent)
     except BaseException:
         with suppress(OSError):
             file.close()
@@ -106,15 +106,24 @@ def atomic_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
             yield draft
         with _reported(path, always=True):
             _refuse(target, path, overwrite)
-            for folder, _, names in os.walk(draft):
-                for name in names:
-                    with open(Path(folder, name), "rb") as file:
-                        os.fsync(file.fileno())
-                _sync(Path(folder))
+            flush(draft)
             _swap(draft, target)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
+
+
+def flush(folder: Path) -> None:
+    """Waits until all that is in a folder has reached the disk.
+
+    Raises:
+        OSError: it cannot.
+    """
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with open(Path(place, name), "rb") as file:
+                os.fsync(file.fileno())
+        sync_folder(Path(place))
 
 
 def _swap(draft: Path, target: Path) -> None:
@@ -129,7 +138,7 @@ def _swap(draft: Path, target: Path) -> None:
             os.rename(old, target)
             raise
         shutil.rmtree(old, ignore_errors=True)
-    _sync(target.parent)
+    sync_folder(target.parent)
 
 
 def _refuse(target: Path, path: str | Path, overwrite: bool) -> None:
@@ -147,7 +156,8 @@ def _beside(target: Path, ending: str) -> Path:
     return target.with_name(f".{target.name[:100]}.{os.urandom(4).hex()}.{ending}")
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Waits until a folder's own entries, such as a rename in it, have reached the disk."""
     with suppress(OSError):  # some systems cannot flush a folder
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -2,15 +2,19 @@
 
 Images are shuffled anew each epoch. Under a Bernoulli likelihood pixels are drawn black or white anew each time they
 are seen (dynamic binarisation), with their gray value as probability.
+
+`Feed` hands out the bytes of one step after the other; where a device computes, the next ones are fetched meanwhile.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from shoestring.nvae.images import Images
 from shoestring.nvae.model.configuration import NVAEConfig
@@ -42,6 +46,55 @@ def prepared(x: Tensor, config: NVAEConfig, *, flip: bool = False) -> Tensor:
     if flip:
         x = torch.where(torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5, x.flip(3), x)
     return torch.bernoulli(x) if config.likelihood == "bernoulli" else quantised(x, config)
+
+
+class _Steps(Dataset):
+    """Item `step` is the bytes of one process's images of a step, (b, c, h, w)."""
+
+    def __init__(self, images: Images, seed: int, batch_size: int, share: range) -> None:
+        self.images, self.seed, self.batch_size, self.share = images, seed, batch_size, share
+
+    def __getitem__(self, step: int) -> Tensor:
+        start = step * self.batch_size
+        chosen = indices(self.seed, start + self.share.start, start + self.share.stop, len(self.images))
+        return torch.from_numpy(np.ascontiguousarray(self.images.take(chosen)))
+
+
+class Feed:
+    """Hands out the bytes of the steps of a run.
+
+    Args:
+        images: to learn from.
+        seed: of their order.
+        batch_size: images of a step, over all processes.
+        share: which of them are this process's.
+        steps: of the run.
+        ahead: fetch the next steps in other processes, into memory from which a GPU copies by itself.
+    """
+
+    def __init__(
+        self, images: Images, seed: int, batch_size: int, share: range, steps: int, *, ahead: bool
+    ) -> None:  # fmt: skip
+        self.data, self.steps, self.ahead = _Steps(images, seed, batch_size, share), steps, ahead
+        self.next, self.coming = -1, iter(())
+
+    def take(self, step: int) -> Tensor:
+        """Returns the bytes of a step, (b, c, h, w); quick if it follows the one before."""
+        if step != self.next:
+            self.coming = self._from(step)
+        self.next = step + 1
+        return next(self.coming)
+
+    def _from(self, step: int) -> Iterator[Tensor]:
+        return iter(
+            DataLoader(
+                self.data,
+                batch_size=None,
+                sampler=range(step, self.steps),
+                num_workers=2 if self.ahead else 0,
+                pin_memory=self.ahead,
+            )
+        )
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:

@@ -1,4 +1,4 @@
-"""Checkpoints that are complete or absent: written aside, renamed into place, the last two kept.
+"""Checkpoints that are complete or absent: written aside, flushed to the disk, renamed into place, the last two kept.
 
 - A checkpoint is the folder `checkpoint-N` that transformers' Trainer writes (N: optimiser steps done) plus
   `run.json`: what the run was, and what the loop needs beyond the Trainer's own state.
@@ -12,6 +12,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from shoestring.files.atomic import flush, sync_folder
 
 KEPT = 2
 PARTIAL = ".partial"
@@ -45,9 +47,11 @@ def publish(written: Path, folder: Path, run: Mapping[str, Any]) -> None:
     """
     (written / PICKLED_ARGUMENTS).unlink(missing_ok=True)
     (written / RUN).write_text(json.dumps(run, indent=1), "utf-8")
+    flush(written)
     target = folder / written.name
     shutil.rmtree(target, ignore_errors=True)
     written.rename(target)
+    sync_folder(folder)
     for old in all_of(folder)[:-KEPT]:
         shutil.rmtree(old, ignore_errors=True)
 

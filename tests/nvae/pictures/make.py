@@ -1,7 +1,7 @@
 """Writes the pictures of this folder and table.json, with tools that are not ours (and not Pillow).
 
-    python make.py        needs Debian's imagemagick, netpbm, libtiff-tools, libjpeg-turbo-progs, webp, apngasm, exiftool
-                          (libimage-exiftool-perl) and icc-profiles-free
+    python make.py        needs Debian's imagemagick, netpbm, libtiff-tools, libjpeg-turbo-progs, webp, apngasm,
+                          libimage-exiftool-perl and icc-profiles-free
 
 The patterns are formulas, written as PGM and PPM byte by byte; `table.json` tells what each file must be read as:
 
@@ -224,8 +224,8 @@ def animations(s: Path) -> None:
     made("film.png", "gray", "apngasm", "OUT", s / "frame0.png", s / "frame1.png", refused="2 pictures")
     for name in ("gray", "two"):
         run("cwebp", "-lossless", s / f"{name}.pgm", "-o", s / f"{name}.webp")
-    made("film.webp", "gray", "webpmux", "-frame", s / "gray.webp", "+100", "-frame", s / "two.webp", "+100", "-o", "OUT",
-         refused="2 pictures")  # fmt: skip
+    made("film.webp", "gray", "webpmux", "-frame", s / "gray.webp", "+100", "-frame", s / "two.webp", "+100", "-o",
+         "OUT", refused="2 pictures")  # fmt: skip
 
 
 def colours(s: Path) -> None:

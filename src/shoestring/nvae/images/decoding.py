@@ -1,7 +1,7 @@
 """One picture as bytes, gray or RGB, as its maker meant it; what cannot be known is refused by name.
 
 - Depth: 1 to 16 bits become 8 by rounding; 32 bits, signed and floating-point numbers do not say what is white.
-- Orientation of EXIF is applied; colour profiles become sRGB. CMYK, LAB and a gamma of PNG other than sRGB's are refused.
+- Orientation of EXIF is applied; colour profiles become sRGB. CMYK, LAB and PNG's gamma other than sRGB's are refused.
 - Transparency: opaque alpha is dropped; anything else needs a background, for hidden colours mean nothing.
 - Films and files of several pages are refused; of a camera's multi-picture JPEG the first is the picture.
 

@@ -1,7 +1,7 @@
 """Images from the forms in which people keep them: folders, zips, saved datasets and arrays of pictures.
 
-- `read_images` gives them as one array of bytes; a picture that cannot be read, or is of another size, is refused by its
-  name, or left out and counted.
+- `read_images` gives one array of bytes; a picture that cannot be read, or is of another size, is refused by its name,
+  or left out and counted.
 - A folder or zip with `train` and `test` (or `val`) and nothing else has test images of its own; so has a folder with
   MNIST's four files, and a dataset with splits. A class that is called `train` among others is a class.
 - Hidden files and those that macOS puts beside others are no pictures; linked folders are followed.

@@ -1,18 +1,12 @@
-"""A set of images of one size, and the parts of it; nothing is copied.
-
-An image is known by its content (`fingerprints`), so that what was held out is found again wherever it lies.
-"""
+"""A set of images of one size, and the parts of it; nothing is copied."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from shoestring._errors import InputError
-
-TOGETHER = 1024  # images read at once
 
 
 @dataclass(frozen=True)
@@ -50,29 +44,6 @@ class Images:
     def part(self, start: int, stop: int) -> Images:
         """Returns the set of the images from `start` to `stop`."""
         return self.rows(np.arange(len(self))[start:stop])
-
-
-def fingerprints(images: Images) -> list[str]:
-    """Returns 16 hexadecimal digits for each image, which follow from its pixels alone (BLAKE2b, RFC 7693)."""
-    found = []
-    for start in range(0, len(images), TOGETHER):
-        for image in images.take(np.arange(start, min(start + TOGETHER, len(images)))):
-            found.append(hashlib.blake2b(image.tobytes(), digest_size=8).hexdigest())
-    return found
-
-
-def held_out(images: Images, seed: int) -> tuple[Images, Images]:
-    """Returns (training, test): a tenth at random is held out, at most 1,000, with whatever has the same pixels.
-
-    >>> pixels = np.arange(60, dtype=np.uint8).repeat(4).reshape(60, 1, 2, 2)
-    >>> [len(part) for part in held_out(Images(pixels, "levels"), seed=0)]
-    [54, 6]
-    """
-    order = np.random.default_rng(seed).permutation(len(images))
-    test = np.sort(order[: min(1000, max(1, len(images) // 10))])
-    known = np.array(fingerprints(images))
-    training = np.flatnonzero(~np.isin(known, known[test]))
-    return images.rows(training), images.rows(test)
 
 
 def require_shape(images: Images, shape: tuple[int, int, int], preset: str) -> None:

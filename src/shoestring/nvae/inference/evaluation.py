@@ -85,14 +85,12 @@ def evaluate(
 def _measured(
     model: NVAE, images: Images, numbers: Sequence[int], samples: int, seed: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Returns of each image its number, log-likelihood, KL (b, groups), KL by channel and weighted bound, or nothing."""
+    """Returns of each image number, log-likelihood, KL (b, groups); the sum of KL by channel; weighted bounds."""
     device = next(model.parameters()).device
     x = prepared_images(model.config, images, numbers, seed).to(device)
     features = model.ascend(x)
     bound = model(x, features, latent_noise(model.config, seed, numbers, device=device))
-    weighted = (
-        _weighted(model, x, features, samples, seed, numbers) if samples > 1 else bound.likelihood[:0]
-    )
+    weighted = _weighted(model, x, features, samples, seed, numbers) if samples > 1 else bound.likelihood[:0]
     by_channel = bound.by_channel.transpose(0, 1)
     return (
         torch.tensor(list(numbers)),

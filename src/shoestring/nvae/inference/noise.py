@@ -1,4 +1,4 @@
-"""Randomness that belongs to an image, not to a batch: what is drawn for image i and sample k follows from (seed, i, k).
+"""Randomness that belongs to an image, not to a batch: what is drawn for image i, sample k follows from (seed, i, k).
 
 So figures and pictures are the same however images are cut into batches, shared over processes, or counted. Philox is a
 counter-based generator (Salmon et al. 2011): any (key, counter) is a stream of its own.

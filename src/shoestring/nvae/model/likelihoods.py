@@ -113,7 +113,9 @@ def _discrete_mean(means: Tensor, log_scales: Tensor, config: NVAEConfig) -> Ten
     if bins == doubt:
         return -1 + 2 * half * narrow
     upper, lower = (means + 1) / scales, (means - 1) / scales
-    slopes = (torch.sigmoid(upper) * torch.sigmoid(-upper) - torch.sigmoid(lower) * torch.sigmoid(-lower)) / scales
+    slopes = (
+        torch.sigmoid(upper) * torch.sigmoid(-upper) - torch.sigmoid(lower) * torch.sigmoid(-lower)
+    ) / scales
     wide = scales * (softplus(upper) - softplus(lower)) - half * half / 6 * slopes
     return -1 + torch.where(scales > half, wide, 2 * half * narrow)
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import torch
 from huggingface_hub import ModelHubMixin
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -27,6 +27,7 @@ from shoestring.nvae.model.configuration import NVAEConfig
 from shoestring.nvae.model.likelihoods import Head, Image, log_likelihood, mean_image
 from shoestring.nvae.model.normal import Normal
 from shoestring.nvae.model.towers import Decoder, Encoder, Latent, Raw, memory_format
+from shoestring.train.tensor_files import save_tensors
 
 WEIGHTS = "model.safetensors"
 Noise = Sequence[Tensor]
@@ -150,7 +151,9 @@ class NVAE(
             )
         counts = {len(each) for each in latents}
         if len(counts) > 1:
-            raise OptionError(f"latents of {' and '.join(map(str, sorted(counts)))} images: every group has as many")
+            raise OptionError(
+                f"latents of {' and '.join(map(str, sorted(counts)))} images: every group has as many"
+            )
         return self._descend(len(latents[0]), latents, temperature, noise)
 
     @torch.no_grad()
@@ -204,8 +207,7 @@ class NVAE(
 
     def _save_pretrained(self, save_directory: Path) -> None:
         (save_directory / "config.json").write_text(json.dumps(self.config.to_json(), indent=1), "utf-8")
-        tensors = {name: value.contiguous() for name, value in self.state_dict().items()}
-        save_file(tensors, save_directory / WEIGHTS, metadata={"format": "pt"})
+        save_tensors(self.state_dict(), save_directory / WEIGHTS, {"format": "pt"})
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, **options: Any) -> NVAE:
@@ -237,8 +239,17 @@ def load(folder: str | Path) -> NVAE:
                 f"{path}: weights and config.json are of two models ({name}: "
                 f"{_shape(weights.get(name))} in the weights, {_shape(mine.get(name))} in the configuration)"
             )
+        _require_numbers(weights[name], mine[name], f"{path}: {name}")
     model.load_state_dict(weights)
     return model.eval()
+
+
+def _require_numbers(tensor: Tensor, like: Tensor, name: str) -> None:
+    """Refuses weights that no training leaves behind."""
+    if tensor.is_floating_point() != like.is_floating_point() or tensor.is_complex():
+        raise InputError(f"{name} is of {tensor.dtype}, not of {like.dtype}; it is damaged or something else")
+    if not torch.isfinite(tensor).all():
+        raise InputError(f"{name} is not finite; it is damaged, copy or train it again")
 
 
 def _shape(tensor: Tensor | None) -> str:

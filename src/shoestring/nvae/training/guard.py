@@ -2,10 +2,12 @@
 
 - A gradient that is not finite, or `explosion` times longer than the recent typical one, is skipped: neither weights
   nor batch norms move.
-- So is one whose loss is `explosion` times above the least so far: its gradient is of weights that are broken already,
-  which a long first step can do before any length is known to be typical.
+- So is one whose loss is above the recent ones by more than `explosion` times their spread: its gradient is of weights
+  that are broken already, which a long first step can do before any length is known to be typical. Only differences of
+  losses count, for the loss of a density may be below 0, or near it; differences below `unit` count as one.
 - One that is `clip` times longer is cut to that.
-- After `patience` skips in a row the run rolls back to its last checkpoint at half the learning rate.
+- After `patience` skips in a row the run rolls back to its last checkpoint at half the learning rate, and losses may
+  differ twice as much: a lasting change is accepted in the end.
 
 A pure state machine: it knows nothing of models.
 """
@@ -17,7 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from typing import Any
 
-MEMORY = 0.95  # of the typical length, over about 20 steps
+MEMORY = 0.95  # of typical lengths and losses, over about 20 steps
 WARM = 5  # steps before anything finite is called long
 
 
@@ -35,25 +37,31 @@ class Guard:
 
     Args:
         clip: longest gradient, in typical lengths.
-        explosion: from how many typical lengths, or least losses, a step is skipped.
+        explosion: from how many typical lengths, or spreads of the loss, a step is skipped.
         patience: skips in a row before the run rolls back.
+        unit: nats; a smaller spread counts as one.
         log_norm: the mean logarithm of recent lengths.
         seen: finite lengths so far.
         skipped: steps, over the whole run.
         in_a_row: steps skipped since the last one taken.
         rollbacks: over the whole run.
-        least_loss: of the steps taken, or None before the first.
+        level: the mean of recent losses.
+        spread: their mean distance from it.
+        losses: how many it is of.
     """
 
     clip: float
     explosion: float
     patience: int
+    unit: float = 1.0
     log_norm: float = 0.0
     seen: int = 0
     skipped: int = 0
     in_a_row: int = 0
     rollbacks: int = 0
-    least_loss: float | None = None
+    level: float = 0.0
+    spread: float = 0.0
+    losses: int = 0
 
     def judge(self, norm: float, loss: float) -> tuple[Guard, Verdict, float]:
         """Returns the guard after a step, what happens to it, and by what its gradient is multiplied.
@@ -67,13 +75,16 @@ class Guard:
         after = self._remembering(min(norm, self.explosion * typical) if long else norm) if sound else self
         if sound and not long:
             scale = min(1.0, self.clip * typical / norm) if self.seen >= WARM and norm > 0 else 1.0
-            least = loss if self.least_loss is None else min(loss, self.least_loss)
-            return replace(after, in_a_row=0, least_loss=least), Verdict.TAKE, scale
+            return replace(after._taking(loss), in_a_row=0), Verdict.TAKE, scale
         after = replace(after, skipped=self.skipped + 1, in_a_row=self.in_a_row + 1)
         if after.in_a_row < self.patience:
             return after, Verdict.SKIP, 0.0
         fresh = replace(after, in_a_row=0, seen=0, log_norm=0.0, rollbacks=self.rollbacks + 1)
         return fresh, Verdict.ROLL_BACK, 0.0
+
+    def back_to(self, then: Guard) -> Guard:
+        """Returns the guard after a roll-back: it goes on counting, and expects the losses of the checkpoint."""
+        return replace(self, level=then.level, spread=then.spread, losses=then.losses)
 
     @property
     def rate_factor(self) -> float:
@@ -85,9 +96,17 @@ class Guard:
         return asdict(self)
 
     def _astray(self, loss: float) -> bool:
-        """The loss may be negative (a density), so it is the distance that counts."""
-        least = self.least_loss
-        return least is not None and loss - least > self.explosion * max(abs(least), 1.0)
+        allowed = self.explosion * max(self.spread, self.unit) * 2**self.rollbacks
+        return bool(self.losses) and loss - self.level > allowed
+
+    def _taking(self, loss: float) -> Guard:
+        """A taken step's loss becomes part of what is expected."""
+        keep = min(MEMORY, self.losses / (self.losses + 1))
+        away = abs(loss - self.level) if self.losses else 0.0
+        return replace(
+            self, level=keep * self.level + (1 - keep) * loss, spread=keep * self.spread + (1 - keep) * away,
+            losses=self.losses + 1,
+        )  # fmt: skip
 
     def _remembering(self, norm: float) -> Guard:
         """A skipped length counts too, cut, so that a lasting change is accepted in the end."""

@@ -2,22 +2,33 @@
 
 - Interrupted and run again, it goes on to the same weights, bit for bit on a CPU.
 - Steps that would break the model are skipped, and the run rolls back if they do not stop; it says so.
+- A checkpoint is on the disk before the one before it goes; on a full disk the run ends in one line and can go on.
+- With every evaluation goes a grid of what the model draws, always from the same latent noise.
 """
 
 from __future__ import annotations
 
+import copy
+import hashlib
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from shoestring import hub
 from shoestring._errors import OutputError, TrainError
 from shoestring.nvae.images import Images
+from shoestring.nvae.inference import pictures
+from shoestring.nvae.inference.drawing import draw
 from shoestring.nvae.inference.evaluation import Evaluation, evaluate
-from shoestring.nvae.training.clock import Clock
+from shoestring.nvae.model.modeling import NVAE
 from shoestring.nvae.training.guard import Verdict
-from shoestring.nvae.training.steps import Stepper
+from shoestring.nvae.training.step import Stepper
 from shoestring.train import checkpoint, record
 from shoestring.train.interrupt import interruptible
 from shoestring.train.settings import differences, identity
@@ -25,6 +36,30 @@ from shoestring.ui import UI
 
 MOST_ROLLBACKS = 12
 EVALUATED = 1000  # images, while training
+DRAWN, COLUMNS, TEMPERATURE = 36, 6, 0.7  # of the grids
+
+
+class Clock:
+    """The time of a run over all its parts; CPU seconds compare runs on a busy machine.
+
+    Args:
+        seconds: by the wall clock, of earlier parts.
+        cpu_seconds: of all threads of this process, of earlier parts.
+    """
+
+    def __init__(self, seconds: float = 0.0, cpu_seconds: float = 0.0) -> None:
+        self._wall = time.monotonic() - seconds
+        self._cpu = time.process_time() - cpu_seconds
+
+    @property
+    def seconds(self) -> float:
+        """By the wall clock."""
+        return time.monotonic() - self._wall
+
+    def as_json(self) -> dict[str, float]:
+        """Returns both, for logs and checkpoints."""
+        cpu = time.process_time() - self._cpu
+        return {"seconds": round(self.seconds, 3), "cpu_seconds": round(cpu, 3)}
 
 
 class Run:
@@ -36,9 +71,13 @@ class Run:
         folder: gets `log.jsonl` and `checkpoints/`.
         overwrite: start again, whatever is there.
         ui: shows progress.
+        start: the model that the run starts from, if it is not from random weights.
     """
 
-    def __init__(self, stepper: Stepper, test: Images, folder: Path, overwrite: bool, ui: UI) -> None:
+    def __init__(
+        self, stepper: Stepper, test: Images, folder: Path, overwrite: bool, ui: UI, start: NVAE | None = None
+    ) -> None:
+        self.start = start
         self.stepper, self.state, self.settings = stepper, stepper.state, stepper.settings
         self.test, self.folder, self.overwrite, self.ui = test, folder, overwrite, ui
         self.checkpoints = folder / "checkpoints"
@@ -115,8 +154,7 @@ class Run:
         if last or done % settings.log_every == 0:
             self._log(done, bar)
         if done % max(1, settings.steps // settings.evaluations) == 0 and not last:
-            part = self.test.part(0, EVALUATED)
-            self.record_bound(done, evaluate(self.stepper.averaged(), part, seed=settings.seed))
+            self._look(done, self.stepper.averaged())
         if last or done % settings.checkpoint_every == 0 or self.interrupted:
             self._save(done)
 
@@ -137,6 +175,15 @@ class Run:
         values |= {"learning_rate": rate, "skipped": guard.skipped, "rollbacks": guard.rollbacks}
         self._record(values)
 
+    def _look(self, done: int, model: NVAE) -> None:
+        """Evaluates a model on the way, and draws by it."""
+        self.record_bound(done, evaluate(model, self.test.part(0, EVALUATED), seed=self.settings.seed))
+        if hub.is_main_process() and model.config.in_channels in (1, 3):
+            drawn = torch.cat(list(draw(model, DRAWN, TEMPERATURE, seed=self.settings.seed)))
+            with self._writing(f"the pictures of step {done}"):
+                (self.folder / "samples").mkdir(exist_ok=True)
+                pictures.write(self.folder / "samples" / f"{done:07}.png", drawn, COLUMNS)
+
     def record_bound(self, done: int, evaluation: Evaluation) -> None:
         """Writes what an evaluation found into the log."""
         self._record({"step": done, "eval_loss": -evaluation.elbo})
@@ -144,13 +191,15 @@ class Run:
     def _record(self, values: dict[str, Any]) -> None:
         if hub.is_main_process():
             images = values["step"] * self.settings.batch_size
-            record.append(self.folder / "log.jsonl", {**values, "images": images, **self.clock.as_json()})
+            with self._writing("its log"):
+                record.append(self.folder / "log.jsonl", {**values, "images": images, **self.clock.as_json()})
 
     # -- checkpoints -----------------------------------------------------------------------------------------
 
     def begin(self) -> int:
         """Makes the folder, or goes on with what it holds; returns the first step."""
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        with self._writing("its checkpoints"):
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
         found = [] if self.overwrite else checkpoint.all_of(self.checkpoints)
         self.stepper.accelerator.wait_for_everyone()
         start, self.clock = 0, Clock()
@@ -158,10 +207,14 @@ class Run:
             start = self._resume(found[-1])
         elif hub.is_main_process():
             checkpoint.discard(self.checkpoints)
+            shutil.rmtree(self.folder / "samples", ignore_errors=True)
         if hub.is_main_process():
             record.cut(self.folder / "log.jsonl", start)
         if not found:
             self._save(0)  # something to roll back to
+            if self.start is not None:
+                model = copy.deepcopy(self.start).to(self.stepper.accelerator.device)
+                self._look(0, model.eval())
         return start
 
     def _resume(self, last: Path) -> int:
@@ -181,16 +234,21 @@ class Run:
     def _save(self, done: int) -> None:
         if hub.is_main_process():
             written = self.checkpoints / checkpoint.PARTIAL / f"checkpoint-{done}"
-            try:
+            with self._writing(f"step {done}"):
                 written.mkdir(parents=True, exist_ok=True)
                 self.state.save(written)
                 checkpoint.publish(written, self.checkpoints, self._run(done))
-            except OSError as error:
-                raise OutputError(
-                    f"{self.checkpoints}: cannot save step {done}: {error.strerror}; earlier checkpoints are "
-                    "untouched, make room and run the same command to go on"
-                ) from error
         self.stepper.accelerator.wait_for_everyone()
+
+    @contextmanager
+    def _writing(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(
+                f"{self.folder}: cannot save {what}: {error.strerror or error}; earlier checkpoints are untouched, "
+                "make room and run the same command to go on"
+            ) from error
 
     def _run(self, done: int) -> dict[str, Any]:
         return {
@@ -207,5 +265,15 @@ class Run:
         images = self.stepper.images
         few = images.take(np.arange(0, len(images), max(1, len(images) // 64)))
         data = {"images": len(images), "pixels": int(few.astype(np.int64).sum())}
-        processes = self.stepper.accelerator.num_processes
-        return {**data, "processes": processes, "model": self.stepper.config.to_json()}
+        stepper, started = self.stepper, {} if self.start is None else {"from": contents(self.start)}
+        # Batch norm's statistics are of the images of one pass.
+        cut = {"processes": stepper.accelerator.num_processes, "images per pass": stepper.size}
+        return {**data, **cut, **started, "model": stepper.config.to_json()}
+
+
+def contents(model: NVAE) -> str:
+    """Returns what tells a model's weights from others'."""
+    digest = hashlib.blake2b(digest_size=16)
+    for value in model.state_dict().values():
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -2,12 +2,16 @@
 
 - One CPU to many GPUs, the same command under `torchrun` or `accelerate launch`.
 - What is saved are the averaged weights, with batch norm's statistics taken anew; a model that is not finite is not.
-- `steps.py` takes a step, `run.py` strings them together, `guard.py` decides which are taken.
+- `step.py` takes a step, `objective.py` says what it makes smaller, `guard.py` whether it is taken; `run.py` strings
+  them together.
+- What is held out is remembered in the model's folder, so that it is found again (`images/holding.py`).
 """
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +20,14 @@ import torch
 from accelerate.utils import broadcast_object_list
 
 from shoestring import hub, plot
-from shoestring._errors import InputError, OutputError, TrainError
-from shoestring.nvae.images import Images, held_out, require_shape
+from shoestring._errors import InputError, OptionError, OutputError, TrainError
+from shoestring.nvae.images import Images, fingerprints, held_out, remember, remembered, require_shape
 from shoestring.nvae.inference.evaluation import Evaluation, evaluate
 from shoestring.nvae.model.configuration import NVAEConfig
+from shoestring.nvae.model.modeling import NVAE, load
 from shoestring.nvae.training.run import Run
 from shoestring.nvae.training.settings import NVAESettings
-from shoestring.nvae.training.steps import Stepper
+from shoestring.nvae.training.step import Stepper
 from shoestring.train import checkpoint, record
 from shoestring.train.memory import keep_freed
 from shoestring.ui import UI
@@ -59,11 +64,12 @@ def train(
     output: str | Path,
     *,
     test: Images | None = None,
+    start: str | Path | None = None,
     minutes: float | None = None,
     overwrite: bool = False,
     ui: UI | None = None,
 ) -> Trained:
-    """Trains a model from random weights.
+    """Trains a model from random weights, or goes on with a model.
 
     Args:
         images: to learn from.
@@ -71,20 +77,30 @@ def train(
         settings: the run.
         output: folder for the model, `log.jsonl`, `loss.png` and `checkpoints/`.
         test: images to evaluate on; without them a tenth of the images, at most 1,000, is held out.
+        start: folder of a model to go on with, a finished or a converted one; what was held out of its training stays
+            held out. Its bounds are the first line of the log.
         minutes: train for about so long instead of `settings.steps`, by timing a few steps first.
         overwrite: replace a finished model, start an interrupted run again.
         ui: shows progress.
 
     Raises:
         InputError: the images do not fit the model, or are too few.
+        OptionError: `minutes` is no time, or `start` is of another configuration.
         OutputError: `output` holds a finished model or cannot be written.
         TrainError: the run in `output` is another one, or cannot be kept finite.
     """
     main = hub.is_main_process()
     ui, folder = (ui or UI()) if main else UI(quiet=True), Path(output)
-    require_shape(images, (config.in_channels, config.image_size, config.image_size), "this model")
+    if minutes is not None and not 0 < minutes < math.inf:
+        raise OptionError(f"minutes {minutes}: must be above 0")
+    shape = (config.in_channels, config.image_size, config.image_size)
+    require_shape(images, shape, "this model")
+    model = None if start is None else _started(start, config)
+    known: Collection[str] = () if start is None else remembered(start)
     if test is None:
-        images, test = held_out(images, settings.seed)
+        images, test = held_out(images, settings.seed, known)
+        known = {*known, *fingerprints(test)}
+    require_shape(test, shape, "this model")
     if len(images) < settings.batch_size:
         raise InputError(
             f"{images.name}: {len(images):,} images to train on, fewer than a batch of {settings.batch_size}; "
@@ -98,9 +114,16 @@ def train(
             settings = replace(
                 settings, steps=_steps_within(minutes, images, config, settings, folder, overwrite, ui)
             )
-        run = Run(Stepper(images, config, settings), test, folder, overwrite, ui)
+        run = Run(Stepper(images, config, settings, model), test, folder, overwrite, ui, model)
         run.go()
-        return _finished(run)
+        return _finished(run, known)
+
+
+def _started(start: str | Path, config: NVAEConfig) -> NVAE:
+    model = load(start)
+    if model.config != config:
+        raise OptionError(f"{start}: is of another configuration than the one given; take its own")
+    return model
 
 
 def _steps_within(
@@ -120,7 +143,7 @@ def _steps_within(
     return broadcast_object_list([max(20, round(TRAINING * minutes * 60 / each))])[0]
 
 
-def _finished(run: Run) -> Trained:
+def _finished(run: Run, known: Collection[str]) -> Trained:
     """Evaluates and saves what a run has learned."""
     folder, settings, guard = run.folder, run.settings, run.state.guard
     model, seconds = run.stepper.averaged(), run.clock.seconds
@@ -133,6 +156,8 @@ def _finished(run: Run) -> Trained:
     run.record_bound(settings.steps, evaluation)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     done = Trained(folder, parameters, evaluation, seconds, guard.skipped, guard.rollbacks)
+    if hub.is_main_process():
+        remember(folder, known)
     saved: Any = model.to("cpu")
     hub.save(folder, saved, card=_card(done, run.stepper.config))
     if hub.is_main_process():
@@ -146,7 +171,7 @@ def _card(done: Trained, config: NVAEConfig) -> str:
     evaluation = done.evaluation
     text = hub.model_card(
         done.folder.name,
-        f"A shoestring NVAE for images of {config.image_size} x {config.image_size}, trained from random weights.",
+        f"A shoestring NVAE for images of {config.image_size} x {config.image_size}.",
         tags=["nvae", "unconditional-image-generation"],
         facts={
             "parameters": f"{done.parameters:,}",
