@@ -14,7 +14,7 @@ from shoestring.nvae import NVAE, evaluate, preset, read_images, readjusted, tra
 from shoestring.nvae.images import held_out
 from shoestring.nvae.inference import pictures
 from shoestring.nvae.inference.evaluation import prepared_batches
-from shoestring.nvae.inference.walking import between
+from shoestring.nvae.inference.latents import between
 from shoestring.nvae.model.likelihoods import mean_image
 from shoestring.nvae.training.settings import recipe
 from shoestring.ui import UI

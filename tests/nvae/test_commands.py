@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from shoestring.cli import main
 
@@ -45,6 +45,15 @@ def test_train_then_everything_else(run, tmp_path):
     found = json.loads(out)
     assert found["importance-weighted, K=3 (nats)"] < found["negative ELBO (nats)"]
     assert found["images"] == 20
+    assert found["split"] == "held-out"  # 179 digits that training has not seen
+    everything = run("eval", "m", "--data", "digits", "--split", "all", "--limit", 500, "--json")[1]
+    assert json.loads(everything)["images"] == 500
+    more = ("train", "--data", "digits", "-o", "more", "--from", "m", "--steps", 3, "--json", "-q")
+    code, out, err = run(*more)
+    assert code == 0, err
+    log = [json.loads(line) for line in (tmp_path / "more" / "log.jsonl").open()]
+    assert log[0]["step"] == 0
+    assert list((tmp_path / "m" / "samples").iterdir())
     again = json.loads(run("eval", "m", "--data", "digits", "--samples", 3, "--limit", 20, "--json")[1])
     assert again == found
 
@@ -52,7 +61,7 @@ def test_train_then_everything_else(run, tmp_path):
 def test_pictures_are_pictures(run, model, tmp_path):
     assert run("sample", model, "-o", "s.png", "-n", 6, "--temperature", "0.5,0.8")[0] == 0
     assert Image.open(tmp_path / "s.png").size == (3 * 58 - 2, 2 * 58 - 2)
-    assert run("sample", model, "-o", "s.gif", "-n", 5, "--no-readjust", "--pixels")[0] == 0
+    assert run("sample", model, "-o", "s.gif", "-n", 5, "--no-readjust", "--pixels", "drawn")[0] == 0
     assert Image.open(tmp_path / "s.gif").n_frames == 5
     assert run("reconstruct", model, "--data", "digits", "-o", "r.png", "-n", 5)[0] == 0
     assert Image.open(tmp_path / "r.png").size == (5 * 58 - 2, 2 * 58 - 2)
@@ -75,12 +84,23 @@ def test_latents_there_and_back(run, model, tmp_path):
     assert run("decode", model, "z.safetensors", "-o", "x.npy")[0] == 0
     images = np.load(tmp_path / "x.npy")
     assert (images.shape, images.dtype) == ((1797, 1, 8, 8), np.uint8)
+    assert (
+        run("sample", model, "-o", "given.npy", "-n", 70, "--given", "z.safetensors", "--groups", 2)[0] == 0
+    )
+    assert np.load(tmp_path / "given.npy").shape == (70, 1, 8, 8)
+    assert run("decode", model, "z.safetensors", "-o", "y.npy", "--groups", 1, "--temperature", 0.5)[0] == 0
+    assert not np.array_equal(np.load(tmp_path / "y.npy"), images)
+    assert run("sample", model, "-o", "folder", "-n", 5)[0] == 0
+    assert len(list((tmp_path / "folder").glob("*.png"))) == 5
+    spoiled = {name: value if name != "group.01" else value[:5] for name, value in latents.items()}
+    save_file(spoiled, tmp_path / "spoiled.safetensors")
+    assert "has groups of 1797 and 5" in run("decode", model, "spoiled.safetensors", "-o", "y.npy")[2]
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("sample", "m", "-o", "s.jpg"), "s.jpg: pictures are written as .png"),
+        (("sample", "m", "-o", "s.jpg"), "s.jpg: give .png (a grid), .gif"),
         (("sample", "m", "-o", "s.png", "--temperature", "hot"), "--temperature hot: give a number"),
         (("sample", "m", "-o", "s.png", "--temperature", "1,2,3"), "give one number from 0, or 2"),
         (("sample", "none", "-o", "s.png"), "none: no such folder"),
@@ -92,9 +112,14 @@ def test_latents_there_and_back(run, model, tmp_path):
             "images of 8x8 with 1 channels, the preset mnist",
         ),
         (
-            ("train", "--data", "digits", "-o", "n", "--preset", "big"),
-            "--preset big: unknown; choose one of digits",
+            ("train", "--data", "digits", "-o", "n", "--from", "m"),
+            "--from: say how long to go on: --steps or",
         ),
+        (
+            ("train", "--data", "digits", "-o", "n", "--from", "m", "--steps", "2", "--set", "latents=3"),
+            "--set latents: a model that is gone on with keeps its configuration",
+        ),
+        (("train", "--data", "digits", "-o", "n", "--minutes", "0"), "minutes 0.0: must be above 0"),
         (("train", "--data", "digits", "-o", "n", "--set", "groups=[3,3,3,3,3]"), "divide by 16"),
         (("train", "--data", "digits", "-o", "n", "--steps", "3", "--minutes", "1"), "give one of them"),
         (("train", "--data", "digits", "-o", "m"), "m: holds a finished model"),

@@ -12,8 +12,8 @@ from shoestring.nvae import NVAE, evaluate, readjusted
 from shoestring.nvae.inference import drawing, evaluation
 from shoestring.nvae.inference.drawing import draw
 from shoestring.nvae.inference.evaluation import importance_weighted
+from shoestring.nvae.inference.latents import between
 from shoestring.nvae.inference.noise import latent_noise, prepared_images
-from shoestring.nvae.inference.walking import between
 from shoestring.nvae.model.likelihoods import log_likelihood
 from shoestring.nvae.model.modeling import load
 from shoestring.nvae.model.towers import Cells

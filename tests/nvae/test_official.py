@@ -5,6 +5,7 @@ The fixtures hold what the official model made, in float64, of weights, images a
 """
 
 import argparse
+import json
 import os
 import subprocess
 
@@ -12,9 +13,11 @@ import pytest
 import torch
 
 from shoestring._errors import InputError, OutputError
-from shoestring.nvae import NVAE
+from shoestring.nvae import NVAE, Images, evaluate, train
 from shoestring.nvae.model.likelihoods import log_likelihood
 from shoestring.nvae.model.official import convert, gathered, official_config, read_official
+from shoestring.nvae.training.settings import continued
+from shoestring.ui import UI
 
 from . import official_weights as official
 
@@ -205,6 +208,104 @@ def test_one_group_is_refused():
     args = {**official.fixture("bernoulli")["args"], "num_latent_scales": 1, "num_groups_per_scale": 1}
     with pytest.raises(InputError, match="at least 2"):
         official_config(args)
+
+
+def spoiled(name, change):
+    """Returns a checkpoint with one weight changed."""
+    held = official.fixture("bernoulli")
+    weights = official.state_dict(held["keys"])
+    return {"state_dict": {**weights, name: change(weights[name])}}
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("stem.weight", lambda w: w * float("nan"), "stem.weight is not finite"),
+        ("stem.weight", lambda w: w + 1j, "stem.weight is of torch.complex64"),
+        ("stem.weight", lambda w: w.long(), "stem.weight is of torch.int64"),
+        ("stem.weight", lambda w: "text", "'stem.weight' is of type str"),
+        ("prior_ftr0", lambda w: w.double() * 1e300, "prior_ftr0 is not finite"),
+        ("pre_process.0._ops.0.bn_act.running_var", lambda w: -w, "is negative"),
+    ],
+)
+def test_damaged_weights_are_refused_by_name(tmp_path, name, change, message):
+    path = saved(tmp_path, official.fixture("bernoulli"), **spoiled(name, change))
+    with pytest.raises(InputError, match=message):
+        convert(path, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_flipped_bit_anywhere_is_refused(tmp_path):
+    path = saved(tmp_path, official.fixture("bernoulli"))
+    content, whole = path.read_bytes(), read_official(path).state_dict()
+    refused = 0
+    for place in range(1000, len(content) - 1000, len(content) // 40):
+        flipped = bytearray(content)
+        flipped[place] ^= 0x40
+        path.write_bytes(flipped)
+        try:
+            model = read_official(path)
+        except InputError:
+            refused += 1
+            continue
+        # between the members of the zip nothing is read
+        assert all(torch.equal(value, whole[name]) for name, value in model.state_dict().items())
+    assert refused > 20
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_channels_enc": 10**7}, "num_channels_enc is 10000000, not a whole number from 0 to 4,096"),
+        ({"num_channels_enc": "4"}, "num_channels_enc is '4'"),
+        ({"num_channels_enc": 4096}, "makes .* where its args say"),
+        ({"num_groups_per_scale": 4000}, "its args tell of .* cells, and it has"),
+        ({"num_latent_scales": 40}, "more than 16 halvings"),
+        ({"num_latent_scales": 12}, "its args make no model: image_size"),
+        ({"num_x_bits": 9, "dataset": "cifar10"}, "bits 9"),
+        ({"dataset": "my faces"}, "for images of your own give --size and --channels"),
+    ],
+)
+def test_impossible_args_are_refused_at_once(tmp_path, changes, message):
+    held = official.fixture("bernoulli")
+    held["args"] |= changes
+    with pytest.raises(InputError, match=message):
+        read_official(saved(tmp_path, held))
+
+
+def test_a_data_set_of_ones_own_is_told_by_size_and_channels(tmp_path):
+    held = official.fixture("logistic")
+    config = official_config(held["args"])
+    held["args"]["dataset"] = "my faces"
+    path = saved(tmp_path, held)
+    model = read_official(path, 32, 3)
+    assert model.config == config
+    with pytest.raises(InputError, match=r"stem.weight makes .* where its args say"):
+        read_official(path, 32, 1)
+    held["args"]["dataset"] = "cifar10"
+    with pytest.raises(InputError, match="its images are of cifar10, --size 32 --channels 3"):
+        read_official(saved(tmp_path, held), 64)
+
+
+@torch.no_grad()
+def test_training_goes_on_from_the_official_function(tmp_path):
+    """Before the first step the bound is the converted model's, to the bit; after it the weights have moved."""
+    held = official.fixture("bernoulli")
+    convert(saved(tmp_path, held), tmp_path / "model")
+    pixels = (official.numbers("digits", (24, 1, 28, 28), 0, 1) > 0.6).numpy().astype("uint8") * 255
+    images = Images(pixels, "noise")
+    model = NVAE.from_pretrained(tmp_path / "model")
+    before = evaluate(model, images.part(0, 8), seed=0)
+    run = continued(None, steps=2, batch_size=8, device="cpu", learning_rate=1e-3)
+    with torch.enable_grad():
+        train(images, model.config, run, tmp_path / "on", test=images.part(0, 8), start=tmp_path / "model",
+              ui=UI(quiet=True))  # fmt: skip
+    first = json.loads((tmp_path / "on" / "log.jsonl").read_text("utf-8").splitlines()[0])
+    assert first["step"] == 0
+    assert first["eval_loss"] == -before.elbo
+    after = NVAE.from_pretrained(tmp_path / "on")
+    assert after.config == model.config
+    assert not torch.equal(after.decoder.start, model.decoder.start)
 
 
 def test_every_key_of_a_file_is_accounted_for():

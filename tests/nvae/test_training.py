@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from safetensors.torch import load_file
 from shoestring._errors import InputError, OptionError, OutputError, TrainError
 from shoestring.nvae import NVAE, Images, NVAESettings, evaluate, preset, read_images, train
 from shoestring.nvae.batches import indices
+from shoestring.nvae.images import fingerprints, held_out, remembered, unseen
 from shoestring.nvae.training.guard import Guard, Verdict
 from shoestring.nvae.training.run import Run
 from shoestring.nvae.training.settings import RECIPES, recipe
@@ -102,6 +105,13 @@ def test_only_differences_of_losses_count(losses, offset):
     assert (
         losses_judged(losses, unit=7.8)[1] == losses_judged([loss + offset for loss in losses], unit=7.8)[1]
     )
+
+
+def test_the_warm_up_of_kl_is_no_rise_of_the_loss():
+    guard = Guard(3.0, 20.0, 3)
+    for step in range(10):
+        guard, verdict, _ = guard.judge(1.0, 40.0, 800.0, step / 9)
+        assert verdict is Verdict.TAKE
 
 
 @pytest.mark.parametrize(("before", "after"), [(0.5, 25.0), (-3.0, 40.0), (0.0, 1000.0)])
@@ -402,6 +412,77 @@ def test_what_does_not_fit_is_refused(tmp_path, bars):
         train(bars, tiny_config(), settings(), tmp_path / "m", ui=QUIET)
 
 
+def test_a_run_that_cannot_be_is_refused_before_its_first_step(tmp_path, bars):
+    narrow = tiny_config(image_size=4, groups=(1, 1, 1))
+    with pytest.raises(
+        OptionError, match="1 image per pass and latents of 1x1: batch norm needs at least 2 numbers"
+    ):
+        train(some_images(size=4), narrow, settings(batch_size=4, micro_batch=1), tmp_path / "m", ui=QUIET)
+    for minutes in (0, -1.0, math.nan, math.inf):
+        with pytest.raises(OptionError, match="must be above 0"):
+            train(bars, tiny_config(), settings(), tmp_path / "m", minutes=minutes, ui=QUIET)
+    with pytest.raises(InputError, match="images of 9x9"):
+        train(bars, tiny_config(), settings(), tmp_path / "m", test=some_images(size=9), ui=QUIET)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot save its checkpoints"):
+        train(bars, tiny_config(), settings(), tmp_path / "file", ui=QUIET)
+    train(bars, tiny_config(), settings(steps=2, micro_batch=8), tmp_path / "m", ui=QUIET)
+    (tmp_path / "m" / "config.json").unlink()
+    with pytest.raises(TrainError, match="has images per pass 8, this one 16"):  # batch norm would see others
+        train(bars, tiny_config(), settings(steps=2), tmp_path / "m", ui=QUIET)
+
+
+def test_what_was_held_out_is_found_again_and_stays_held_out(tmp_path):
+    generator = np.random.default_rng(0)
+    images = Images(generator.integers(0, 256, (200, 1, 8, 8), dtype=np.uint8), "noise")
+    train(images, tiny_config(), settings(steps=2), tmp_path / "m", ui=QUIET)
+    known = remembered(tmp_path / "m")
+    shuffled = images.rows(generator.permutation(200))
+    out = unseen(shuffled, known)
+    assert len(out) == 20
+    assert {*fingerprints(out)} == known
+    training, test = held_out(shuffled, 5, known)
+    assert {*fingerprints(test)} == known
+    assert not {*fingerprints(training)} & known
+    other = settings(steps=2, seed=5)
+    train(shuffled, tiny_config(), other, tmp_path / "on", start=tmp_path / "m", ui=QUIET)
+    assert remembered(tmp_path / "on") == known
+
+
+def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tmp_path):
+    """The limit on a file's size stands for the disk's: safetensors meets it in Rust."""
+    command = [sys.executable, "-m", "tests.nvae.test_training", str(tmp_path / "m"), "12"]
+    limited = ["bash", "-c", 'ulimit -f 20; exec "$@"', "bash", *command]
+    run = partial(subprocess.run, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    full = run(limited)
+    assert "OutputError" in full.stderr
+    assert re.search(
+        r"cannot save step \d+: File too large; .*make room and run the same command", full.stderr
+    )
+    assert run(command).returncode == 0
+    assert NVAE.from_pretrained(tmp_path / "m").sample(2).shape == (2, 1, 8, 8)
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_has_its_name(tmp_path, bars, monkeypatch):
+    """Everything of it is flushed, then it is renamed, then the folder is flushed."""
+    events = []
+    flush, rename = os.fsync, Path.rename
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: (events.append(os.readlink(f"/proc/self/fd/{handle}")), flush(handle))
+    )
+    monkeypatch.setattr(
+        Path, "rename", lambda self, to: (events.append(("rename", str(to))), rename(self, to))[1]
+    )
+    run = Run(Stepper(bars, tiny_config(), settings()), bars, tmp_path, True, QUIET)
+    run.begin()
+    place = events.index(("rename", str(tmp_path / "checkpoints" / "checkpoint-0")))
+    partial_ = tmp_path / "checkpoints" / ".partial" / "checkpoint-0"
+    assert {str(partial_ / "state.safetensors"), str(partial_ / "run.json"), str(partial_)} <= {
+        *events[:place]
+    }
+    assert str(tmp_path / "checkpoints") in events[place:]
+
+
 @pytest.mark.slow
 def test_two_processes_share_the_batch_and_agree(tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29517", "-m",
@@ -415,10 +496,13 @@ def test_two_processes_share_the_batch_and_agree(tmp_path):
     assert ranks[0] == ranks[1]  # the same model on both
     log = [json.loads(line) for line in (tmp_path / "m" / "log.jsonl").open()]
     assert [line["step"] for line in log if "loss" in line] == [3, 6]
+    assert [line["skipped"] for line in log if "skipped" in line] == [1, 1]
 
 
 def main(output: str, steps: str, kill: str | None = None) -> None:
-    original = Run.step
+    original, batch = Run.step, Stepper.batch
+    if os.environ.get("RANK") == "1":  # one process's batch is spoiled: the step is skipped on both
+        Stepper.batch = lambda self, step: batch(self, step) * (math.nan if step == 2 else 1.0)
 
     def step(self, k):
         if kill is not None and k == int(kill):

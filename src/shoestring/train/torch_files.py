@@ -54,6 +54,23 @@ def open_torch_file(path: Path, allowed: Sequence[Any] = ()) -> Any:
         raise InputError(f"{path}: damaged or half downloaded ({reason}); download it again") from error
 
 
+def require_intact(path: Path) -> None:
+    """Compares the checksums of a file with its bytes, which `open_torch_file` does not; the older format has none.
+
+    Raises:
+        InputError: a byte of it is not as it was written.
+    """
+    if not path.is_file() or not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            bad = archive.testzip()
+    except _DAMAGE as error:
+        raise InputError(f"{path}: damaged ({error}); download it again") from error
+    if bad is not None:
+        raise InputError(f"{path}: damaged, {bad} is not as its checksum says; download it again")
+
+
 def numpy_state() -> list[Any]:
     """Returns what the state of numpy's random numbers is made of. Each is data only."""
     import numpy as np

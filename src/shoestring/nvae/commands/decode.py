@@ -7,41 +7,42 @@ from pathlib import Path
 import click
 
 from shoestring import ui
-from shoestring._errors import InputError
 from shoestring.nvae.commands import options
+
+TOGETHER = 64  # images in one pass
 
 
 @ui.command("decode")
 @options.model
 @click.argument("latents", type=click.Path(path_type=Path))
-@options.output("A .png (grid), .gif, or .npy (every image, bytes).")
+@options.output("A .png (grid), .gif, .npy (bytes), or a name without ending: a folder of PNG files.")
+@click.option(
+    "--groups", type=int, help="Keep so many groups, coarsest first, and draw the others. [default: all]"
+)
+@options.temperature
+@options.seed
 @options.device
-def decode(ui: ui.UI, model_folder: str, latents: Path, output: Path, device: str) -> None:
-    """Turn latents from `encode` into images."""
+def decode(
+    ui: ui.UI, model_folder: str, latents: Path, output: Path, groups: int | None, temperature: str, seed: int,
+    device: str,
+) -> None:  # fmt: skip
+    """Turn LATENTS from `encode` into images."""
     model = options.loaded(model_folder, device)
-    import numpy as np
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    from shoestring import files
     from shoestring.nvae.inference import pictures
+    from shoestring.nvae.inference.noise import latent_noise
     from shoestring.nvae.model.likelihoods import mean_image
 
-    if output.suffix != ".npy":
-        pictures.check_ending(output)
-    if not latents.is_file():
-        raise InputError(f"{latents}: no such file; make one with: shoestring nvae encode")
-    try:
-        tensors = load_file(latents)
-    except SafetensorError as error:
-        raise InputError(f"{latents}: not a safetensors file: {error}") from error
-    groups = [tensors[name].to(next(model.parameters()).device) for name in sorted(tensors)]
-    parts = zip(*(group.split(64) for group in groups), strict=True)
-    images = torch.cat([mean_image(model.decode(part), model.config).cpu() for part in parts])
-    if output.suffix == ".npy":
-        with files.atomic(output, "wb") as file:
-            np.save(file, (images * 255).round().byte().numpy())
-    else:
-        pictures.write(output, images)
-    ui.result({"images": len(images), "output": str(output)})
+    most = len(model.config.latent_shapes)
+    kept = options.first_groups(latents, most if groups is None else groups, model)
+    count, place = len(kept[0]), next(model.parameters()).device
+    warmth = None if len(kept) == most else options.temperatures(temperature)
+    pictures.check_target(output, count)
+
+    def images():
+        for start in range(0, count, TOGETHER):
+            part = [group[start : start + TOGETHER].to(place) for group in kept]
+            noise = latent_noise(model.config, seed, range(start, start + len(part[0])), device=place)
+            yield mean_image(model.decode(part, warmth, noise), model.config)
+
+    pictures.write_all(output, images(), count)
+    ui.result({"images": count, "groups": len(kept), "output": str(output)})

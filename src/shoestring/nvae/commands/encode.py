@@ -21,24 +21,22 @@ def encode(
     """Turn images into latents."""
     model = options.loaded(model_folder, device)
     import torch
-    from safetensors.torch import save
 
-    from shoestring import files
+    from shoestring.nvae.inference import latents
     from shoestring.nvae.inference.evaluation import prepared_batches
+    from shoestring.nvae.inference.noise import latent_noise
 
     images = options.read_for(ui, model, model_folder, source, reading)
     parts: list[list[Any]] = []
     with ui.bar("encoding", len(images), "image") as bar:
         for x in prepared_batches(model, images, 64, seed):
-            parts.append([z.cpu() for z in model.encode(x)])
+            numbers = range(int(bar.n), int(bar.n) + len(x))
+            noise = latent_noise(model.config, seed, numbers, device=x.device)
+            parts.append([z.cpu() for z in model.encode(x, noise)])
             bar.update(len(x))
-    tensors = {
-        f"group.{index:02}": torch.cat(group).contiguous()
-        for index, group in enumerate(zip(*parts, strict=True))
-    }
-    with files.atomic(output, "wb") as file:
-        file.write(save(tensors))
-    numbers = sum(tensor[0].numel() for tensor in tensors.values())
+    groups = [torch.cat(group) for group in zip(*parts, strict=True)]
+    latents.write(output, groups)
+    each = sum(group[0].numel() for group in groups)
     ui.result(
-        {"latents": str(output), "images": len(images), "groups": len(tensors), "numbers per image": numbers}
+        {"latents": str(output), "images": len(images), "groups": len(groups), "numbers per image": each}
     )

@@ -29,14 +29,14 @@ def interpolate(
     import torch
 
     from shoestring.nvae.inference import pictures
-    from shoestring.nvae.inference.walking import between
+    from shoestring.nvae.inference.latents import between
     from shoestring.nvae.model.likelihoods import mean_image
 
     pictures.check_ending(output)
     if steps < 2 or pairs < 1:
         raise OptionError(f"--pairs {pairs} --steps {steps}: at least 1 pair and 2 steps")
-    x = options.first(ui, model, model_folder, source, reading, 2 * pairs, seed)
-    latents = model.encode(x)
+    x, noise = options.first(ui, model, model_folder, source, reading, 2 * pairs, seed)
+    latents = model.encode(x, noise)
     walks = [
         model.decode(between([z[i] for z in latents], [z[i + 1] for z in latents], steps))
         for i in range(0, len(x) - 1, 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 model = click.argument("model_folder", metavar="MODEL")
 device = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
 seed = click.option("--seed", default=0, show_default=True, help="Of everything random.")
+
+
+temperature = click.option(
+    "--temperature", default="0.7", show_default=True, help="Of the priors; or one per scale: 0.7,0.9."
+)
 
 
 def output(help: str) -> Callable:
@@ -79,6 +85,15 @@ def read_for(ui: ui.UI, model: NVAE, folder: str, source: str, reading: dict[str
     return images
 
 
+def join(device: str) -> None:
+    """Joins the other processes of `torchrun` or `accelerate launch`, if there are any."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        require("nvae", "torch", "accelerate")
+        from accelerate import PartialState
+
+        PartialState(cpu=device == "cpu")
+
+
 def loaded(folder: str, device: str) -> NVAE:
     """Returns a model of a folder, on a device."""
     require("nvae", "torch", "accelerate", "safetensors", "huggingface_hub", "PIL")
@@ -98,6 +113,16 @@ def temperatures(text: str) -> list[float]:
         return [float(part) for part in text.split(",")]
     except ValueError:
         raise OptionError(f"--temperature {text}: give a number, or one per scale such as 0.7,0.9") from None
+
+
+def first_groups(path: Path, groups: int, model: NVAE) -> list[Any]:
+    """Reads the first groups of latents from a file."""
+    from shoestring.nvae.inference import latents
+
+    found, most = latents.read(path), len(model.config.latent_shapes)
+    if not 1 <= groups <= min(most, len(found)):
+        raise OptionError(f"--groups {groups}: must be from 1 to {min(most, len(found))}")
+    return found[:groups]
 
 
 def changed(changes: Sequence[str]) -> dict[str, Any]:
@@ -120,8 +145,12 @@ def changed(changes: Sequence[str]) -> dict[str, Any]:
 def first(
     ui: ui.UI, model: Any, folder: str, source: str, reading: dict[str, Any], count: int, seed: int
 ) -> Any:
-    """Returns the first images of a source as the model wants them."""
+    """Returns the first images of a source as the model wants them, and their latent noise."""
     from shoestring.nvae.inference.evaluation import prepared_batches
+    from shoestring.nvae.inference.noise import latent_noise
 
-    images = read_for(ui, model, folder, source, reading)
-    return next(iter(prepared_batches(model, images.part(0, count), max(1, count), seed)))
+    if count < 1:
+        raise OptionError(f"--count {count}: must be at least 1")
+    images = read_for(ui, model, folder, source, reading).part(0, count)
+    x = next(iter(prepared_batches(model, images, count, seed)))
+    return x, latent_noise(model.config, seed, range(len(x)), device=x.device)

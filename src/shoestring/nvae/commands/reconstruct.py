@@ -28,9 +28,9 @@ def reconstruct(
     from shoestring.nvae.inference import pictures
 
     pictures.check_ending(output)
-    x = options.first(ui, model, model_folder, source, reading, count, seed)
+    x, noise = options.first(ui, model, model_folder, source, reading, count, seed)
     columns = min(16, len(x))
-    again = model.reconstruct(x)
+    again = model.reconstruct(x, noise)
     rows = [torch.cat(pair) for pair in zip(x.split(columns), again.split(columns), strict=True)]
     pictures.write(output, torch.cat(rows), columns)
     ui.result({"picture": str(output), "images": len(x)})

@@ -13,12 +13,20 @@ from shoestring._errors import OptionError
 from shoestring._extras import require
 from shoestring.nvae.commands import options
 
+PRESETS = ("digits", "mnist-cpu", "mnist", "cifar10", "celeba64", "imagenet32", "celebahq256", "ffhq256")
+
 
 @ui.command("train")
 @options.data()
 @options.output("Folder for the model.")
 @click.option(
-    "--preset", "name", default="digits", show_default=True, help="digits, mnist-cpu, mnist, cifar10, ..."
+    "--preset", "name", type=click.Choice(PRESETS), help="Of the model and the run. [default: digits]"
+)
+@click.option(
+    "--from",
+    "start",
+    metavar="MODEL",
+    help="Go on with a finished or converted model, on these or other images.",
 )
 @click.option(
     "--set", "changes", multiple=True, metavar="NAME=VALUE", help="Any setting of the model or the run."
@@ -29,7 +37,7 @@ from shoestring.nvae.commands import options
 @click.option("--batch-size", type=int, help="Images per step, over all processes. [default: the preset's]")
 @click.option("--micro-batch", type=int, help="Images per pass, if memory is short.")
 @click.option("--learning-rate", type=float, help="Its peak. [default: the preset's]")
-@click.option("--precision", default="auto", show_default=True, help="auto, fp32 or bf16.")
+@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True)
 @click.option(
     "--recompute",
     is_flag=True,
@@ -41,11 +49,14 @@ from shoestring.nvae.commands import options
 @options.device
 @click.option("--overwrite", is_flag=True, help="Replace a finished model, start an interrupted one again.")
 def train(
-    ui: ui.UI, source: str, reading: dict[str, Any], output: Path, name: str, changes: Sequence[str], test: str | None,
-    minutes: float | None, overwrite: bool, **run: Any,
+    ui: ui.UI, source: str, reading: dict[str, Any], output: Path, name: str | None, start: str | None,
+    changes: Sequence[str], test: str | None, minutes: float | None, overwrite: bool, **run: Any,
 ) -> None:  # fmt: skip
-    """Train a model; interrupted, the same command goes on. Steps that would break it are skipped."""
-    if run["steps"] and minutes:
+    """Train a model; interrupted, the same command goes on. Steps that would break it are skipped.
+
+    With --from the KL term has its full weight from the first step, and the first line of the log is the model's bound.
+    """
+    if run["steps"] is not None and minutes is not None:
         raise OptionError("--steps and --minutes both say how long to train; give one of them")
     require(
         "nvae", "torch", "transformers", "accelerate", "safetensors", "huggingface_hub", "PIL", "matplotlib"
@@ -53,28 +64,41 @@ def train(
     from shoestring import hub
     from shoestring.nvae.images import has_test_images, require_shape
     from shoestring.nvae.model.configuration import preset
-    from shoestring.nvae.training.settings import NVAESettings, recipe
+    from shoestring.nvae.model.modeling import load
+    from shoestring.nvae.training.settings import NVAESettings, continued, recipe
     from shoestring.nvae.training.train import train as fit
 
     given = options.changed(changes)
     of_run = {key: given.pop(key) for key in list(given) if key in NVAESettings.__dataclass_fields__}
-    config = preset(name, **given)
-    settings = recipe(name, **of_run, **{key: value for key, value in run.items() if key not in of_run})
+    of_run |= {key: value for key, value in run.items() if key not in of_run}
+    if start is None:
+        config, title = preset(name or "digits", **given), f"the preset {name or 'digits'}"
+        settings = recipe(name or "digits", **of_run)
+    else:
+        if given:
+            raise OptionError(
+                f"--set {next(iter(given))}: a model that is gone on with keeps its configuration"
+            )
+        config, title = load(start).config, start
+        if name is None and minutes is None and of_run["steps"] is None:
+            raise OptionError("--from: say how long to go on: --steps or --minutes, or the run of a --preset")
+        settings = continued(name, **of_run)
     images = options.read(ui, source, reading)
-    require_shape(images, (config.in_channels, config.image_size, config.image_size), f"the preset {name}")
+    require_shape(images, (config.in_channels, config.image_size, config.image_size), title)
     own = test or (source if has_test_images(source) else None)
     test_images = options.read(ui, own, reading, test=has_test_images(own)) if own else None
     done = fit(
-        images, config, settings, output, test=test_images, minutes=minutes, overwrite=overwrite, ui=ui
-    )
+        images, config, settings, output, test=test_images, start=start, minutes=minutes, overwrite=overwrite,
+        ui=ui,
+    )  # fmt: skip
     if hub.is_main_process():
         ui.result(
             {
                 "model": str(done.folder),
                 "parameters": done.parameters,
-                "negative ELBO (nats)": round(-done.evaluation.elbo, 3),
-                "bits per dimension": round(done.evaluation.bits_per_dimension, 4),
-                "seconds": round(done.seconds, 1),
+                "negative ELBO (nats)": -done.evaluation.elbo,
+                "bits per dimension": done.evaluation.bits_per_dimension,
+                "seconds": done.seconds,
                 "skipped steps": done.skipped,
                 "rollbacks": done.rollbacks,
                 "loss curve": str(done.folder / "loss.png"),

@@ -30,7 +30,7 @@ def fingerprints(images: Images) -> list[str]:
 
 
 def held_out(images: Images, seed: int, known: Collection[str] = ()) -> tuple[Images, Images]:
-    """Returns (training, test): a tenth at random is held out, at most 1,000, with whatever has the same pixels.
+    """Returns (training, test): a tenth at random is held out, at most 1,000; what has the same pixels is on one side.
 
     Args:
         images: all.
@@ -42,12 +42,14 @@ def held_out(images: Images, seed: int, known: Collection[str] = ()) -> tuple[Im
     [54, 6]
     """
     prints = np.array(fingerprints(images))
-    test = np.flatnonzero(np.isin(prints, list(known)))
-    if not len(test):
-        order = np.random.default_rng(seed).permutation(len(images))
-        test = np.sort(order[: min(1000, max(1, len(images) // 10))])
-    training = np.flatnonzero(~np.isin(prints, prints[test]))
-    return images.rows(training), images.rows(test)
+    out = np.isin(prints, list(known))
+    if not out.any():
+        different, counts = np.unique(prints, return_counts=True)
+        order = np.random.default_rng(seed).permutation(len(different))
+        most = min(1000, len(images) // 10)
+        chosen = max(1, int(np.searchsorted(counts[order].cumsum(), most, "right")))
+        out = np.isin(prints, different[order[:chosen]])
+    return images.rows(np.flatnonzero(~out)), images.rows(np.flatnonzero(out))
 
 
 def remember(folder: Path, prints: Collection[str]) -> None:

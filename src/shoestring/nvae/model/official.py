@@ -1,8 +1,8 @@
 """Models from the checkpoints of the official NVAE code, which their owner supplies.
 
 - Read as data: `weights_only`, with argparse.Namespace as the only class. What a file's `args` say becomes the config.
-- Strict: every weight of the file has one place, every weight of the model is filled. Left out are the second copies
-  `weight_normalized` and batch norm's counters.
+- Strict: the file's checksums are compared, every number is finite, every weight of the file has one place, and every
+  weight of the model is filled. Left out are the second copies `weight_normalized` and batch norm's counters.
 - The same function: four strided skip convolutions become one grouped one, the channels of a mixture are reordered,
   and the likelihood is computed with the published bins.
 
@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 
 from shoestring import hub
-from shoestring._errors import InputError
+from shoestring._errors import InputError, OptionError
 from shoestring.files import atomic_folder
 from shoestring.nvae.model.configuration import NVAEConfig, adaptive_groups
 from shoestring.nvae.model.modeling import NVAE
-from shoestring.train.torch_files import open_torch_file
+from shoestring.train.torch_files import open_torch_file, require_intact
 
 BINARISED = ("mnist", "omniglot")
 SIZES = {
@@ -39,6 +39,7 @@ DEFAULTS: dict[str, Any] = {
     "num_postprocess_cells": 3, "num_cell_per_cond_enc": 1, "num_cell_per_cond_dec": 1, "num_mixture_dec": 10,
     "use_se": False, "res_dist": False,
 }  # fmt: skip
+MOST, MOST_SCALES = 4096, 16  # beyond any architecture that has been trained
 LATER = ("ada_groups", "min_groups_per_scale", "num_mixture_dec")  # early files are without these
 IGNORED = (".weight_normalized", ".num_batches_tracked")
 NORM = ("weight", "bias", "running_mean", "running_var")
@@ -58,12 +59,17 @@ class Place(NamedTuple):
     order: Tensor | None = None
 
 
-def convert(checkpoint: str | Path, output: str | Path, *, overwrite: bool = False) -> NVAE:
+def convert(
+    checkpoint: str | Path, output: str | Path, *, size: int | None = None, channels: int | None = None,
+    overwrite: bool = False,
+) -> NVAE:  # fmt: skip
     """Writes an official checkpoint as a model of ours, and returns it.
 
     Args:
         checkpoint: the file.
         output: a folder to be made.
+        size: height and width of the images, if the official code does not know the data set.
+        channels: 1 (Bernoulli) or 3 (a mixture, or a Normal), likewise.
         overwrite: replace a folder.
 
     Raises:
@@ -72,18 +78,19 @@ def convert(checkpoint: str | Path, output: str | Path, *, overwrite: bool = Fal
     """
     path = Path(checkpoint)
     with atomic_folder(output, overwrite) as draft:
-        model = read_official(path)
+        model = read_official(path, size, channels)
         saved: Any = model
         hub.save(draft, saved, card=_card(Path(output).name, model))
     return model
 
 
-def read_official(path: Path) -> NVAE:
-    """Returns the model of an official checkpoint, ready to be used.
+def read_official(path: Path, size: int | None = None, channels: int | None = None) -> NVAE:
+    """Returns the model of an official checkpoint, ready to be used; see `convert`.
 
     Raises:
         InputError: not such a checkpoint, or of an architecture that no published preset has.
     """
+    require_intact(path)
     held = open_torch_file(path, [argparse.Namespace])
     if not isinstance(held, dict) or not {"args", "state_dict"} <= held.keys():
         has = ", ".join(map(str, list(held)[:4])) if isinstance(held, dict) else type(held).__name__
@@ -95,14 +102,43 @@ def read_official(path: Path) -> NVAE:
         raise InputError(
             f"{path}: args is {type(args).__name__}, state_dict {type(weights).__name__}; not NVAE's"
         )
-    config = official_config(vars(args), path)
+    _require_weights(weights, path)
+    config = official_config(vars(args), path, size, channels)
+    _require_as_many(config, weights, path)
+    with torch.device("meta"):  # nothing is made before the shapes are known to be the file's
+        shapes = NVAE(config)
+    found = gathered(weights, shapes, path)
     model = NVAE(config)
-    model.load_state_dict(gathered(weights, model, path), assign=True)
+    model.load_state_dict(found, assign=True)
     return model.eval()
 
 
-def official_config(args: Mapping[str, Any], where: object = "args") -> NVAEConfig:
-    """Returns the config that a checkpoint's `args` describe.
+def _require_weights(weights: Mapping[Any, Any], where: object) -> None:
+    """Refuses what no training leaves behind: text, numbers that are complex, whole or not finite."""
+    for key, value in weights.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise InputError(f"{where}: {key!r} is of type {type(value).__name__}, not a weight")
+        if key.endswith(IGNORED[1]):
+            continue
+        if not value.is_floating_point():
+            raise InputError(f"{where}: {key} is of {value.dtype}, not of real numbers")
+        if not torch.isfinite(value.float()).all():
+            raise InputError(f"{where}: {key} is not finite; take a checkpoint from before the run broke")
+        if key.endswith("running_var") and value.numel() and value.min() < 0:
+            raise InputError(f"{where}: {key} is negative, and no variance is; the file is damaged")
+
+
+def _require_as_many(config: NVAEConfig, weights: Mapping[str, Tensor], where: object) -> None:
+    """Refuses args of more cells than there are weights, before anybody builds them."""
+    cells = sum(config.groups) * (config.encoder_cells + config.decoder_cells + config.flows)
+    if cells + 2 * config.blocks * config.block_cells > len(weights):
+        raise InputError(f"{where}: its args tell of {cells:,} cells, and it has {len(weights):,} weights")
+
+
+def official_config(
+    args: Mapping[str, Any], where: object = "args", size: int | None = None, channels: int | None = None
+) -> NVAEConfig:
+    """Returns the config that a checkpoint's `args` describe; for `size` and `channels` see `convert`.
 
     Raises:
         InputError: something is missing, or no published preset has it.
@@ -111,22 +147,38 @@ def official_config(args: Mapping[str, Any], where: object = "args") -> NVAEConf
     for name in ("dataset", *DEFAULTS):
         if name not in known:
             raise InputError(f"{where}: its args have no {name}; not a checkpoint of the official NVAE code")
+    _require_counts(known, where)
     _refuse_unpublished(known, where)
     scales, groups = known["num_latent_scales"], known["num_groups_per_scale"]
     adaptive = adaptive_groups(groups, scales, known["min_groups_per_scale"])
-    return NVAEConfig(
-        **_pixels(known, where),
-        encoder_channels=known["num_channels_enc"],
-        decoder_channels=known["num_channels_dec"],
-        blocks=known["num_preprocess_blocks"],
-        block_cells=known["num_preprocess_cells"],
-        groups=adaptive if known["ada_groups"] else (groups,) * scales,
-        encoder_cells=known["num_cell_per_cond_enc"],
-        decoder_cells=known["num_cell_per_cond_dec"],
-        latents=known["num_latent_per_group"],
-        flows=known["num_nf"],
-        residual_posterior=bool(known["res_dist"]),
-    )
+    try:
+        return NVAEConfig(
+            **_pixels(known, where, size, channels),
+            encoder_channels=known["num_channels_enc"],
+            decoder_channels=known["num_channels_dec"],
+            blocks=known["num_preprocess_blocks"],
+            block_cells=known["num_preprocess_cells"],
+            groups=adaptive if known["ada_groups"] else (groups,) * scales,
+            encoder_cells=known["num_cell_per_cond_enc"],
+            decoder_cells=known["num_cell_per_cond_dec"],
+            latents=known["num_latent_per_group"],
+            flows=known["num_nf"],
+            residual_posterior=bool(known["res_dist"]),
+        )
+    except OptionError as error:
+        raise InputError(f"{where}: its args make no model: {error}") from error
+
+
+def _require_counts(args: Mapping[str, Any], where: object) -> None:
+    for name, usual in DEFAULTS.items():
+        value = args[name]
+        if isinstance(usual, bool) and not isinstance(value, bool | int):
+            raise InputError(f"{where}: {name} is {value!r}, not true or false")
+        whole = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST
+        if isinstance(usual, int) and not isinstance(usual, bool) and not whole:
+            raise InputError(f"{where}: {name} is {value!r}, not a whole number from 0 to {MOST:,}")
+    if args["num_latent_scales"] > MOST_SCALES or args["num_preprocess_blocks"] > MOST_SCALES:
+        raise InputError(f"{where}: more than {MOST_SCALES} halvings of the resolution")
 
 
 def _refuse_unpublished(args: Mapping[str, Any], where: object) -> None:
@@ -145,17 +197,33 @@ def _refuse_unpublished(args: Mapping[str, Any], where: object) -> None:
         raise InputError(f"{where}: one group of latents in all; at least 2 can be converted")
 
 
-def _pixels(args: Mapping[str, Any], where: object) -> dict[str, Any]:
+def _pixels(args: Mapping[str, Any], where: object, size: int | None, channels: int | None) -> dict[str, Any]:
     """Returns what the config says of images and their likelihood."""
     name, mixtures = args["dataset"], args["num_mixture_dec"]
     if name in BINARISED:
+        _require_known(name, (28, 1), (size, channels), where)
         return {"image_size": 28, "padding": 2, "in_channels": 1, "likelihood": "bernoulli"}
-    if name not in SIZES:
-        raise InputError(f"{where}: dataset is {name}; known are {', '.join((*BINARISED, *SIZES))}")
-    image = {"image_size": SIZES[name], "in_channels": 3, "bits": args["num_x_bits"]}
+    if name in SIZES:
+        _require_known(name, (SIZES[name], 3), (size, channels), where)
+        size, channels = SIZES[name], 3
+    if size is None or channels is None:
+        raise InputError(
+            f"{where}: dataset is {name}; known are {', '.join((*BINARISED, *SIZES))}; for images of your own give "
+            "--size and --channels"
+        )
+    if channels == 1:  # what the official decoder has for one channel
+        return {"image_size": size, "in_channels": 1, "likelihood": "bernoulli"}
+    image = {"image_size": size, "in_channels": channels, "bits": args["num_x_bits"]}
     if mixtures == 1:
         return {**image, "likelihood": "normal"}
     return {**image, "likelihood": "logistic", "mixtures": mixtures, "bins": "published"}
+
+
+def _require_known(
+    name: str, known: tuple[int, int], given: tuple[int | None, int | None], where: object
+) -> None:
+    if any(value not in (None, fact) for value, fact in zip(given, known, strict=True)):
+        raise InputError(f"{where}: its images are of {name}, --size {known[0]} --channels {known[1]}")
 
 
 def gathered(weights: Mapping[str, Tensor], model: NVAE, where: object) -> dict[str, Tensor]:

@@ -104,6 +104,16 @@ RECIPES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+def continued(preset: str | None, **changes: Any) -> NVAESettings:
+    """Returns the run that goes on with a model: that of a preset or the general one, without warm-up of KL.
+
+    >>> continued(None, steps=10).kl_weight(0)
+    1.0
+    """
+    given = {name: value for name, value in changes.items() if value is not None}
+    return replace(NVAESettings(steps=1), **{**RECIPES.get(preset or "", {}), "kl_warmup": 0.0, **given})
+
+
 def recipe(preset: str, **changes: Any) -> NVAESettings:
     """Returns the run that belongs to a preset; changes that are None are left out.
 

@@ -110,7 +110,8 @@ class Stepper:
         )
         seen = torch.stack([norm.detach().float(), *(part.float() for part in loss)])
         norm, *losses = self.accelerator.reduce(seen, "mean").tolist()  # one decision for all processes
-        state.guard, verdict, scale = state.guard.judge(norm, losses[0])
+        weight = self.settings.kl_weight(step)
+        state.guard, verdict, scale = state.guard.judge(norm, losses[1], losses[2], weight)
         if verdict is Verdict.TAKE:
             state.apply(step, scale)
         else:
