@@ -54,8 +54,8 @@ class _Steps(Dataset):
     def __init__(self, images: Images, seed: int, batch_size: int, share: range) -> None:
         self.images, self.seed, self.batch_size, self.share = images, seed, batch_size, share
 
-    def __getitem__(self, step: int) -> Tensor:
-        start = step * self.batch_size
+    def __getitem__(self, index: int) -> Tensor:
+        start = index * self.batch_size
         chosen = indices(self.seed, start + self.share.start, start + self.share.stop, len(self.images))
         return torch.from_numpy(np.ascontiguousarray(self.images.take(chosen)))
 

@@ -24,7 +24,13 @@ def convert(
     require("nvae", "torch", "accelerate", "safetensors", "huggingface_hub", "PIL")
     from shoestring.nvae.model.official import convert as turn
 
-    model = turn(checkpoint, output, size=size, channels=channels and int(channels), overwrite=overwrite)
+    model = turn(
+        checkpoint,
+        output,
+        size=size,
+        channels=None if channels is None else int(channels),
+        overwrite=overwrite,
+    )
     config = model.config
     ui.say("official weights remain under NVIDIA's licence: non-commercial use only")
     ui.result(

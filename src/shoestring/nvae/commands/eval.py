@@ -82,11 +82,12 @@ def evaluate(
 
 def _of_split(images: Images, folder: str, split: str) -> tuple[Images, str]:
     """Returns the images of a split, and which it is."""
+    from shoestring import hub
     from shoestring.nvae.images import remembered, unseen
 
     if split == "all":
         return images, split
-    known = remembered(folder)
+    known = remembered(hub.located(folder))
     found = unseen(images, known) if known else images.part(0, 0)
     if split == "held-out" and not len(found):
         raise InputError(

@@ -111,7 +111,8 @@ def continued(preset: str | None, **changes: Any) -> NVAESettings:
     1.0
     """
     given = {name: value for name, value in changes.items() if value is not None}
-    return replace(NVAESettings(steps=1), **{**RECIPES.get(preset or "", {}), "kl_warmup": 0.0, **given})
+    run: dict[str, Any] = {**RECIPES.get(preset or "", {}), "kl_warmup": 0.0, **given}
+    return replace(NVAESettings(steps=1), **run)
 
 
 def recipe(preset: str, **changes: Any) -> NVAESettings:

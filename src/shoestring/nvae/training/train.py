@@ -96,7 +96,7 @@ def train(
     shape = (config.in_channels, config.image_size, config.image_size)
     require_shape(images, shape, "this model")
     model = None if start is None else _started(start, config)
-    known: Collection[str] = () if start is None else remembered(start)
+    known: Collection[str] = () if start is None else remembered(hub.located(start))
     if test is None:
         images, test = held_out(images, settings.seed, known)
         known = {*known, *fingerprints(test)}
