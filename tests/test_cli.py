@@ -91,7 +91,7 @@ def test_a_missing_model_is_refused_at_once_and_the_nearest_named(shoestring, tm
 
 def test_an_extra_is_named_by_its_packages():
     assert "jieba==0.42.1" in packages("count")
-    assert "torch>=2.6" in packages("lm")
+    assert any(each.startswith("torch") for each in packages("lm"))
     assert not any(each.startswith("shoestring") for each in packages("all"))
 
 
