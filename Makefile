@@ -2,7 +2,7 @@
 PYTHON ?= python3
 RUN := .venv/bin/python
 
-.PHONY: help tour test test-all check misuse sanitize format bench relay-pyz peers docs clean
+.PHONY: help tour test test-all check misuse gpu sanitize format bench relay-pyz peers docs clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -55,6 +55,9 @@ peers:           ## hostapd and wpa_supplicant for the relay's tests, where we a
 		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq hostapd wpasupplicant iproute2 openssl; } >/dev/null || \
 		echo "peers: not installed; their tests will be skipped" >&2; \
 	else echo "peers: neither root nor Debian; their tests will be skipped" >&2; fi
+
+gpu: .venv/installed   ## every check and figure that needs a GPU -> gpu-report/*.json
+	$(RUN) -m benchmarks.gpu gpu-report
 
 docs: .venv/installed   ## the guides as a site -> site/
 	.venv/bin/zensical build --strict
