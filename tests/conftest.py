@@ -21,7 +21,8 @@ if shutil.which("nvidia-smi") is None:
 # Shapes in signatures are checked in tests; Triton reads the kernels itself.
 CHECKED = ("attention", "blocks", "heads", "modeling", "positions")
 MIXING = (
-    "cache", "chunked", "core", "dropout", "eager", "function", "fused", "interface", "masks", "mix", "module",
+    "cache", "call", "chunked", "core", "dropout", "eager", "function", "fused", "head_mixes", "masks", "mix", "module",
+    "written_out",
 )  # fmt: skip
 install_import_hook(
     [

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelF
 from shoestring._errors import OptionError
 from shoestring.transformer.model.configuration import PRESETS, ShoestringConfig, preset
 from shoestring.transformer.model.heads import ShoestringForCausalLM, ShoestringForMaskedLM
-from shoestring.transformer.talking_heads.interface import written_out
+from shoestring.transformer.talking_heads.written_out import written_out
 
 TALKING = (
     {},

@@ -22,9 +22,10 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from shoestring.transformer.model.configuration import ShoestringConfig
 from shoestring.transformer.model.positions import relative_attention
-from shoestring.transformer.talking_heads import cache
-from shoestring.transformer.talking_heads.interface import mixing, written_out
-from shoestring.transformer.talking_heads.module import DynamicMix, HeadMixes
+from shoestring.transformer.talking_heads.cache import cached
+from shoestring.transformer.talking_heads.head_mixes import DynamicMix, HeadMixes
+from shoestring.transformer.talking_heads.interface import mixing
+from shoestring.transformer.talking_heads.written_out import written_out
 
 
 class Rope(nn.Module):
@@ -111,7 +112,7 @@ class Attention(HeadMixes):
             kwargs["start"] = _tokens_before(past_key_values, self.layer_idx)
         mixes = self.mixes(hidden_states, hidden_states)
         if past_key_values is not None:
-            key, value, mixes = cache.update(past_key_values, self.layer_idx, key, value, mixes)
+            key, value, mixes = cached(past_key_values, self.layer_idx, key, value, mixes)
         output, weights = self.attend(query, key, value, attention_mask, **mixes, **kwargs)
         return self.o_proj(output.flatten(-2)), weights
 

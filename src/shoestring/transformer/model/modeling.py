@@ -5,6 +5,8 @@ The heads, and the registration with the Auto classes, are in `shoestring.transf
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,6 +28,7 @@ from shoestring.transformer.model.blocks import Block, ConditionalNorm, conditio
 from shoestring.transformer.model.configuration import ShoestringConfig
 from shoestring.transformer.model.masks import build_mask, packed_documents
 from shoestring.transformer.model.positions import sinusoids
+from shoestring.transformer.model.standalone import write as write_code
 from shoestring.transformer.talking_heads.interface import mixing
 
 
@@ -52,6 +55,12 @@ class ShoestringPreTrainedModel(PreTrainedModel):
         if self.config.talking_heads != "none":
             mixing(requested_attention or "sdpa")
         return super().get_correct_attn_implementation(requested_attention, is_init_check)
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], *arguments: Any, **kwargs: Any) -> None:
+        """As transformers' own, and the model's code beside it: the folder loads where shoestring is not installed."""
+        super().save_pretrained(save_directory, *arguments, **kwargs)
+        if kwargs.get("is_main_process", True) and Path(save_directory, "config.json").is_file():
+            write_code(Path(save_directory))
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -26,7 +26,7 @@ from transformers.masking_utils import eager_mask
 
 from shoestring._errors import InputError, OptionError
 from shoestring.transformer.model.attention import Attention
-from shoestring.transformer.talking_heads.interface import mixes_of
+from shoestring.transformer.talking_heads.written_out import mixes_of
 
 NAME = "shoestring-rank"
 LENGTHS = (16, 32, 64, 128)

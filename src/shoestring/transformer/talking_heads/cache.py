@@ -14,7 +14,7 @@ from torch.nn import functional
 from transformers.cache_utils import Cache
 
 
-def update(
+def cached(
     cache: Cache,
     layer: int,
     key: Float[Tensor, "b g n k"],

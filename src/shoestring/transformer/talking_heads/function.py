@@ -14,7 +14,6 @@ A back end that cannot do what it is asked for is an error, never another result
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext
 from importlib.util import find_spec
 from typing import Any, Literal, get_args
 
@@ -25,8 +24,8 @@ from torch.autograd import forward_ad
 
 from shoestring._errors import OptionError
 from shoestring._extras import require
-from shoestring.transformer.talking_heads import chunked, eager, fused, masks
-from shoestring.transformer.talking_heads.dropout import Dropout, new_seed
+from shoestring.transformer.talking_heads import chunked, eager, fused
+from shoestring.transformer.talking_heads.call import prepared, without_autocast
 from shoestring.transformer.talking_heads.mix import Mix
 from shoestring.transformer.talking_heads.terms import Terms
 
@@ -105,30 +104,26 @@ def attend(
 
     Autocast ends at the tensors that come in: mixes and softmax stay in float32.
     """
-    device = query.device.type
-    if autocast := torch.is_autocast_enabled(device):
-        kind = torch.get_autocast_dtype(device)
-        query, key, value = query.to(kind), key.to(kind), value.to(kind)
-    heads, out_heads = counted(query, key, value, pre, post)
-    mask = masks.checked(mask, len(query), heads, query.shape[2], key.shape[2])
-    if not 0 <= dropout < 1:
-        raise OptionError(f"dropout {dropout}: must be at least 0 and below 1")
+    call = prepared(
+        query, key, value, pre, post, mask=mask, is_causal=is_causal, scale=scale, dropout=dropout
+    )
+    query, key, value, terms, out_heads = call
     name = chosen(backend, query, key, pre, post, dropout)
     if name in ("chunked", "triton") and _transformed(query, key, value, mask, *pre, *post):
         name = _written_out(backend)
-    scale = query.shape[-1] ** -0.5 if scale is None else scale
-    seen: dict[str, Any] = {"mask": mask, "is_causal": is_causal, "scale": scale}
-    with torch.autocast(device, enabled=False) if autocast else nullcontext():
+    with without_autocast(query):
         if name == "sdpa":
-            return fused.plain(query, key, value, rate=dropout, **seen), None
+            return fused.plain(query, key, value, rate=dropout, **_seen(terms)), None
         if name == "lift":
-            return fused.lift(query, key, value, pre, post, **seen), None
-        drop = Dropout(dropout, new_seed(query.device)) if dropout else None
-        terms = Terms(_wide(pre, query), _wide(post, query), dropout=drop, **seen)
+            return fused.lift(query, key, value, pre, post, **_seen(terms)), None
         if name == "eager":
             return eager.attention(query, key, value, terms)
         key, value = fused.repeated(key, query.shape[1]), fused.repeated(value, out_heads)
         return chunked.attention(query, key, value, terms, kernel=name == "triton"), None
+
+
+def _seen(terms: Terms) -> dict[str, Any]:
+    return {"mask": terms.mask, "is_causal": terms.is_causal, "scale": terms.scale}
 
 
 def _transformed(*tensors: Tensor | None) -> bool:
@@ -151,46 +146,6 @@ def _written_out(asked: str) -> str:
             f"backend {asked!r} has a reverse-mode gradient only: no tangents and no torch.func; choose auto or eager"
         )
     return "eager"
-
-
-def counted(query: Tensor, key: Tensor, value: Tensor, pre: Mix, post: Mix) -> tuple[int, int]:
-    """Returns the number of softmax heads and of value heads.
-
-    Raises:
-        OptionError: they do not fit.
-    """
-    shapes = {"query": query, "key": key, "value": value}
-    for name, x in shapes.items():
-        if x.ndim != 4 or 0 in x.shape[-1:]:
-            raise OptionError(
-                f"{name} of shape {tuple(x.shape)}: must be (batch, heads, length, width) with a width of at least 1"
-            )
-    if query.shape[-1] != key.shape[-1] or key.shape[2] != value.shape[2]:
-        raise OptionError(
-            f"query {tuple(query.shape)}, key {tuple(key.shape)} and value {tuple(value.shape)}: query and key need "
-            "the same width, key and value the same length"
-        )
-    key_heads = query.shape[1]
-    heads = _heads("pre", pre, key_heads, "key heads of the query")
-    out_heads = _heads("post", post, heads, "softmax heads")
-    for name, x, whole in (("key", key, key_heads), ("value", value, out_heads)):
-        if whole % x.shape[1]:
-            raise OptionError(
-                f"{name} has {x.shape[1]} heads, which do not divide {whole}; give 1, {whole} or another divisor"
-            )
-    return heads, out_heads
-
-
-def _heads(name: str, mix: Mix, given: int, what: str) -> int:
-    widths = {x.shape[-1] for x in mix if x is not None} or {given}
-    if any(x.shape[-2] != given for x in mix if x is not None) or len(widths) > 1:
-        found = ", ".join(str(tuple(x.shape)) for x in mix if x is not None)
-        raise OptionError(f"{name} of shape {found}: its rows must be the {given} {what}")
-    if mix.matrix is None and mix.dynamic and widths != {given}:
-        raise OptionError(
-            f"{name}: matrices from {given} to {widths.pop()} heads need a fixed part {name} too"
-        )
-    return widths.pop()
 
 
 def chosen(backend: str, query: Tensor, key: Tensor, pre: Mix, post: Mix, dropout: float) -> str:
@@ -230,8 +185,3 @@ def _check_kernel(query: Tensor) -> None:
         raise OptionError(
             f"backend 'triton' needs CUDA, this tensor is on {query.device}; choose auto or chunked"
         )
-
-
-def _wide(mix: Mix, like: Tensor) -> Mix:
-    dtype = torch.promote_types(like.dtype, torch.float32)
-    return Mix(*(None if x is None else x.to(dtype) for x in mix))
