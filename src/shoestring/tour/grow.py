@@ -76,7 +76,8 @@ def _examples(settings: Settings, before: dict[str, Outcome]) -> tuple[Any, Any]
 
     corpus = settings.folder / "grow-corpus"
     tokenizer = hub.load_tokenizer(before["tokenizer"].facts["folder"])
-    blocks = pack(files.documents(before["text"].facts["files"][:1]), tokenizer, corpus, LENGTH)
+    frame = tokenizer.bos_token_id, tokenizer.eos_token_id
+    blocks = pack(files.documents(before["text"].facts["files"][:1]), tokenizer, frame, corpus, LENGTH)
     chosen, out = held_out(len(blocks))
     kept = out[:HELD_OUT]
     return (
