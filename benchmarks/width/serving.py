@@ -17,8 +17,8 @@ from width.checkpoints import WORDS
 
 def serving(folder: Path, seconds: float) -> dict[str, Any]:
     """Returns tokens per second of one client and of eight, and what went wrong."""
-    command = [sys.executable, "-m", "shoestring", "lm", "serve", str(folder), "--port", "0", "--device", "cpu",
-               "--threads", str(torch.get_num_threads())]  # fmt: skip
+    command = [sys.executable, "-m", "shoestring", "lm", "serve", str(folder), "--port", "0", "--name", "m",
+               "--device", "cpu", "--threads", str(torch.get_num_threads())]  # fmt: skip
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
         try:
             assert running.stderr is not None

@@ -114,3 +114,12 @@ def chat_folder(tmp_path_factory) -> Path:
     from lm.chat_model import chat_folder
 
     return chat_folder(tmp_path_factory.mktemp("models") / "talker")
+
+
+@pytest.fixture(scope="session")
+def chat_server(chat_folder):
+    """That Llama behind the real server, under the name m, for tests that only ask."""
+    from lm.serving import running
+
+    with running(chat_folder, "--batch", "4", "--name", "m", "--device", "cpu") as found:
+        yield found

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 import pytest
 import tornado.websocket
 
-from lm.serving import running
 from shoestring.lm.engines.load import load
 from shoestring.lm.generation.generation import generate
 from shoestring.lm.generation.sampling import Sampling
@@ -20,10 +19,9 @@ BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium on this machine")
 
 
-@pytest.fixture(scope="module")
-def server(chat_folder):
-    with running(chat_folder) as found:
-        yield found
+@pytest.fixture
+def server(chat_server):
+    return chat_server
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from pathlib import Path
 import openai
 import pytest
 
-from lm.serving import running
 from shoestring.lm.engines.load import load
 from shoestring.lm.generation.generation import generate
 from shoestring.lm.generation.sampling import Sampling
@@ -19,10 +18,9 @@ REQUESTS = Path(__file__).parent / "requests"
 COMPLETIONS, CHAT = "v1/completions", "v1/chat/completions"
 
 
-@pytest.fixture(scope="module")
-def server(chat_folder):
-    with running(chat_folder, "--batch", "4", "--name", "m") as found:
-        yield found
+@pytest.fixture
+def server(chat_server):
+    return chat_server
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +64,9 @@ def test_what_is_malformed_is_400_as_json(server, name, path, param):
         ({"prompt": "x", "stop_token_ids": [99999]}, "stop_token_ids: 99999 is not one of the token ids"),
         ({"prompt": "x", "n": 5}, "n: 5 must be a whole number from 1 to 4"),
         ({"prompt": "x", "stream_options": {"include_usage": True}}, "stream_options: only with stream true"),
+        ({"prompt": "x", "min_tokens": 17}, "min_tokens: 17 must be at most max_tokens, 16"),
+        ({"prompt": "x", "guided_regex": "("}, "guided_regex: regular expression: "),
+        ({"prompt": "x", "guided_json": {"type": "strin"}}, "guided_json: schema: "),
         ({"prompt": []}, "prompt"),
         ({"prompt": [1, "x"]}, "prompt"),
         ({}, "prompt: is missing"),
@@ -90,6 +91,15 @@ def test_each_mistake_is_named(server, body, says):
         ({"tool_choice": "required"}, "tool_choice: required, but there are no tools"),
         ({"response_format": {"type": "json_schema"}}, "json_schema belongs to type json_schema"),
         ({"response_format": {"type": "xml"}}, "response_format.type"),
+        (
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "n", "schema": {"type": "x"}},
+                }
+            },
+            "response_format: schema: ",
+        ),
         ({"chat_template_kwargs": {"tokenize": True}}, "chat_template_kwargs: tokenize cannot be set"),
     ],
 )
@@ -266,3 +276,13 @@ def test_an_echo_in_a_stream_has_the_prompt_and_its_log_probabilities(server):
     assert (joined["tokens"], joined["text_offset"]) == (whole.logprobs.tokens, whole.logprobs.text_offset)
     assert joined["token_logprobs"][1:] == pytest.approx(whole.logprobs.token_logprobs[1:], abs=1e-4)
     assert "".join(whole.logprobs.tokens) == whole.text
+
+
+@pytest.mark.parametrize("settings", [{}, {"echo": True}])
+def test_no_tokens_in_a_stream_have_an_end_too(server, settings):
+    stream = server.client.completions.create(
+        model="m", prompt="the cat", max_tokens=0, stream=True, **settings
+    )
+    chunks = [chunk.choices[0] for chunk in stream]
+    assert "".join(chunk.text for chunk in chunks) == ("the cat" if settings else "")
+    assert chunks[-1].finish_reason == "length"

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lm.chat_model import chat_tokenizer
-from lm.serving import running
 from shoestring._errors import OptionError
 from shoestring.lm.engines.load import load
 from shoestring.lm.serve.conversation import opened
@@ -104,17 +103,16 @@ def test_a_stream_gives_what_the_whole_answer_gives(case, cuts):
     assert (given_ + last, [call.name for call in calls]) == (content, names)
 
 
-@pytest.fixture(scope="module")
-def server(chat_folder):
-    with running(chat_folder) as found:
-        yield found
+@pytest.fixture
+def server(chat_server):
+    return chat_server
 
 
 def ask(server, **settings):
     tools = [tool.model_dump(exclude_none=True) for tool in TOOLS]
     messages = [{"role": "user", "content": "weather?"}]
     return server.client.chat.completions.create(
-        model="talker", messages=messages, tools=tools, max_tokens=200, **settings
+        model="m", messages=messages, tools=tools, max_tokens=200, **settings
     )
 
 

@@ -2,7 +2,7 @@
 
 - Before each choice, tokens that no text of the grammar goes on with are at minus infinity; the model's own end is
   allowed where the text may end, and nothing else where it must.
-- A schema with a keyword that llguidance does not know is refused, not half followed.
+- A schema with one of JSON Schema's keywords that llguidance cannot follow is refused, not half followed.
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ class Matcher:
 
     def _require_no_error(self) -> None:
         if self._matcher.is_error():
-            raise OptionError(f"grammar: {' '.join(self._matcher.get_error().split())[:300]}")
+            raise OptionError(
+                f"grammar: {' '.join(self._matcher.get_error().partition('<state>')[0].split())[:300]}"
+            )
 
 
 class _Vocabulary:
@@ -103,7 +105,7 @@ class _Vocabulary:
 @lru_cache(4)  # of a vocabulary: it takes a second
 def _tokens(engine: Engine, ends: tuple[int, ...]) -> Any:
     if not ends:
-        raise OptionError("response_format: this model has no token that ends a text")
+        raise OptionError("grammar: this model has no token that ends a text")
     library = _library()
     wrapped = library.TokenizerWrapper(_Vocabulary(engine, ends))
     return library.LLTokenizer(wrapped, n_vocab=engine.vocabulary, eos_token=list(ends))
@@ -112,7 +114,7 @@ def _tokens(engine: Engine, ends: tuple[int, ...]) -> Any:
 def _checked(grammar: str, what: str) -> str:
     failed, messages = _library().LLMatcher.validate_grammar_with_warnings(grammar)
     if failed or messages:
-        raise OptionError(f"response_format: {what}: {' '.join(' '.join(messages).split())[:300]}")
+        raise OptionError(f"{what}: {' '.join(' '.join(messages).split())[:300]}")
     return grammar
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -133,7 +133,10 @@ def chat(engine: Engine, body: ChatBody, limit: Limit) -> Asked:
     ):
         if sampling.grammar is not None:
             raise OptionError("response_format: not together with a tool_choice that asks for a call")
-        sampling = replace(sampling, grammar=grammar.of_lark(form.grammar(chosen, engine.tokenizer)))
+        try:
+            sampling = replace(sampling, grammar=grammar.of_lark(form.grammar(chosen, engine.tokenizer)))
+        except OptionError as error:
+            raise BodyError(f"tools: {error}", "tools") from error
     asked = _asked(engine, body, [prompt], sampling, limit)
     single = body.parallel_tool_calls is False
     return replace(asked, chat=True, tools=tuple(chosen), calls=form if chosen else None, single=single)
@@ -167,6 +170,8 @@ def _sampling(
     given = {name: getattr(body, name) for name in _SAME if getattr(body, name) is not None}
     stops = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
     bias = tuple((int(id), value) for id, value in (body.logit_bias or {}).items())
+    if (body.min_tokens or 0) > tokens:
+        raise BodyError(f"min_tokens: {body.min_tokens} must be at most max_tokens, {tokens}", "min_tokens")
     _require_ids("logit_bias", [id for id, _ in bias], engine.vocabulary)
     _require_ids("stop_token_ids", body.stop_token_ids or (), engine.vocabulary)
     return Sampling(
@@ -176,16 +181,26 @@ def _sampling(
 
 
 def _grammar(body: Settings) -> str | None:
+    """Returns the grammar that the one field about the answer's form asks for."""
     form = body.response_format
     if form is not None and form.type == "json_object":
         return grammar.of_schema({"type": "object"})
-    if form is not None and form.json_schema is not None:
-        return grammar.of_schema(form.json_schema.schema_ or {})
-    if body.guided_json is not None:
-        return grammar.of_schema(body.guided_json)
-    if body.guided_choice is not None:
-        return grammar.of_choice(body.guided_choice)
-    return None if body.guided_regex is None else grammar.of_regex(body.guided_regex)
+    makers: dict[str, tuple[Callable[[Any], str], Any]] = {
+        "response_format": (
+            grammar.of_schema,
+            form and form.json_schema and (form.json_schema.schema_ or {}),
+        ),
+        "guided_json": (grammar.of_schema, body.guided_json),
+        "guided_choice": (grammar.of_choice, body.guided_choice),
+        "guided_regex": (grammar.of_regex, body.guided_regex),
+    }
+    for field, (make, given) in makers.items():
+        if given is not None:
+            try:
+                return make(given)
+            except OptionError as error:
+                raise BodyError(f"{field}: {error}", field) from error
+    return None
 
 
 def _require_ids(field: str, ids: Sequence[int], vocabulary: int) -> None:

@@ -192,11 +192,17 @@ class _Run:
             Request(ids, asked.sampling, asked.samples, deliver, number)
             for number, ids in enumerate(asked.prompts)
         ]
+        self._known: list[Piece] = []
         if asked.sampling.max_tokens == 0:  # nothing is made
-            self._requests = []
+            places = [
+                (prompt, sample) for prompt in range(len(asked.prompts)) for sample in range(asked.samples)
+            ]
+            self._known, self._requests = [Piece(*place, "", finish="length") for place in places], []
         scheduler.submit(self._requests)
 
     async def __aiter__(self) -> AsyncIterator[Piece]:
+        for piece in self._known:
+            yield piece
         left = len(self._requests)
         while left:
             item = await self._queue.get()

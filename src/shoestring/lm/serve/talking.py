@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import replace
 
@@ -37,7 +37,7 @@ class Talk:
         self._session: Session | None = None
         self.forgotten = 0
 
-    def say(self, text: str) -> Iterator[str]:
+    def say(self, text: str) -> Generator[str, None, None]:
         """Yields the pieces of the answer to what the user says; what was given so far is kept if it is left.
 
         The oldest turns are forgotten where the conversation is longer than the model's positions.
@@ -66,7 +66,7 @@ class Talk:
     def _fitted(self) -> tuple[list[int], Sampling]:
         """Returns the prompt, without as many old turns as it takes to leave room for an answer."""
         while True:
-            prompt, stop = conversation.opened(self.engine, ChatBody(messages=self.messages))
+            prompt, stop = conversation.opened(self.engine, ChatBody(messages=list(self.messages)))
             sampling = replace(self.sampling, stop=(*self.sampling.stop, *stop))
             turns = len(self.messages) - self._first
             with suppress(InputError):
