@@ -13,6 +13,7 @@ from shoestring._errors import InputError
 from shoestring.nvae import read_images
 from shoestring.nvae.images import Images, fingerprints, has_test_images, held_out, require_shape
 from shoestring.nvae.images.decoding import Decoding
+from shoestring.nvae.images.packing import pack
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 6, 6), dtype=np.uint8)
 RGB = np.random.default_rng(1).integers(0, 256, (5, 6, 6, 3), dtype=np.uint8)
@@ -150,6 +151,20 @@ def test_a_huge_picture_is_left_out_like_any_that_cannot_be_read(tmp_path):
         (tmp_path / name).write_bytes((TOOLS / name).read_bytes())
     images = read_images(tmp_path, skip_broken=True)
     assert (len(images), [Path(name).name for name in images.skipped]) == (2, ["cut.png", "huge.png"])
+
+
+def test_packed_pictures_are_the_pictures(tmp_path):
+    for pixels, name in ((PIXELS, "gray"), (RGB, "rgb")):
+        folder = pictures(tmp_path / name, pixels)
+        (folder / "broken.png").write_bytes(b"no picture")
+        with pytest.raises(InputError, match=r"broken\.png: cannot be read"):
+            pack(folder, tmp_path / f"{name}.npy")
+        assert not (tmp_path / f"{name}.npy").exists()
+        done = pack(folder, tmp_path / f"{name}.npy", skip_broken=True)
+        assert (done.images, len(done.skipped)) == (5, 1)
+        read = read_images(tmp_path / f"{name}.npy")
+        assert same(read, pixels)
+        assert isinstance(read.pixels.base, np.memmap) or isinstance(read.pixels, np.memmap)
 
 
 # -- folders and splits --------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from datasets import Dataset, disable_progress_bars
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from sentence_transformers import (
     CrossEncoderTrainer,
     CrossEncoderTrainingArguments,
@@ -25,6 +25,7 @@ from shoestring._errors import TrainError
 from shoestring.match.data.pairs import Pairs
 from shoestring.match.matcher import Matcher, hushed
 from shoestring.match.training.settings import CHECKS, Training, spearman
+from shoestring.train.tensor_files import save_tensors
 from shoestring.ui import UI
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class _Checkpoints:
         weights = {
             name: value.detach().clone().contiguous() for name, value in self.model.state_dict().items()
         }
-        save_file(weights, folder / WEIGHTS)
+        save_tensors(weights, folder / WEIGHTS)
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """The card is ours."""

@@ -15,6 +15,7 @@ from shoestring.nvae.commands.decode import decode
 from shoestring.nvae.commands.encode import encode
 from shoestring.nvae.commands.eval import evaluate
 from shoestring.nvae.commands.interpolate import interpolate
+from shoestring.nvae.commands.pack import pack
 from shoestring.nvae.commands.reconstruct import reconstruct
 from shoestring.nvae.commands.sample import sample
 from shoestring.nvae.commands.train import train
@@ -23,7 +24,8 @@ from shoestring.nvae.commands.train import train
 @ui.command("nvae")
 @click.argument("presets", nargs=-1)
 def presets(ui: ui.UI, presets: Sequence[str]) -> None:
-    """A deep hierarchical VAE for images: train, eval, sample, reconstruct, interpolate, encode, decode, convert.
+    """A deep hierarchical VAE for images: train, eval, sample, reconstruct, interpolate, encode, decode, pack,
+    convert.
 
     Without a subcommand, shows the settings of PRESETS: digits, mnist-cpu, mnist, cifar10, celeba64, imagenet32,
     celebahq256, ffhq256.
@@ -46,4 +48,4 @@ def presets(ui: ui.UI, presets: Sequence[str]) -> None:
     ui.table(["setting", *chosen], [(key, *values) for key, values in rows.items()])
 
 
-verb = ui.Group(presets, train, evaluate, sample, reconstruct, interpolate, encode, decode, convert)
+verb = ui.Group(presets, train, evaluate, sample, reconstruct, interpolate, encode, decode, pack, convert)
