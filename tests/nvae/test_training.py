@@ -494,6 +494,11 @@ def test_two_processes_share_the_batch_and_agree(tmp_path):
     ranks = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("m.*.json"))]
     assert len(ranks) == 2
     assert ranks[0] == ranks[1]  # the same model on both
+    shared = [path.read_text() for path in sorted(tmp_path.glob("m.alone.*.txt"))]
+    alone = evaluate(NVAE.from_pretrained(tmp_path / "m"), some_images().part(0, 7), samples=3, seed=1)
+    assert shared[0] == shared[1]  # each has measured its share; one process finds the same
+    found = re.search(r"elbo=(-?[\d.]+)", shared[0])
+    assert float(found[1]) == pytest.approx(alone.elbo, abs=1e-4)
     log = [json.loads(line) for line in (tmp_path / "m" / "log.jsonl").open()]
     assert [line["step"] for line in log if "loss" in line] == [3, 6]
     assert [line["skipped"] for line in log if "skipped" in line] == [1, 1]
@@ -513,6 +518,8 @@ def main(output: str, steps: str, kill: str | None = None) -> None:
     images = some_images()
     done = train(Images(images.pixels, "bars"), tiny_config(), settings(steps=int(steps)), output, ui=QUIET)
     if "RANK" in os.environ:
+        alone = evaluate(NVAE.from_pretrained(output), images.part(0, 7), samples=3, seed=1)
+        Path(f"{output}.alone.{os.environ['RANK']}.txt").write_text(repr(alone))
         Path(f"{output}.{os.environ['RANK']}.json").write_text(json.dumps(done.evaluation.elbo))
 
 

@@ -23,7 +23,7 @@ def test_what_is_saved_is_loaded(tmp_path):
 
 
 def test_what_the_system_refuses_is_an_oserror(tmp_path):
-    with pytest.raises(OSError) as caught:
+    with pytest.raises(OSError, match="No such file") as caught:
         save_tensors({"a": torch.zeros(3)}, tmp_path / "none" / "x.safetensors")
     assert caught.value.errno == errno.ENOENT
     command = (
