@@ -10,22 +10,25 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from shoestring._errors import InputError, OptionError
-from shoestring._extras import require
+from shoestring.grow.infer.probing import ACCEPTED, TRIALS, Finding, Key, Kind, Probe, keys_of
+from shoestring.grow.infer.tiny import FFN, MODES, head_width, number, scaled, sizes_of, tiny_configs
 from shoestring.grow.plan.planning import Plan, as_matrix
-from shoestring.grow.plan.request import Request, Sizes, amount
-from shoestring.grow.stored.checkpoint import Checkpoint
+from shoestring.grow.plan.request import Request, Sizes, amount, option
+from shoestring.grow.stored.architecture import as_read, modelled, names_of, reason
+from shoestring.grow.stored.checkpoint import Checkpoint, same
 from shoestring.grow.stored.dtypes import OF_TORCH, STORAGE
+from shoestring.grow.stored.models import auto_config
+from shoestring.grow.stored.tensor import Stored
 from shoestring.grow.tensors import axes
 from shoestring.grow.tensors.axes import Axis
 from shoestring.grow.tensors.rows import Growth
 from shoestring.grow.tensors.sides import side
 from shoestring.grow.writing import write
 
-if TYPE_CHECKING:
-    from shoestring.grow.infer.probing import Finding, Probe
+FOLLOW = ("heads", "kv_heads", "ffn")  # may be asked for beside hidden, by the same factor
 
 
 def infer(checkpoint: Checkpoint, request: Request) -> Plan:
@@ -33,86 +36,157 @@ def infer(checkpoint: Checkpoint, request: Request) -> Plan:
 
     Raises:
         OptionError: something else than a whole factor of hidden is asked for.
-        InputError: transformers does not know the architecture, or no candidate is exact.
+        InputError: no candidate is exact, or the sizes of the architecture cannot be told.
     """
-    require("grow", "torch", "transformers")
-    from shoestring.grow.infer.probing import Probe, auto_config
-
-    kind = str(checkpoint.config["model_type"])
-    try:
-        config = auto_config(checkpoint.config)
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(
-            f"{checkpoint.folder}: transformers knows no architecture {kind!r}; nothing can be inferred"
-        ) from error
-    times = _times(request, kind, config.hidden_size)
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            probe = Probe(checkpoint.config, times, Path(folder), request.seed)
-        except Exception as error:  # whatever a model's own code raises on sizes that it does not like
-            raise InputError(
-                f"{checkpoint.folder}: {kind}: no tiny model of it can be made: {str(error).splitlines()[0]}"
-            ) from error
-        finding = search(probe, kind, Path(folder), request.allow_lossy)
-    return _plan(checkpoint, request, finding)
-
-
-def _plan(checkpoint: Checkpoint, request: Request, finding: Finding) -> Plan:
-    from shoestring.grow.infer.probing import ACCEPTED, auto_config, scaled
-
     kind, config = str(checkpoint.config["model_type"]), auto_config(checkpoint.config)
-    times = _times(request, kind, config.hidden_size)
-    how = f"on a tiny {kind} (fp64, {finding.error:.0e} of the largest output)"
-    trials = [f"found by trial: {fix}" for fix in finding.fixes]
-    exact = finding.error <= ACCEPTED
-    old, new = (_sizes(config, factor) for factor in (1, times))
-    return Plan(
-        checkpoint, request, kind, old, new, tuple(_growths(checkpoint, request, finding.kinds, times, config)),
-        {**checkpoint.config, **scaled(config, times), **_dtype(request)},
-        (f"hidden, heads and feed-forward x {times}: inferred, and exact {how}", *trials) if exact else (),
-        () if exact else (f"--hidden {request.hidden}: {kind} has no rule, and what was inferred is not exact {how}",),
-        bool(config.tie_word_embeddings), axes.tiled(old.hidden, new.hidden), partial(_plan, finding=finding),
-        inferred=True,
-    )  # fmt: skip
+    if not number(config, "hidden_size"):
+        raise InputError(
+            f"{checkpoint.folder}: {kind} has no rule, and its config has no hidden_size: it is made of several models "
+            "or of no blocks; grow the one in it that reads text"
+        )
+    times = _times(request, kind, config)
+    checkpoint, keys = _own(checkpoint)
+    plan = _plan(checkpoint, request, find(checkpoint, keys, times, request), keys)
+    _require_fits(plan)
+    return plan
 
 
-def search(probe: Probe, kind: str, folder: Path, lossy: bool = False) -> Finding:
-    """Tries what the tensors of an architecture may do until the outputs agree.
+def find(checkpoint: Checkpoint, keys: Mapping[str, Key], times: int, request: Request) -> Finding:
+    """Tries what may grow together, the most first, on tiny models, until the outputs of one agree.
 
     Raises:
-        InputError: nothing that was tried is exact and that is not allowed; says how close the best was.
+        InputError: none that was tried is exact and that is not allowed; says how close the best was.
     """
-    from shoestring.grow.infer.probing import ACCEPTED, TRIALS, Finding
-
-    base = probe.base_kinds()
-    if isinstance(base, str):
-        raise InputError(f"{kind} has no rule, and none can be inferred: {base}")
-    best = Finding({}, float("inf"))
-    request = Request(hidden=f"{probe.times}x", dtype="float64")
-    for kinds, words in islice(probe.candidates(base), TRIALS):
-        draft = folder / "trial"
-        growths = tuple(_growths(probe.small, request, kinds, probe.times, None, probe.sizes))
-        trial = Plan(
-            probe.small, request, kind, Sizes(), Sizes(), growths, {}, (), (), False, axes.identity(1), infer,
-        )  # fmt: skip
-        shutil.rmtree(draft, ignore_errors=True)  # a trial is not to go on where another one ended
-        write(trial, draft, check=False, threads=1)
-        error = probe.error(draft)
-        if error < best.error:
-            best = Finding(kinds, error, words)
-        if error <= ACCEPTED:
+    kind, config = str(checkpoint.config["model_type"]), auto_config(checkpoint.config)
+    best, why, tried = Finding({}, float("inf")), "", []
+    for mode in MODES:
+        grows = scaled(config, times, mode)
+        if grows in tried:
+            continue
+        tried.append(grows)
+        for tiny in tiny_configs(checkpoint.config, checkpoint.tensors):
+            with tempfile.TemporaryDirectory() as folder:
+                found = _tried(tiny, times, mode, Path(folder), request, kind)
+            if isinstance(found, str):
+                why = why or found
+                continue
+            if unmet := [name for name, key in keys.items() if key not in found.kinds]:
+                why = f"{unmet[0]} is not in a tiny model of it"
+                continue
+            best = min(best, found, key=lambda each: each.error)
+            break
+        if best.error <= ACCEPTED or (request.allow_lossy and best.kinds):
             return best
-    if lossy:
-        return best
+    if not best.kinds:
+        raise InputError(f"{checkpoint.folder}: {kind} has no rule, and none can be inferred: {why}")
     raise InputError(
-        f"{kind} has no rule, and none that was inferred is exact: the best of the trials changes outputs by "
-        f"{best.error:.1e} of the largest; something in it (such as ALiBi's slopes) depends on sizes in a way that "
-        "weights cannot undo; --allow-lossy takes it all the same"
+        f"{checkpoint.folder}: {kind} has no rule, and none that was inferred is exact: the best of the trials changes "
+        f"outputs by {best.error:.1e} of the largest; something in it (such as ALiBi's slopes) depends on sizes in a "
+        "way that weights cannot undo; --allow-lossy takes it all the same"
     )
 
 
-def _times(request: Request, kind: str, hidden: int) -> int:
-    others = [name for name in request.asked if name != "hidden"]
+def _tried(
+    tiny: Mapping[str, Any], times: int, mode: str, folder: Path, request: Request, kind: str
+) -> Finding | str:
+    """Returns the best that is found on one tiny model, or why there is none."""
+    try:
+        probe = Probe(tiny, times, mode, folder, request.seed)
+        base = probe.base_kinds()
+        if isinstance(base, str):
+            return base
+        return _searched(probe, base, kind, mode)
+    except Exception as error:  # whatever a model's own code raises on sizes that it does not like
+        return f"no tiny model of it can be made and run: {reason(error)}"
+
+
+def _searched(probe: Probe, base: dict[Key, Kind], kind: str, mode: str) -> Finding:
+    best = Finding(base, float("inf"), [], mode, probe.config)
+    request, trial = Request(hidden=f"{probe.times}x", dtype="float64"), probe.folder / "trial"
+    for kinds, words in islice(probe.candidates(base), TRIALS):
+        growths = tuple(_growths(probe.small, request, kinds, probe.keys, probe.times, probe.sizes))
+        plan = Plan(
+            probe.small, request, kind, Sizes(), Sizes(), growths, {}, (), (), False, axes.identity(1), infer,
+        )  # fmt: skip
+        shutil.rmtree(trial, ignore_errors=True)  # a trial is not to go on where another one ended
+        write(plan, trial, check=False, threads=1)
+        error = probe.error(trial)
+        if error < best.error:
+            best = replace(best, kinds=kinds, error=error, fixes=words)
+        if error <= ACCEPTED:
+            return replace(best, idle=probe.idle())
+    return best
+
+
+def _plan(checkpoint: Checkpoint, request: Request, finding: Finding, keys: Mapping[str, Key]) -> Plan:
+    kind, config = str(checkpoint.config["model_type"]), auto_config(checkpoint.config)
+    times = _times(request, kind, config)
+    settings = {**checkpoint.config, **scaled(config, times, finding.mode), **_dtype(request)}
+    old, new = _sizes(config), _sizes(auto_config(settings))
+    _require_asked(request, kind, old, new)
+    how = f"on a tiny {kind} (fp64, {finding.error:.0e} of the largest output)"
+    exact, lossy = (f"hidden x {times}, with it {finding.mode}: inferred, and exact {how}",), ()
+    if finding.error > ACCEPTED:
+        exact, lossy = (
+            (),
+            (f"--hidden {request.hidden}: {kind} has no rule, and what was inferred is not exact {how}",),
+        )
+    exact += tuple(f"found by trial: {fix}" for fix in finding.fixes)
+    if idle := [key for key in dict.fromkeys(keys.values()) if key[0] in finding.idle]:
+        exact += (
+            f"outputs do not depend on {', '.join(sorted({key[0] for key in idle}))}: grown by its shape alone",
+        )
+    growths = tuple(_growths(checkpoint, request, finding.kinds, keys, times, sizes_of(config)))
+    return Plan(
+        checkpoint, request, kind, old, new, growths, settings, exact, lossy, bool(config.tie_word_embeddings),
+        axes.tiled(old.hidden, new.hidden), partial(_again, finding=finding), inferred=finding,
+    )  # fmt: skip
+
+
+def _again(checkpoint: Checkpoint, request: Request, finding: Finding) -> Plan:
+    checkpoint, keys = _own(checkpoint)
+    return _plan(checkpoint, request, finding, keys)
+
+
+def _own(checkpoint: Checkpoint) -> tuple[Checkpoint, dict[str, Key]]:
+    """Returns a checkpoint without what transformers does not read or has by a tie, and by what its tensors are known.
+
+    Raises:
+        InputError: two tensors that are tied differ.
+    """
+    names = names_of(modelled(checkpoint), checkpoint.tensors)
+    kept = {name: each for name, each in checkpoint.tensors.items() if name not in names.unread}
+    stored = {names.renamed[name][0]: name for name in kept}
+    for target, source in names.ties.items():
+        if target not in stored or source not in stored:
+            continue
+        if same(kept[stored[target]], kept[stored[source]]):
+            del kept[stored[target]]
+        elif checkpoint.config.get("tie_word_embeddings") is not False:
+            return _own(replace(checkpoint, config={**checkpoint.config, "tie_word_embeddings": False}))
+        else:
+            raise InputError(
+                f"{checkpoint.folder}: {stored[target]} and {stored[source]} are one tensor in transformers, but "
+                "differ in the file; save the model again"
+            )
+    return replace(checkpoint, tensors=kept), keys_of({name: names.renamed[name] for name in kept})
+
+
+def _require_fits(plan: Plan) -> None:
+    """Has transformers look at the names and shapes that would be written.
+
+    Raises:
+        InputError: they are not those of the grown config.
+    """
+    tensors = {
+        growth.name: Stored(plan.checkpoint.folder, growth.dtype, growth.shape, 0) for growth in plan.growths
+    }
+    as_read(Checkpoint(plan.checkpoint.folder, plan.config, tensors, False))
+
+
+def _times(request: Request, kind: str, config: Any) -> int:
+    hidden = number(config, "hidden_size")
+    others = [name for name in request.asked if name not in ("hidden", *FOLLOW)]
     if others or request.hidden is None:
         raise OptionError(
             f"{kind} has no rule, and what is inferred grows hidden, heads and feed-forward together; "
@@ -128,20 +202,27 @@ def _times(request: Request, kind: str, hidden: int) -> int:
     return int(size // hidden)
 
 
+def _require_asked(request: Request, kind: str, old: Sizes, new: Sizes) -> None:
+    for name in FOLLOW:
+        text, found = getattr(request, name), getattr(new, name)
+        if text is not None and amount(name, text, getattr(old, name)) != found:
+            raise OptionError(
+                f"{option(name)} {text}: {kind} has no rule, and what is inferred makes {found:,} of "
+                f"{getattr(old, name):,} with --hidden {request.hidden}; leave {option(name)} out"
+            )
+
+
 def _growths(
     checkpoint: Checkpoint,
     request: Request,
-    kinds: Mapping[str, Any],
+    kinds: Mapping[Key, Kind],
+    keys: Mapping[str, Key],
     times: int,
-    config: Any,
-    sizes: Mapping[str, int] | None = None,
+    sizes: Mapping[str, int],
 ) -> Iterator[Growth]:
-    from shoestring.grow.infer.probing import signature, sizes_of
-
-    sizes = sizes or sizes_of(config)
     final = _last_blocks(checkpoint)
     for name, stored in checkpoint.tensors.items():
-        kind = kinds.get(signature(name))
+        kind = kinds.get(keys[name])
         if kind is None or len(kind.grows) != len(stored.shape):
             raise InputError(
                 f"{stored.path}: {name} was not met when {checkpoint.config['model_type']} was inferred"
@@ -178,16 +259,20 @@ def _last_blocks(checkpoint: Checkpoint) -> set[str]:
     return {name for name in checkpoint.tensors if (m := pattern.match(name)) and int(m[2]) == last[m[1]]}
 
 
-def _sizes(config: Any, times: int) -> Sizes:
-    from shoestring.grow.infer.probing import FFN
-
-    heads = config.num_attention_heads
-    groups = getattr(config, "num_key_value_heads", None) or heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // heads
-    ffn = next((getattr(config, name) for name in FFN if isinstance(getattr(config, name, None), int)), 0)
-    base = Sizes(layers=config.num_hidden_layers, vocab=config.vocab_size, head_dim=width, value_dim=width)
-    return replace(
-        base, hidden=config.hidden_size * times, heads=heads * times, kv_heads=groups * times, ffn=ffn * times
+def _sizes(config: Any) -> Sizes:
+    heads = number(config, "num_attention_heads")
+    groups = number(config, "num_key_value_heads") or number(config, "num_kv_heads") or heads
+    ffn = next((number(config, name) for name in FFN if number(config, name)), 0)
+    layers, width = number(config, "num_hidden_layers"), head_width(config) if heads else 0
+    return Sizes(
+        number(config, "hidden_size"),
+        heads,
+        groups,
+        width,
+        width,
+        ffn,
+        layers,
+        vocab=number(config, "vocab_size"),
     )
 
 

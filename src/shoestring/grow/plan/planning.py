@@ -43,7 +43,7 @@ class Plan:
         tied: the head is the embedding.
         hidden: how the residual stream grows.
         again: plans the same growth for another checkpoint of the family, such as a small one.
-        inferred: there is no rule for this architecture; what each tensor does was inferred and checked.
+        inferred: what was found by trial where there is no rule for the architecture, else None.
     """
 
     checkpoint: Checkpoint
@@ -58,7 +58,7 @@ class Plan:
     tied: bool
     hidden: Axis
     again: Callable[[Checkpoint, Request], Plan]
-    inferred: bool = False
+    inferred: Any = None
 
     @property
     def parameters(self) -> int:
@@ -143,11 +143,12 @@ def block_sources(old: int, new: int, place: str) -> list[tuple[int, bool]]:
     return [(index, copy_ > 0) for index, count in enumerate(counts) for copy_ in range(count + 1)]
 
 
-def rule_of(model: Description, name: str) -> tuple[Tensor, list[str]] | None:
-    """Returns the rule for a tensor and the numbers in its name that the rule's stars stand for."""
-    for tensor in model.tensors:
-        if (match := tensor.match(name)) is not None:
-            return tensor, list(match.groups())
+def rule_of(model: Description, checkpoint: Checkpoint, name: str) -> tuple[Tensor, list[str]] | None:
+    """Returns the rule for a stored tensor and the numbers in its name that the rule's stars stand for."""
+    for known in dict.fromkeys((name, checkpoint.names.get(name, name))):
+        for tensor in model.tensors:
+            if (match := tensor.match(known)) is not None:
+                return tensor, list(match.groups())
     return None
 
 
@@ -186,7 +187,7 @@ class _Builder:
                 yield from self._of(name, stored)
 
     def _of(self, name: str, stored: Stored) -> Iterator[Growth]:
-        found = rule_of(self.model, name) or rule_of(self.model, self.checkpoint.names.get(name, name))
+        found = rule_of(self.model, self.checkpoint, name)
         if found is None and name in self.checkpoint.unread:
             return
         if found is None:

@@ -47,14 +47,11 @@ def small_plan(planned: Plan, folder: Path) -> tuple[Plan, str]:
 
 
 def _tiny_inferred(planned: Plan, folder: Path) -> tuple[Plan, str]:
-    from shoestring.grow.infer.probing import auto_config, tiny_settings
-
-    config = {**planned.checkpoint.config, **tiny_settings(auto_config(planned.checkpoint.config))}
     kind = getattr(torch, main_dtype(planned.checkpoint))
     with silenced():
-        random_model(config, planned.request.seed).to(kind).save_pretrained(folder)
+        random_model(planned.inferred.config, planned.request.seed).to(kind).save_pretrained(folder)
     times = planned.new.hidden // planned.old.hidden
-    request = replace(planned.request, hidden=f"{times}x")
+    request = replace(planned.request, hidden=f"{times}x", heads=None, kv_heads=None, ffn=None)
     return planned.again(opened(folder), request), f"a tiny random {planned.family}"
 
 
@@ -98,7 +95,7 @@ def _truncated(checkpoint: Checkpoint, model: Description, small: Sizes, folder:
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     chunks, offset = [], 0
     for name, stored in checkpoint.tensors.items():
-        found = rule_of(model, name)
+        found = rule_of(model, checkpoint, name)
         if found is None:
             continue
         tensor, numbers = found
@@ -120,7 +117,7 @@ def _truncated(checkpoint: Checkpoint, model: Description, small: Sizes, folder:
         file.write(len(text).to_bytes(8, "little") + text)
         file.writelines(chunks)
     (folder / "config.json").write_text(json.dumps(with_sizes(checkpoint.config, model, small)), "utf-8")
-    return opened(folder)
+    return replace(opened(folder), names=checkpoint.names)
 
 
 def with_sizes(config: Config, model: Description, sizes: Sizes) -> dict[str, Any]:

@@ -37,13 +37,17 @@ def auto_class(config: Mapping[str, Any]) -> Any:
     return getattr(transformers, next((_HEADS[end] for end in _HEADS if saved.endswith(end)), "AutoModel"))
 
 
-def _made(config: Mapping[str, Any]) -> Any:
-    """Returns a model of a config, as `auto_class` would load it."""
+def auto_config(config: Mapping[str, Any]) -> Any:
+    """Returns transformers' config object of a config.json."""
     from transformers import AutoConfig
 
-    auto = auto_class(config)
     settings = {key: value for key, value in config.items() if key != "model_type"}
-    made = AutoConfig.for_model(config["model_type"], **settings)
+    return AutoConfig.for_model(config["model_type"], **settings)
+
+
+def _made(config: Mapping[str, Any]) -> Any:
+    """Returns a model of a config, as `auto_class` would load it."""
+    auto, made = auto_class(config), auto_config(config)
     return auto.from_config(made) if hasattr(auto, "from_config") else auto._from_config(made)
 
 
@@ -73,23 +77,41 @@ def outputs(folder: Path, config: Mapping[str, Any], dtype: str, ids: Tensor) ->
         dtype: what it computes in; in `float64` norms and softmax too.
         ids: (batch, length) token ids.
     """
-    from transformers.utils import logging
-
     kind = getattr(torch, dtype)
     with silenced(), wide(kind == torch.float64), torch.no_grad():
-        logging.set_verbosity(logging.CRITICAL)
-        model = auto_class(config).from_pretrained(
-            folder, dtype=kind, attn_implementation="eager", local_files_only=True
-        )
-        if hasattr(model.config, "_experts_implementation"):
-            model.set_experts_implementation("eager")  # fused kernels have no fp64
-        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-        if model.config.is_encoder_decoder:
-            inputs["decoder_input_ids"] = ids.flip(1)
-        found = model.eval()(**inputs)
+        return _computed(_loaded(folder, config, kind), ids).double()
+
+
+def idle_parameters(folder: Path, config: Mapping[str, Any], ids: Tensor) -> list[str]:
+    """Returns the parameters of a saved model that its outputs on some ids do not depend on."""
+    with silenced(), wide(), torch.enable_grad():
+        model = _loaded(folder, config, torch.float64)
+        found = _computed(model, ids)
+        (found * torch.linspace(-1, 1, found.numel(), dtype=found.dtype).view_as(found)).sum().backward()
+        return [name for name, each in model.named_parameters() if each.grad is None or not each.grad.any()]
+
+
+def _loaded(folder: Path, config: Mapping[str, Any], kind: torch.dtype) -> Any:
+    from transformers.utils import logging
+
+    logging.set_verbosity(logging.CRITICAL)
+    model = auto_class(config).from_pretrained(
+        folder, dtype=kind, attn_implementation="eager", local_files_only=True
+    )
+    if hasattr(model.config, "_experts_implementation"):
+        model.set_experts_implementation("eager")  # fused kernels have no fp64
+    model.config.use_cache = False
+    return model.eval()
+
+
+def _computed(model: Any, ids: Tensor) -> Tensor:
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if model.config.is_encoder_decoder:
+        inputs["decoder_input_ids"] = ids.flip(1)
+    found = model(**inputs)
     for name in ("logits", "prediction_logits", "last_hidden_state", "start_logits"):
         if found.get(name) is not None:
-            return found[name].double()
+            return found[name]
     raise TypeError(f"{type(model).__name__} returns {', '.join(found)}")
 
 

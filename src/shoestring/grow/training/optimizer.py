@@ -147,11 +147,6 @@ def _growths(
         for name, each in moments.items()
         if each is not None
     }
-    if planned.inferred and (renamed := tensors.keys() - planned.checkpoint.tensors.keys()):
-        raise InputError(
-            f"--optimizer {path}: the moments of {min(renamed)} cannot be grown: {planned.family} has no rule, and "
-            "what was inferred is about stored tensors, which have other names; leave --optimizer out"
-        )
     checkpoint, request = replace(planned.checkpoint, tensors=tensors), replace(planned.request, dtype=None)
     again = (
         planned.again(checkpoint, request) if planned.inferred else plan(checkpoint, request, planned.tied)
