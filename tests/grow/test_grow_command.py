@@ -85,6 +85,21 @@ def test_advice_tells_flat_from_falling():
     assert advising.advise(curve(400, 3.0, 1.0)).flattened is None
 
 
+def test_advice_sees_that_a_run_has_gone_wrong(tmp_path, shoestring):
+    steps = list(range(10, 1000, 10))
+    up = advising.advise([(step, 3 + step / 1000) for step in steps])
+    assert (up.trend, up.flattened) == ("rising", None)
+    assert "and rising" in up.text()
+    assert advising.advise(curve(1000, 1.0, 0.01)).trend == "falling"
+    log = tmp_path / "trainer_state.json"
+    history = [{"step": step, "loss": 3.0 if step < 500 else float("nan")} for step in steps]
+    log.write_text(json.dumps({"log_history": history}))
+    run = shoestring("grow", "advise", "--json", log)
+    facts = json.loads(run.stdout)
+    assert (facts["trend"], facts["steps"], facts["loss"]) == ("not a number", 500, None)
+    assert "not a number at step 500" in shoestring("grow", "advise", log).stdout
+
+
 def test_advice_is_read_from_logs(tmp_path, shoestring):
     points = curve(1000, 1.0, 0.005)
     log = tmp_path / "log.jsonl"
@@ -92,6 +107,12 @@ def test_advice_is_read_from_logs(tmp_path, shoestring):
     state = tmp_path / "trainer_state.json"
     state.write_text(json.dumps({"log_history": [{"step": step, "loss": loss} for step, loss in points]}))
     assert advising.read(str(log)) == advising.read(str(state)) == points
+    table = tmp_path / "wandb_export_2026-11-27.csv"  # as wandb's web page exports a panel
+    table.write_text(
+        '"Step","brisk-sun-12 - train/loss","brisk-sun-12 - train/loss__MIN","brisk-sun-12 - train/loss__MAX"\n'
+        + "".join(f'"{step}","{loss!r}","{loss!r}","{loss!r}"\n' for step, loss in points)
+    )
+    assert advising.read(str(table)) == points
     run = shoestring("grow", "advise", log, "--figure", tmp_path / "fit.png")
     assert run.returncode == 0, run.stderr
     assert "going on with it is cheaper than growing it" in run.stdout

@@ -39,16 +39,20 @@ def infer(checkpoint: Checkpoint, request: Request) -> Plan:
         InputError: no candidate is exact, or the sizes of the architecture cannot be told.
     """
     kind, config = str(checkpoint.config["model_type"]), auto_config(checkpoint.config)
-    if not number(config, "hidden_size"):
+    try:
+        known = number(config, "hidden_size") and sizes_of(config)
+    except Exception as error:  # of configs whose blocks have sizes of their own
+        raise InputError(
+            f"{checkpoint.folder}: {kind} has no rule, and the sizes of its blocks cannot be told: {reason(error)}"
+        ) from error
+    if not known:
         raise InputError(
             f"{checkpoint.folder}: {kind} has no rule, and its config has no hidden_size: it is made of several models "
             "or of no blocks; grow the one in it that reads text"
         )
     times = _times(request, kind, config)
     checkpoint, keys = _own(checkpoint)
-    plan = _plan(checkpoint, request, find(checkpoint, keys, times, request), keys)
-    _require_fits(plan)
-    return plan
+    return _plan(checkpoint, request, find(checkpoint, keys, times, request), keys)
 
 
 def find(checkpoint: Checkpoint, keys: Mapping[str, Key], times: int, request: Request) -> Finding:
@@ -67,11 +71,9 @@ def find(checkpoint: Checkpoint, keys: Mapping[str, Key], times: int, request: R
         for tiny in tiny_configs(checkpoint.config, checkpoint.tensors):
             with tempfile.TemporaryDirectory() as folder:
                 found = _tried(tiny, times, mode, Path(folder), request, kind)
-            if isinstance(found, str):
-                why = why or found
-                continue
-            if unmet := [name for name, key in keys.items() if key not in found.kinds]:
-                why = f"{unmet[0]} is not in a tiny model of it"
+            trouble = found if isinstance(found, str) else _misfit(checkpoint, request, found, keys)
+            if isinstance(found, str) or trouble:
+                why = why or trouble
                 continue
             best = min(best, found, key=lambda each: each.error)
             break
@@ -172,16 +174,20 @@ def _own(checkpoint: Checkpoint) -> tuple[Checkpoint, dict[str, Key]]:
     return replace(checkpoint, tensors=kept), keys_of({name: names.renamed[name] for name in kept})
 
 
-def _require_fits(plan: Plan) -> None:
-    """Has transformers look at the names and shapes that would be written.
+def _misfit(checkpoint: Checkpoint, request: Request, finding: Finding, keys: Mapping[str, Key]) -> str:
+    """Has transformers look at the names and shapes that would be written; returns what is wrong with them.
 
-    Raises:
-        InputError: they are not those of the grown config.
+    What is found on a tiny model need not hold for a large one: a size may be rounded up to a multiple of 256.
     """
-    tensors = {
-        growth.name: Stored(plan.checkpoint.folder, growth.dtype, growth.shape, 0) for growth in plan.growths
-    }
-    as_read(Checkpoint(plan.checkpoint.folder, plan.config, tensors, False))
+    if unmet := [name for name, key in keys.items() if key not in finding.kinds]:
+        return f"{unmet[0]} is not in a tiny model of it"
+    try:
+        plan = _plan(checkpoint, request, finding, keys)
+        tensors = {each.name: Stored(checkpoint.folder, each.dtype, each.shape, 0) for each in plan.growths}
+        as_read(Checkpoint(checkpoint.folder, plan.config, tensors, False))
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 def _times(request: Request, kind: str, config: Any) -> int:

@@ -59,7 +59,7 @@ def modelled(checkpoint: Checkpoint) -> Any:
     try:
         return empty_model(checkpoint.config)
     except Exception as error:  # whatever a model's own code raises on a config that it does not like
-        if "Unrecognized model identifier" in str(error):
+        if isinstance(error, KeyError) and error.args == (checkpoint.config["model_type"],):
             kind = checkpoint.config["model_type"]
             raise InputError(
                 f"{checkpoint.folder}: transformers knows no architecture {kind!r}; nothing can be inferred"

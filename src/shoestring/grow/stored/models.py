@@ -38,11 +38,15 @@ def auto_class(config: Mapping[str, Any]) -> Any:
 
 
 def auto_config(config: Mapping[str, Any]) -> Any:
-    """Returns transformers' config object of a config.json."""
-    from transformers import AutoConfig
+    """Returns transformers' config object of a config.json.
 
-    settings = {key: value for key, value in config.items() if key != "model_type"}
-    return AutoConfig.for_model(config["model_type"], **settings)
+    Raises:
+        KeyError: transformers knows no such `model_type`.
+    """
+    from transformers import CONFIG_MAPPING
+
+    kind = CONFIG_MAPPING[config["model_type"]]
+    return kind.from_dict(kind._decode_special_floats(dict(config)))
 
 
 def _made(config: Mapping[str, Any]) -> Any:

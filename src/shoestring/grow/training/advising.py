@@ -9,6 +9,7 @@ one run, not of data or sizes.
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +20,7 @@ import numpy as np
 
 from shoestring import plot
 from shoestring._errors import InputError
+from shoestring.files.tables import Column, read_table
 from shoestring.grow.stored.dtypes import Array
 
 EXPONENTS = np.geomspace(0.03, 3, 80)
@@ -40,6 +42,7 @@ class Advice:
         exponent: a.
         gain: what twice the steps would gain, with the ends of the middle 90 %.
         flattened: True, False, or None where the points cannot tell.
+        trend: `falling`, `rising`, or `not a number`: what the last half of the losses does.
     """
 
     steps: float
@@ -48,13 +51,27 @@ class Advice:
     exponent: float
     gain: tuple[float, float, float]
     flattened: bool | None
+    trend: str = "falling"
 
     def facts(self) -> dict[str, Any]:
-        """Returns all of it as JSON will have it."""
-        return asdict(self)
+        """Returns all of it as JSON will have it; what is no number is null."""
+        return {
+            key: _plain(list(value) if isinstance(value, tuple) else value)
+            for key, value in asdict(self).items()
+        }
 
     def text(self) -> str:
         """Returns the advice in words."""
+        if self.trend == "not a number":
+            return (
+                f"the loss is not a number at step {self.steps:,.0f}: the run has broken; go back to a checkpoint "
+                "before it and take a lower learning rate; there is nothing to grow"
+            )
+        if self.trend == "rising":
+            return (
+                f"loss {self.loss:.3f} after {self.steps:,.0f} steps, and rising: the run diverges or overfits; take a "
+                "lower learning rate or the best checkpoint before growing anything"
+            )
         low, middle, high = self.gain[1], self.gain[0], self.gain[2]
         verdict = {
             True: "the model has flattened: more steps gain little, so growing it may pay",
@@ -80,7 +97,11 @@ def read(path: str) -> list[tuple[float, float]]:
             (file / name for name in ("log.jsonl", "trainer_state.json") if (file / name).is_file()), file
         )
     if not file.is_file():
-        raise InputError(f"{path}: no such file; give log.jsonl or trainer_state.json of a training run")
+        raise InputError(
+            f"{path}: no such file; give log.jsonl, trainer_state.json or wandb's csv of a training run"
+        )
+    if file.suffix == ".csv":
+        return _enough(path, [_from_csv(file)])
     try:
         text = file.read_text("utf-8")
         if file.suffix == ".json":
@@ -94,6 +115,24 @@ def read(path: str) -> list[tuple[float, float]]:
         raise InputError(
             f"{path}: has no losses that can be read ({error}); give log.jsonl or trainer_state.json"
         ) from error
+    return _enough(path, curves)
+
+
+def _from_csv(file: Path) -> list[tuple[float, float]]:
+    """Reads what wandb exports: `Step`, then `RUN - train/loss` and its smallest and largest."""
+    with file.open(encoding="utf-8-sig", newline="") as opened:
+        names = next(csv.reader(opened), [])
+    loss = next((name for name in names if name.lower().endswith("loss")), None)
+    if loss is None:
+        raise InputError(f"{file}: has no column that ends in loss, but {', '.join(names[:5])}")
+    columns = (Column(None, ("step", "train/global_step", "_step"), 0, "LOG"), Column(loss, (), 1, "LOG"))
+    try:
+        return [(float(step), float(value)) for _, (step, value) in read_table(file, columns) if value != ""]
+    except ValueError as error:
+        raise InputError(f"{file}: has a step or loss that is no number ({error})") from error
+
+
+def _enough(path: str, curves: list[list[tuple[float, float]]]) -> list[tuple[float, float]]:
     points = next((curve for curve in curves if len(curve) >= LEAST), max(curves, key=len))
     if len(points) < LEAST:
         raise InputError(
@@ -110,6 +149,9 @@ def advise(points: Points, seed: int = 0) -> Advice:
         seed: of the resampling.
     """
     steps, losses = (np.array(column, float) for column in zip(*points, strict=True))
+    if not np.isfinite(losses).all():
+        nothing, broken = (float("nan"),) * 3, float(steps[~np.isfinite(losses)][0])
+        return Advice(broken, float("nan"), nothing, float("nan"), nothing, None, "not a number")
     kept = steps > steps[-1] * SKIPPED
     steps, losses = steps[kept], losses[kept]
     end = steps[-1]
@@ -126,8 +168,27 @@ def advise(points: Points, seed: int = 0) -> Advice:
     floors = np.quantile(draws[:, 0], [0.05, 0.95])
     return Advice(
         float(end), loss, (fitted[0], float(floors[0]), float(floors[1])), fitted[2],
-        (gains[0], float(low), float(high)), flattened,
+        (gains[0], float(low), float(high)), None if (up := rising(losses)) else flattened,
+        "rising" if up else "falling",
     )  # fmt: skip
+
+
+def rising(losses: Array) -> bool:
+    """Tells whether the last half of some losses rises by more than their scatter: by blocks, twice the standard error.
+
+    >>> rising(np.linspace(3, 4, 100)), rising(np.linspace(4, 3, 100))
+    (True, False)
+    """
+    blocks = np.array([each.mean() for each in np.array_split(losses[len(losses) // 2 :], 10) if len(each)])
+    first, second = np.array_split(blocks, 2)
+    error = np.sqrt(first.var(ddof=1) / len(first) + second.var(ddof=1) / len(second))
+    return bool(second.mean() - first.mean() > 2 * error)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def law(steps: Array | float, floor: float, amount: float, exponent: float) -> Array:
