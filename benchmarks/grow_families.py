@@ -5,8 +5,8 @@
 A kind is what `AutoModelForCausalLM`, `AutoModelForMaskedLM` and `AutoModelForSeq2SeqLM` know. Of each a random model
 is made from its own default config: its default pattern of blocks (lists and periods as its code derives them), six of
 them at least, sizes that are unequal to each other and larger than those that inference tries, norms and biases far
-from 1 and 0. It is saved by transformers, grown from folder to folder by `grow`, with rules where there are some, and both
-folders are loaded by transformers in float64, norms too. One of four things is found:
+from 1 and 0. It is saved by transformers, grown from folder to folder by `grow`, with rules where there are some, and
+both folders are loaded by transformers in float64, norms too. One of four things is found:
 
     exact     outputs agree to 1e-12 of the largest
     refused   grow says in one line why not; that line is kept

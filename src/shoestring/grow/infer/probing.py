@@ -155,8 +155,8 @@ class Probe:
     def _choices(self, kinds: dict[Key, Kind]) -> Iterator[tuple[dict[Key, Kind], list[str]]]:
         """Yields every way to divide fused projections and to read bare parameters, those alike together."""
         fused, bare = self._fused(kinds), self._bare(kinds)
-        for parts_and_reads in itertools.product(*bare.values(), *fused.values()):
-            reads, parts = parts_and_reads[: len(bare)], parts_and_reads[len(bare) :]
+        ways = itertools.product(itertools.product(*bare.values()), itertools.product(*fused.values()))
+        for reads, parts in ways:
             changed, words = dict(kinds), []
             for alike, dimension in zip(bare, reads, strict=True):
                 changed |= {key: replace(kinds[key], reads=dimension) for key in alike}
