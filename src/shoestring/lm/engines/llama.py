@@ -1,4 +1,4 @@
-"""The llama.cpp back end, for folders with model.gguf: the same interface, over llama-cpp-python's C functions.
+"""The llama.cpp back end, for GGUF files: the same interface, over llama-cpp-python's C functions.
 
 Rows are llama.cpp's sequences in one cache; forks and doubled rows share cells instead of copying them.
 llama.cpp gets token ids and gives logits; tokenizer and sampling are the same as with torch.
@@ -19,8 +19,10 @@ from torch import Tensor
 from shoestring._errors import InputError, OptionError
 from shoestring._extras import require
 from shoestring.lm.engines.base import Progress, Token, joined, require_length, tokens_of
-from shoestring.lm.engines.texts import Texts, ends_of_folder, tokenizer_of
+from shoestring.lm.engines.texts import Texts, ends_of_folder, fitted, tokenizer_of
 from shoestring.lm.weights.gguf_file import FILE
+from shoestring.lm.weights.gguf_header import read_header
+from shoestring.lm.weights.gguf_tokenizer import ends_of_gguf, tokenizer_of_gguf
 
 ROWS = 64  # sequences at once
 _CHUNK = 512  # tokens that are read at once
@@ -31,16 +33,15 @@ class LlamaEngine:
     """A GGUF model, see `engine.Engine`.
 
     Args:
-        folder: has model.gguf, config.json and a tokenizer.
+        path: a GGUF file; it has a vocabulary, or lies beside config.json and a tokenizer.
         threads: 0 is every core.
     """
 
-    def __init__(self, folder: Path, threads: int = 0) -> None:
+    def __init__(self, path: Path, threads: int = 0) -> None:
         self.api: Any = require("gguf", "llama_cpp")
         self._log = self.api.llama_log_callback(lambda level, text, data: None)
         self.api.llama_log_set(self._log, None)
         self.api.llama_backend_init()
-        path = folder / FILE
         settings = self.api.llama_model_default_params()
         settings.use_extra_bufts = False  # which crash on processors with AMX
         self._model = self.api.llama_model_load_from_file(str(path).encode(), settings)
@@ -48,12 +49,10 @@ class LlamaEngine:
             raise InputError(
                 f"{path}: llama.cpp cannot read it; it is damaged or half copied, convert it again"
             )
-        config = json.loads((folder / "config.json").read_text("utf-8"))
-        self.vocabulary = config["vocab_size"]
-        self.positions = min(config.get("n_positions") or config["max_position_embeddings"], _CELLS)
-        self.tokenizer = tokenizer_of(folder, self.vocabulary)
-        self.texts = Texts(self.tokenizer, ends_of_folder(folder, self.vocabulary))
-        self.name, self.kind = folder.resolve().name, "llama.cpp on cpu"
+        self.vocabulary, positions, self.texts = _described(path)
+        self.positions, self.tokenizer = min(positions, _CELLS), self.texts.tokenizer
+        self.name = path.resolve().parent.name if path.name == FILE else path.stem
+        self.kind = "llama.cpp on cpu"
         threads = threads or len(os.sched_getaffinity(0))
         self.context = self.api.llama_init_from_model(self._model, self._settings(threads))
         if not self.context:
@@ -140,6 +139,20 @@ class LlamaEngine:
         settings.kv_unified = True
         settings.n_threads = settings.n_threads_batch = threads
         return settings
+
+
+def _described(path: Path) -> tuple[int, int, Texts]:
+    """Returns the vocabulary's size, the positions and the texts of a file, or of the folder that we put it in."""
+    if (path.parent / "config.json").is_file():
+        config = json.loads((path.parent / "config.json").read_text("utf-8"))
+        size, positions = config["vocab_size"], config.get("n_positions") or config["max_position_embeddings"]
+        return size, positions, Texts(tokenizer_of(path.parent, size), ends_of_folder(path.parent, size))
+    values, tensors = read_header(path)
+    size, positions = (
+        tensors["token_embd.weight"].sizes[0],
+        values[f"{values['general.architecture']}.context_length"],
+    )
+    return size, positions, Texts(fitted(tokenizer_of_gguf(values, path), size, path), ends_of_gguf(values))
 
 
 class LlamaSession:

@@ -19,6 +19,8 @@ from typing import Any
 from shoestring import hub
 from shoestring._errors import InputError
 from shoestring.lm.tokenizer import CpmTokenizer
+from shoestring.lm.weights.gguf_source import GgufSource
+from shoestring.lm.weights.sources import Source
 
 _PROBE = "a"  # a text whose ids show what is put around them
 _CHINESE = "\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003ffff"
@@ -120,6 +122,13 @@ def fitted(tokenizer: Any, vocabulary: int, where: Path) -> Any:
         )
     tokenizer.padding_side = "left"
     return tokenizer
+
+
+def texts_of(source: Source, vocabulary: int) -> Texts:
+    """Returns the texts of a model's folder or GGUF file."""
+    if isinstance(source, GgufSource):
+        return Texts(fitted(source.tokenizer, vocabulary, source.folder), source.ends)
+    return Texts(tokenizer_of(source.folder, vocabulary), ends_of_folder(source.folder, vocabulary))
 
 
 def ends_of_folder(folder: Path, vocabulary: int) -> list[int]:

@@ -22,9 +22,12 @@ from shoestring._errors import OptionError
 from shoestring.lm.engines import cache as caches
 from shoestring.lm.engines.base import Progress, Token, joined, require_length, tokens_of
 from shoestring.lm.engines.families import ROWS, positions_of, require_known
-from shoestring.lm.engines.texts import Texts, ends_of_folder, tokenizer_of
+from shoestring.lm.engines.texts import texts_of
 from shoestring.lm.engines.tree import Tree, branching
-from shoestring.lm.weights.sources import FolderSource
+from shoestring.lm.weights.few_bits import kernel_name
+from shoestring.lm.weights.gguf_source import GgufSource
+from shoestring.lm.weights.loading import load_source
+from shoestring.lm.weights.sources import FolderSource, Source
 
 CHUNK = 256  # tokens that are read at once, so that a long prompt shows progress and memory stays small
 _SMALL = 300_000_000  # weights up to which fp32 is quick enough on a CPU
@@ -35,7 +38,7 @@ class TorchEngine:
     """A Hugging Face decoder, see `engine.Engine`.
 
     Args:
-        folder: config.json, weights, tokenizer.
+        folder: config.json, weights, tokenizer; or a GGUF file.
         precision: auto, fp32, bf16, int8 or int4.
         device: by default a GPU if there is one, else the CPU.
     """
@@ -43,24 +46,18 @@ class TorchEngine:
     cache_bytes = None
 
     def __init__(self, folder: Path, precision: str = "auto", device: str | None = None) -> None:
-        require_known(FolderSource(folder).config["model_type"])
+        source = GgufSource(folder) if folder.is_file() else FolderSource(folder)
+        require_known(source.config["model_type"])
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        precision = _chosen(folder, precision, self.device)
+        precision = _chosen(source, precision, self.device)
+        self.model: Any = _loaded(source, precision).to(self.device).eval()
         self.kind = f"torch {precision} on {self.device}"
-        if precision in _DTYPES:
-            self.model: Any = _plain(folder, _DTYPES[precision]).to(self.device)
-        else:
-            from shoestring.lm.weights.few_bits import kernel_name
-            from shoestring.lm.weights.loading import load_source
-
-            self.model = load_source(FolderSource(folder), int(precision.removeprefix("int")))
-            self.kind += f" ({kernel_name()})"
-        self.model.eval()
+        self.kind += "" if precision in _DTYPES else f" ({kernel_name()})"
         config = self.model.config
-        self.name = folder.resolve().name
+        self.name = folder.resolve().name.removesuffix(".gguf")
         self.vocabulary, self.positions = config.vocab_size, positions_of(config)
-        self.tokenizer = tokenizer_of(folder, self.vocabulary)
-        self.texts = Texts(self.tokenizer, ends_of_folder(folder, self.vocabulary))
+        self.texts = texts_of(source, self.vocabulary)
+        self.tokenizer = self.texts.tokenizer
         self._takes = inspect.signature(self.model.forward).parameters.keys()
 
     def open(self, rows: Sequence[Sequence[int]], progress: Progress | None = None) -> TorchSession:
@@ -268,13 +265,12 @@ def _groups(continuations: Sequence[Sequence[int]]) -> Iterator[list[list[int]]]
         yield group
 
 
-def _chosen(folder: Path, precision: str, device: torch.device) -> str:
+def _chosen(source: Source, precision: str, device: torch.device) -> str:
     """Returns the precision that auto means here, and refuses what does not go together."""
-    source = FolderSource(folder)
     stored = source.config.get("quantization_config", {}).get("bits")
     if stored is not None and precision not in ("auto", f"int{stored}"):
         raise OptionError(
-            f"--precision {precision}: {folder} is stored in int{stored}; convert from the original"
+            f"--precision {precision}: {source.folder} is stored in int{stored}; convert from the original"
         )
     if stored is not None:
         precision = f"int{stored}"
@@ -286,8 +282,10 @@ def _chosen(folder: Path, precision: str, device: torch.device) -> str:
     return precision
 
 
-def _plain(folder: Path, dtype: torch.dtype) -> Any:
+def _loaded(source: Source, precision: str) -> Any:
     import shoestring.transformer.model.modeling  # noqa: F401 - registers the family
 
-    model: Any = hub.load(folder, "CausalLM")
-    return model.to(dtype)
+    if precision not in _DTYPES:
+        return load_source(source, int(precision.removeprefix("int")))
+    whole: Any = hub.load(source.folder, "CausalLM") if source.folder.is_dir() else load_source(source)
+    return whole.to(_DTYPES[precision])

@@ -26,6 +26,8 @@ from shoestring._errors import InputError, OptionError
 from shoestring.files import atomic, atomic_folder
 from shoestring.lm.tokenizer import FILE, CpmTokenizer
 from shoestring.lm.weights import gguf_file
+from shoestring.lm.weights.gguf_source import GgufSource
+from shoestring.lm.weights.opening import open_source
 from shoestring.lm.weights.published import checking
 from shoestring.lm.weights.quantize import GROUP, to_int4, to_int8
 from shoestring.lm.weights.safetensors_file import Shape, Writer
@@ -39,7 +41,7 @@ from shoestring.lm.weights.skeleton import (
     matched,
     require_mostly_linear,
 )
-from shoestring.lm.weights.sources import QUANTIZED, MegatronSource, Source, open_source
+from shoestring.lm.weights.sources import QUANTIZED, MegatronSource, Source
 from shoestring.ui import UI
 
 WEIGHTS = "model.safetensors"
@@ -248,6 +250,11 @@ def _write_weights(path: Path, pieces: list[Piece], check: Future, progress: Cal
 
 
 def _write_tokenizer(draft: Path, weights: Source, tokenizer: CpmTokenizer | None) -> None:
+    if isinstance(weights, GgufSource):
+        weights.tokenizer.save_pretrained(draft)
+        ends = {"eos_token_id": weights.ends, "bos_token_id": weights.tokenizer.bos_token_id}
+        (draft / "generation_config.json").write_text(json.dumps(ends) + "\n", "utf-8")
+        return
     if tokenizer is not None:
         tokenizer.model_max_length = weights.config.get("n_positions", tokenizer.model_max_length)
         tokenizer.save_pretrained(draft)

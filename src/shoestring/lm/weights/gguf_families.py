@@ -1,7 +1,7 @@
-"""What llama.cpp calls the settings and weights of GPT-2, Llama, Mistral and Qwen2.
+"""What llama.cpp calls the settings and weights of GPT-2, Llama, Mistral, Qwen2 and Qwen3, in both directions.
 
 - llama.cpp turns neighbouring pairs of numbers of a Llama's queries and keys, Hugging Face the two halves of a head:
-  the rows are reordered. Its Qwen2 has the halves too.
+  the rows are reordered. Its Qwen2 and Qwen3 have the halves too.
 - What the file could not say, and llama.cpp would silently get wrong, is refused: other ways of scaling positions,
   windows shorter than the model's positions, other activations.
 """
@@ -17,7 +17,7 @@ import torch
 from shoestring._errors import InputError, OptionError
 from shoestring.lm.weights.sources import Source
 
-ARCHITECTURES = {"gpt2": "gpt2", "llama": "llama", "mistral": "llama", "qwen2": "qwen2"}
+ARCHITECTURES = {"gpt2": "gpt2", "llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
 Change = Callable[[torch.Tensor], torch.Tensor]
 _GPT2_TOP = {"wte": "token_embd", "wpe": "position_embd", "ln_f": "output_norm"}
 _GPT2_LAYER = {
@@ -34,6 +34,8 @@ _LLAMA_LAYER = {
     "self_attn.q_proj": "attn_q",
     "self_attn.k_proj": "attn_k",
     "self_attn.v_proj": "attn_v",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
     "self_attn.o_proj": "attn_output",
     "post_attention_layernorm": "ffn_norm",
     "mlp.gate_proj": "ffn_gate",
@@ -130,6 +132,113 @@ def placed(weights: Source) -> Iterator[Placed]:
 def paired(weight: torch.Tensor, heads: int) -> torch.Tensor:
     """Returns rows reordered so that what is turned together stands together: 0, n/2, 1, n/2 + 1, ... of each head."""
     return weight.unflatten(0, (heads, 2, -1)).transpose(1, 2).flatten(0, 2)
+
+
+def unpaired(weight: torch.Tensor, heads: int) -> torch.Tensor:
+    """Undoes `paired`."""
+    return weight.unflatten(0, (heads, -1, 2)).transpose(1, 2).flatten(0, 2)
+
+
+def config_from(
+    values: Mapping[str, Any], sizes: Mapping[str, tuple[int, ...]], where: object
+) -> dict[str, Any]:
+    """Returns the config.json of a GGUF file.
+
+    Args:
+        values: its metadata.
+        sizes: of its tensors, by its own names.
+        where: its name, for errors.
+
+    Raises:
+        InputError: a kind of model, or a setting, that is not known here.
+    """
+    kind = values.get("general.architecture")
+    if kind not in ARCHITECTURES.values():
+        raise InputError(f"{where}: is {kind}; readable are {', '.join(sorted(set(ARCHITECTURES.values())))}")
+    said = {name.removeprefix(f"{kind}."): value for name, value in values.items()}
+    _require_plain(said, sizes, where)
+    hidden, vocabulary = said["embedding_length"], sizes["token_embd.weight"][0]
+    if kind == "gpt2":
+        return {
+            "architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "vocab_size": vocabulary, "n_embd": hidden,
+            "n_layer": said["block_count"], "n_head": said["attention.head_count"],
+            "n_positions": said["context_length"],
+            "n_inner": said["feed_forward_length"], "layer_norm_epsilon": said["attention.layer_norm_epsilon"],
+            "activation_function": "gelu_new", "tie_word_embeddings": "output.weight" not in sizes, "dtype": "float32",
+        }  # fmt: skip
+    heads = said["attention.head_count"]
+    config = {
+        "architectures": [f"{str(kind).capitalize()}ForCausalLM"],
+        "model_type": kind, "vocab_size": vocabulary, "hidden_size": hidden, "num_attention_heads": heads,
+        "num_key_value_heads": said.get("attention.head_count_kv", heads), "num_hidden_layers": said["block_count"],
+        "intermediate_size": said["feed_forward_length"], "max_position_embeddings": said["context_length"],
+        "head_dim": said.get("attention.key_length", hidden // heads), "hidden_act": "silu",
+        "rms_norm_eps": said["attention.layer_norm_rms_epsilon"], "tie_word_embeddings": "output.weight" not in sizes,
+        "rope_parameters": {"rope_type": "default", "rope_theta": float(said.get("rope.freq_base", 10_000.0))},
+        "dtype": "float32",
+    }  # fmt: skip
+    if kind != "qwen2":
+        config["attention_bias"] = "blk.0.attn_q.bias" in sizes
+    return config
+
+
+def placed_back(
+    config: Mapping[str, Any], sizes: Mapping[str, tuple[int, ...]], where: object
+) -> Iterator[Placed]:
+    """Yields every weight of a GGUF file, with how it becomes Hugging Face's.
+
+    Raises:
+        InputError: one that is not known here.
+    """
+    top, layer = (_GPT2_TOP, _GPT2_LAYER) if config["model_type"] == "gpt2" else (_LLAMA_TOP, _LLAMA_LAYER)
+    ours_of_top = {theirs: ours for ours, theirs in {**top, "lm_head": "output"}.items()}
+    ours_of_layer = {theirs: ours for ours, theirs in layer.items()}
+    gpt2 = config["model_type"] == "gpt2"
+    for theirs, size in sizes.items():
+        path, _, part = theirs.rpartition(".")
+        _, number, inner = path.split(".", 2) if path.startswith("blk.") else ("", "", path)
+        ours = (ours_of_layer if number else ours_of_top).get(inner)
+        if ours is None:
+            raise InputError(
+                f"{where}: {theirs} is not a weight of {config['model_type']} that is known here"
+            )
+        change = _changed_back(config, inner, part)
+        sizes_ = tuple(reversed(size)) if change is torch.t else size
+        before = (
+            ("transformer.h" if gpt2 else "model.layers") + f".{number}." if number else _before(gpt2, ours)
+        )
+        yield Placed(f"{before}{ours}.{part}", theirs, sizes_, change)
+
+
+def _before(gpt2: bool, ours: str) -> str:
+    return "transformer." if gpt2 and ours != "lm_head" else ""
+
+
+def _changed_back(config: Mapping[str, Any], inner: str, part: str) -> Change:
+    if config["model_type"] == "gpt2":
+        linear = part == "weight" and inner in _GPT2_LAYER.values() and not inner.endswith("norm")
+        return torch.t if linear else _as_it_is
+    heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}.get(inner)
+    if heads is None or config["model_type"] != "llama":
+        return _as_it_is
+    return lambda weight: unpaired(weight, heads)
+
+
+def _require_plain(said: Mapping[str, Any], sizes: Mapping[str, Any], where: object) -> None:
+    """Raises InputError for what Hugging Face's model of this configuration would not do."""
+    head = said.get("attention.key_length", said["embedding_length"] // said["attention.head_count"])
+    wrong = {
+        "expert_count": said.get("expert_count", 0) > 0,
+        "rope.scaling.type": said.get("rope.scaling.type", "none") != "none",
+        "rope_freqs.weight": "rope_freqs.weight" in sizes,
+        "rope.dimension_count": said.get("rope.dimension_count", head) != head,
+        "attention.sliding_window": 0 < said.get("attention.sliding_window", 0) < said["context_length"],
+    }
+    for what, is_so in wrong.items():
+        if is_so:
+            raise InputError(
+                f"{where}: has {what}, which is not read here; give the model's Hugging Face folder"
+            )
 
 
 def _gpt2(name: str) -> tuple[str, Change] | None:

@@ -123,16 +123,6 @@ class FolderSource:
         return self._pickled[name] if name in self._pickled else self._readers[name].read(name)
 
 
-def open_source(path: str | os.PathLike[str], heads: int | None = None) -> MegatronSource | FolderSource:
-    """Returns the weights at a path, whichever they are."""
-    folder = hub.located(path)
-    if not folder.is_dir():
-        raise InputError(f"{path}: is a file; give the folder of mp_rank_00_model_states.pt or config.json")
-    if (folder / "config.json").exists():
-        return FolderSource(folder)
-    return MegatronSource(folder, heads)
-
-
 def _shard_folder(path: Path) -> Path:
     if (path / _LATEST).is_file():
         return path / (path / _LATEST).read_text("utf-8").strip()
