@@ -272,6 +272,34 @@ def score_distributions(
             axes.legend(frameon=False, title=name, alignment="left")
 
 
+def learning_curves(
+    panels: Mapping[str, Mapping[str, Sequence[tuple[float, float, float, float]]]],
+    path: str | os.PathLike[str],
+    *,
+    x: str,
+    y: str,
+) -> None:
+    """Draws how good something is over how much it was given, with intervals; a panel for each set it is tried on.
+
+    Args:
+        panels: set -> name -> (amount, value, low, high) in order.
+        path: the PNG.
+        x: what the amount is.
+        y: what the value is.
+
+    >>> learning_curves({"test": {"bi": [(250, 0.8, 0.7, 0.9)]}}, "c.png", x="pairs", y="accuracy")  # doctest: +SKIP
+    """
+    with _figures(path, "", columns=len(panels)) as every:
+        for axes, (panel, curves) in zip(every, panels.items(), strict=True):
+            for colour, (name, points) in zip(_colours(len(curves)), curves.items(), strict=True):
+                amounts, values, lows, highs = zip(*points, strict=True)
+                axes.plot(amounts, values, color=colour, marker="o", markersize=4, label=name)
+                axes.fill_between(amounts, lows, highs, color=colour, alpha=0.15, linewidth=0)
+            axes.set(xlabel=x, ylabel=y, xscale="log")
+            axes.set_title(panel, loc="left", fontweight="bold")
+            axes.legend(frameon=False)
+
+
 @contextmanager
 def _figure(path: str | os.PathLike[str], title: str) -> Iterator[Any]:
     """Gives the axes of a new figure and writes it to `path` at the end."""

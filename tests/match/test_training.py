@@ -14,6 +14,7 @@ from sentence_transformers import CrossEncoder, SentenceTransformer
 from shoestring._errors import InputError, OptionError, OutputError, TrainError
 from shoestring.match.compare import compare
 from shoestring.match.deciding.calibration import calibrate
+from shoestring.match.deciding.curve import interval
 from shoestring.match.deciding.decision import read_decision
 from shoestring.match.deciding.threshold import best
 from shoestring.match.matcher import Matcher
@@ -218,15 +219,48 @@ def test_too_long_texts_are_counted(trained):
     assert Matcher(trained["bi"], "cpu").too_long(["猫" * 30, "猫", "鱼" * 14, "鱼" * 15]) == 2
 
 
-def test_compare_tells_which_is_better_and_what_it_costs(base, pairs, tmp_path):
-    found = compare(base, pairs(200, 1), pairs(80, 2), pairs(100, 3), tmp_path / "both", FAST)
-    assert {found.bi.mode, found.cross.mode} == {"bi", "cross"}
-    gap, low, high = found.ahead["accuracy"]
-    assert low <= gap <= high
-    assert gap == pytest.approx(found.cross.accuracy - found.bi.accuracy)
+def test_compare_is_a_curve_that_goes_on_where_it_was(base, pairs, tmp_path):
+    settings = replace(FAST, freeze=1, prompt="猫")
+    data = (base, pairs(200, 1), pairs(80, 2), pairs(100, 3), tmp_path / "both", settings)
+    more = {"others": {"graded": pairs(50, 4)}, "sizes": (64, 9999), "seeds": 2}
+    found = compare(*data, **more)
+    curves = found.curves
+    assert curves.sizes == (64, 200)
+    assert {(run.mode, run.size, run.seed) for run in curves.runs} == {
+        ("bi", 0, 0), *((mode, size, seed) for mode in ("bi", "cross") for size in (64, 200) for seed in (0, 1)),
+    }  # fmt: skip
+    assert all(run.steps >= 60 for run in curves.runs if run.size)
+    for name in ("test", "graded"):
+        gap, low, high = curves.ahead(200, name)
+        assert low <= gap <= high
+        assert gap == pytest.approx(
+            curves.accuracy("cross", 200, name)[0] - curves.accuracy("bi", 200, name)[0]
+        )
+        assert name in curves.sentence(name)
+    for mode in ("bi", "cross"):  # what was scored from remembered layers is what the stored model says
+        (first, _), kept = curves.of(mode, 200), Matcher(tmp_path / "both" / mode, "cpu")
+        assert kept.scores(list(data[3])) == pytest.approx(first.scores["test"], abs=1e-4)
     few, many = found.search_seconds(10), found.search_seconds(10**6)
     assert many[1] / few[1] == pytest.approx(1e5)
-    assert many[0] < many[1]
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "both" / "runs").iterdir()}
+    (tmp_path / "both" / "runs" / "cross-64-1.npz").unlink()
+    again = compare(*data, **more)
+    changed = [path.name for path in before if path.stat().st_mtime_ns != before[path]]
+    assert changed == ["cross-64-1.npz"]
+    assert again.curves.ahead(64, "test") == pytest.approx(curves.ahead(64, "test"), abs=1e-6)
+
+
+@pytest.mark.parametrize("seeds", [1, 4])
+def test_the_interval_over_pairs_and_seeds_covers(seeds):
+    """Of simulated runs whose seeds differ and whose pairs differ, one in twenty is outside."""
+    rng, inside = np.random.default_rng(0), 0
+    for at in range(200):
+        seed_effects = rng.normal(0, 0.02, seeds) if seeds > 1 else np.zeros(1)
+        pair_effects = rng.normal(0, 1, 300)
+        values = 0.1 + seed_effects[:, None] + pair_effects + rng.normal(0, 0.3, (seeds, 300))
+        _, low, high = interval(values, seed=at, rounds=300)
+        inside += low <= 0.1 <= high
+    assert inside / 200 > 0.9
 
 
 def test_the_commands(match, shoestring, base, pairs, tmp_path):
@@ -254,6 +288,11 @@ def test_the_commands(match, shoestring, base, pairs, tmp_path):
     assert match("eval", "m", "test.data", "--figure", "scores.png").exit_code == 0
     assert (tmp_path / "scores.png").read_bytes().startswith(b"\x89PNG")
     assert "empty text" in match("predict", "m", " ", "猫").stderr
-    both = match("compare", *options, "-o", "both")
-    assert "cross is ahead by" in both.stdout
+    compared = ("compare", *options, "--other", "dev.data", "--quick", "--sizes", "64,all", "-o", "both")
+    both = match(*compared)
+    assert "cross is ahead by" in both.stdout, both.stderr
+    assert "one seed" in both.stderr
+    told = json.loads(match(*compared, "--json").stdout)
+    assert set(told["accuracy"]) >= {"test", "dev.data"}
+    assert told["accuracy"]["test"]["64"]["cross ahead"][0] <= 1
     assert (tmp_path / "both" / "compare.png").read_bytes().startswith(b"\x89PNG")

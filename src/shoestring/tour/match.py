@@ -19,7 +19,7 @@ LENGTHS = range(8, 41)  # characters of a sentence
 
 def match(settings: Settings, before: dict[str, Outcome]) -> Outcome:
     """Trains a bi-encoder and a cross-encoder on pairs from the newspaper and compares them."""
-    from shoestring.match.compare import compare
+    from shoestring.match.compare import HERE, compare
     from shoestring.match.deciding.decision import read_decision
     from shoestring.match.training.settings import Training
 
@@ -35,35 +35,30 @@ def match(settings: Settings, before: dict[str, Outcome]) -> Outcome:
     low, high = decision.threshold_interval if decision else (0.0, 0.0)
     truth = test.binary()
     figure = folder / "scores.png"
-    sides = (found.bi, found.cross)
+    curves, (size,) = found.curves, found.curves.sizes
+    sides = {mode: curves.of(mode, size)[0] for mode in ("bi", "cross")}
     plot.score_distributions(
-        {f"{side.mode}-encoder": (side.scores.tolist(), truth.tolist(), side.threshold) for side in sides}, figure,
-        title="Two sentences of one paragraph, or of two",
+        {
+            f"{mode}-encoder": (side.scores[HERE].tolist(), truth.tolist(), side.threshold)
+            for mode, side in sides.items()
+        },
+        figure, title="Two sentences of one paragraph, or of two",
     )  # fmt: skip
-    gap, least, most = found.ahead["accuracy"]
+    gap, least, most = ahead = curves.ahead(size, HERE)
+    accuracy = {mode: curves.accuracy(mode, size, HERE)[0] for mode in sides}
     rows = [
-        (
-            side.mode,
-            f"{side.spearman:.3f}",
-            f"{side.accuracy:.1%}",
-            f"{side.f1:.3f}",
-            round(side.pairs_per_second),
-        )
-        for side in sides
+        (mode, f"{curves.spearman(side)[HERE]:.3f}", f"{accuracy[mode]:.1%}", round(found.speeds[mode]))
+        for mode, side in sides.items()
     ]
     return Outcome(
-        f"same paragraph or not: bi-encoder {found.bi.accuracy:.1%} right at the threshold {found.bi.threshold:.3f} "
+        f"same paragraph or not: bi-encoder {accuracy['bi']:.1%} right at the threshold {sides['bi'].threshold:.3f} "
         f"({low:.3f} to {high:.3f}), cross-encoder {gap:+.1%} ({least:+.1%} to {most:+.1%})",
-        {
-            "accuracy": {side.mode: side.accuracy for side in sides},
-            "ahead": found.ahead,
-            "threshold": [low, high],
-        },
+        {"accuracy": accuracy, "ahead": {"accuracy": ahead}, "threshold": [low, high]},
         figures=[("Scores of the test pairs; the threshold was chosen on others", figure)],
         tables=[
             (
-                f"{found.pairs} test pairs",
-                ("encoder", "Spearman", "accuracy", "F1", "pairs per CPU second"),
+                f"{len(truth)} test pairs",
+                ("encoder", "Spearman", "accuracy", "texts or pairs per CPU second"),
                 rows,
             )
         ],

@@ -53,10 +53,10 @@ def measured(
     from shoestring.match.training.settings import spearman
 
     own = matcher.decision
+    cut_at = own.cut(pairs, above) if own else pairs.middle if above is None else above
+    truth = pairs.binary(cut_at)
     with ui.bar("scoring", len(pairs), "pair") as bar:
         scores = matcher.scores(list(pairs), progress=bar.update)
-    cut_at = above if above is not None else own.above if own else pairs.middle
-    truth = pairs.binary(cut_at)
     result: dict[str, Any] = {"pairs": len(pairs), "test spearman": round(spearman(scores, pairs.labels), 4)}
     if own is None:
         own = decide(scores, pairs, matcher.mode, metric, cut_at)

@@ -29,12 +29,20 @@ def training_options(function: Callable) -> Callable:
         click.option("--dev", help="Pairs that choose step and threshold.  [default: a tenth of --data]"),
         click.option("--test", help="Pairs to report on; a leak from --data is reported."),
         click.option(
-            "--loss", default="cosent", show_default=True, help="cosent, angle, contrastive or softmax."
+            "--loss",
+            default="cosent",
+            show_default=True,
+            help="A cross-encoder takes cosent or softmax.",
+            type=click.Choice(("cosent", "angle", "contrastive", "softmax")),
         ),
         click.option(
-            "--pooling", default="mean", show_default=True, help="mean, cls, first-last-avg or own."
+            "--pooling",
+            default="mean",
+            show_default=True,
+            help="Of a bi-encoder.",
+            type=click.Choice(("mean", "cls", "first-last-avg", "own")),
         ),
-        click.option("--prompt", help="Put before each text, such as 'query: ' for E5 models."),
+        click.option("--prompt", help="Bi-encoder: put before each text, such as 'query: ' for E5 models."),
         click.option(
             "--epochs", default=3.0, show_default=True, help="Passes; 0 only chooses the threshold."
         ),
@@ -42,11 +50,20 @@ def training_options(function: Callable) -> Callable:
         click.option(
             "--chunk", type=int, help="Pairs in memory at a time, however large the batch (CoSENT)."
         ),
-        click.option("--learning-rate", default=2e-5, show_default=True, help="Its peak."),
+        click.option("--learning-rate", type=float, help="Its peak.  [default: 2e-5, with --freeze 2e-4]"),
+        click.option(
+            "--head-learning-rate", type=float, help="Of a fresh head.  [default: 5 times the other]"
+        ),
         click.option("--max-length", default=64, show_default=True, help="Tokens of a text."),
         click.option("--freeze", default=0, show_default=True, help="Lower layers that are not trained."),
         above,
-        click.option("--calibration", default="auto", show_default=True, help="auto, platt or isotonic."),
+        click.option(
+            "--calibration",
+            default="auto",
+            show_default=True,
+            type=click.Choice(("auto", "platt", "isotonic")),
+            help="auto is platt below 1,000 pairs.",
+        ),
         click.option(
             "--one-way", is_flag=True, help="Cross: one order of the texts only, at half the price."
         ),
@@ -61,7 +78,13 @@ def training_options(function: Callable) -> Callable:
 
 @ui.command("train")
 @training_options
-@click.option("--mode", default="bi", show_default=True, help="bi (two embeddings) or cross (one sequence).")
+@click.option(
+    "--mode",
+    default="bi",
+    show_default=True,
+    type=click.Choice(("bi", "cross")),
+    help="Two embeddings, or one sequence.",
+)
 @click.option("--metric", default="accuracy", show_default=True, help=METRIC)
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the model.")
 def train(
@@ -102,6 +125,7 @@ def three_sets(
     ui: ui.UI, data: str, dev: str | None, test: str | None, seed: int, columns: tuple
 ) -> tuple[Pairs, Pairs, Pairs | None]:
     """Reads the pairs to train on, those that choose and those to report on; tells of leaks among them."""
+    from shoestring.match.data.audit import surface_warnings
     from shoestring.match.data.leaks import exact_leaks
 
     pairs = labelled(ui, data, columns)
@@ -119,4 +143,6 @@ def three_sets(
                 ui.say(
                     f"LEAK: {len(found):,} of {len(part):,} pairs of {name} are in {other}; see shoestring match leaks"
                 )
+    for line in surface_warnings(pairs):
+        ui.say(line)
     return pairs, chosen, held

@@ -112,6 +112,18 @@ class Pairs:
             )
         return truth
 
+    def require_scale(self, low: float, high: float) -> None:
+        """Refuses labels on another scale, where a cut between `low` and `high` would mean something else.
+
+        Raises:
+            OptionError: a label is outside.
+        """
+        if self.levels[0] < low or self.levels[-1] > high:
+            raise OptionError(
+                f"{self.name}: labels from {self.levels[0]:g} to {self.levels[-1]:g}, but the threshold is chosen on "
+                f"labels from {low:g} to {high:g}; say above which label a pair matches: --above {self.middle:g}"
+            )
+
     def take(self, places: Sequence[int] | np.ndarray) -> Pairs:
         """Returns the pairs at these places."""
         rows = [(self.first[place], self.second[place]) for place in places]
@@ -130,6 +142,15 @@ class Pairs:
         sizes = np.bincount(groups)[order].cumsum()
         second = np.isin(groups, order[sizes <= max(sizes[0], share * len(self))])
         return self.take(np.flatnonzero(~second)), self.take(np.flatnonzero(second))
+
+    def parts(self, count: int, seed: int = 0) -> np.ndarray:
+        """Returns (n,) numbers from 0 to `count` - 1: parts of about the same size that share no text."""
+        groups = _groups(self)
+        order = np.random.default_rng(seed).permutation(groups.max() + 1)
+        sizes = np.bincount(groups)[order].cumsum()
+        part = np.empty(len(order), np.int64)
+        part[order] = np.minimum(count - 1, (sizes - 1) * count // len(self))
+        return part[groups]
 
     @cached_property
     def fingerprint(self) -> str:

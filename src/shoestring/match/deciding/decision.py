@@ -62,6 +62,22 @@ class Decision:
         """Returns (n,) of 0 and 1."""
         return (np.asarray(scores, float) >= self.threshold).astype(np.int64)
 
+    def cut(self, pairs: Pairs, above: float | None = None) -> float:
+        """Returns above which label other pairs match.
+
+        Args:
+            pairs: to be judged by this threshold.
+            above: what the user says; None is what the threshold was chosen with.
+
+        Raises:
+            OptionError: nothing was said, and the labels are on another scale.
+        """
+        if above is not None:
+            return above
+        low, high = self.data.get("labels", (self.above - 0.5, self.above + 0.5))
+        pairs.require_scale(low, high)
+        return self.above
+
     def write(self, folder: Path) -> None:
         """Writes the file into a model's folder."""
         (folder / FILE).write_text(json.dumps(asdict(self), ensure_ascii=False, indent=1) + "\n", "utf-8")
@@ -100,7 +116,8 @@ def decide(
         mode, cut.metric, cut.threshold, unsure.threshold, cut.value, unsure.value, unsure.optimism,
         unsure.level, cut_at, calibrate(scores, truth, calibration),
         graded(scores, pairs.labels) if few else None,
-        {"name": Path(pairs.name).name, "sha256": pairs.fingerprint, "pairs": len(pairs)},
+        {"name": Path(pairs.name).name, "sha256": pairs.fingerprint, "pairs": len(pairs),
+         "labels": [pairs.levels[0], pairs.levels[-1]]},
         one_way,
     )  # fmt: skip
 

@@ -16,19 +16,51 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shoestring._errors import OptionError
 
 
+class Store:
+    """Hidden states in a temporary file, by token ids: of one base model and so many of its layers.
+
+    Several runs of that base may share one, as long as it freezes the same layers in all of them.
+    """
+
+    def __init__(self) -> None:
+        self.file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
+        self.places: dict[bytes, tuple[int, int]] = {}
+        self.end = 0
+
+    def put(self, key: bytes, states: NDArray) -> None:
+        """Stores (length, width) float32."""
+        self.file.seek(self.end)
+        self.file.write(np.ascontiguousarray(states).tobytes())
+        self.places[key] = (self.end, len(states))
+        self.end += states.nbytes
+
+    def get(self, key: bytes, width: int) -> Tensor:
+        """Returns (length, width) float32."""
+        start, length = self.places[key]
+        self.file.seek(start)
+        data = self.file.read(length * width * 4)
+        return torch.frombuffer(bytearray(data), dtype=torch.float32).view(length, -1)
+
+    def close(self) -> None:
+        """Gives the file back."""
+        self.file.close()
+
+
 @contextmanager
-def frozen(model: Any, layers: int, cached: bool = True) -> Iterator[None]:
+def frozen(model: Any, layers: int, cached: bool = True, store: Store | None = None) -> Iterator[None]:
     """Keeps the embeddings and the lower `layers` of a model as they are while the block lasts.
 
     Args:
         model: a SentenceTransformer or CrossEncoder.
         layers: how many; 0 freezes nothing.
         cached: compute them once for each text; False computes them every time, to the same result.
+        store: where to keep them, for several runs; None has one of its own.
 
     Raises:
         OptionError: the model has fewer layers, or another structure.
@@ -40,7 +72,8 @@ def frozen(model: Any, layers: int, cached: bool = True) -> Iterator[None]:
     lower = [base.embeddings, *stack[:layers]]
     for parameter in (each for part in lower for each in part.parameters()):
         parameter.requires_grad_(False)
-    memory = _Memory(base, layers) if cached else None
+    kept = Store() if store is None else store
+    memory = _Memory(base, layers, kept) if cached else None
     handles = []
     embeddings = base.embeddings
     if memory is not None:
@@ -52,7 +85,8 @@ def frozen(model: Any, layers: int, cached: bool = True) -> Iterator[None]:
     finally:
         if memory is not None:
             base.embeddings, base.encoder.layer = embeddings, stack
-            memory.close()
+            if store is None:
+                kept.close()
         else:
             for handle in handles:
                 handle.remove()
@@ -79,7 +113,7 @@ def _structure(model: Any, layers: int) -> tuple[Any, nn.ModuleList]:
 class _Memory(nn.Module):
     """Stands where the embeddings were and returns what the lowest layers make of them."""
 
-    def __init__(self, base: Any, layers: int) -> None:
+    def __init__(self, base: Any, layers: int, store: Store) -> None:
         super().__init__()
         lower = copy.copy(base)  # shares the weights, but has the lower layers only
         lower._modules = dict(base._modules)
@@ -90,9 +124,7 @@ class _Memory(nn.Module):
             lower.pooler = None
         self.lower = [lower]  # in a list, so that it is neither saved nor trained
         self.pad = base.config.pad_token_id or 0
-        self.file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
-        self.places: dict[bytes, tuple[int, int]] = {}
-        self.end = 0
+        self.store = store
 
     def forward(self, input_ids: Tensor, token_type_ids: Tensor | None = None, **_: Any) -> Tensor:
         """Returns (batch, length, width) hidden states; what they are at padding does not matter."""
@@ -103,15 +135,12 @@ class _Memory(nn.Module):
             row[:length].tobytes() + kind[:length].tobytes()
             for row, kind, length in zip(ids, kinds, lengths, strict=True)
         ]
-        new = [at for at, key in enumerate(keys) if key not in self.places]
+        new = [at for at, key in enumerate(keys) if key not in self.store.places]
         if new:
             self._compute([keys[at] for at in new], input_ids[new], types[new], [lengths[at] for at in new])
         states = torch.zeros(*input_ids.shape, self.lower[0].config.hidden_size)
-        for at, key in enumerate(keys):
-            start, length = self.places[key]
-            self.file.seek(start)
-            data = self.file.read(length * states.shape[2] * 4)
-            states[at, :length] = torch.frombuffer(bytearray(data), dtype=torch.float32).view(length, -1)
+        for at, (key, length) in enumerate(zip(keys, lengths, strict=True)):
+            states[at, :length] = self.store.get(key, states.shape[2])
         return states.to(input_ids.device)
 
     @torch.no_grad()
@@ -120,12 +149,5 @@ class _Memory(nn.Module):
         mask = (ids != self.pad).long()
         settings = {"token_type_ids": types} if lower.config.type_vocab_size > 1 else {}
         states = lower(input_ids=ids, attention_mask=mask, **settings).last_hidden_state.float().cpu().numpy()
-        self.file.seek(self.end)
         for key, row, length in zip(keys, states, lengths, strict=True):
-            self.file.write(np.ascontiguousarray(row[:length]).tobytes())
-            self.places[key] = (self.end, length)
-            self.end += length * row.shape[1] * 4
-
-    def close(self) -> None:
-        """Gives the file back."""
-        self.file.close()
+            self.store.put(key, row[:length])

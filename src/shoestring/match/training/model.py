@@ -12,14 +12,17 @@ from sentence_transformers.cross_encoder.losses import CrossEntropyLoss
 from sentence_transformers.sentence_transformer.losses import ContrastiveLoss, SoftmaxLoss
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer, WeightedLayerPooling
 from torch import nn
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoConfig
 
 from shoestring._errors import InputError, OptionError
-from shoestring.match.matcher import hushed, require_known
+from shoestring.match.matcher import hushed, is_cross, require_known
 from shoestring.match.training.losses import CoSENTLoss
 
 if TYPE_CHECKING:
     from shoestring.match.training.settings import Training
+
+
+CLASSIFIER = "ForSequenceClassification"
 
 
 def build(base: str | Path, settings: Training, levels: int) -> Any:
@@ -71,7 +74,7 @@ def _bi(base: str | Path, settings: Training, device: str | None) -> SentenceTra
     else:
         model = SentenceTransformer(modules=_modules(base, settings.pooling), device=device).float()
     if settings.prompt is not None:
-        model.prompts["match"] = settings.prompt
+        model.prompts.update(dict.fromkeys(("match", "query", "document"), settings.prompt))
         model.default_prompt_name = "match"
     most = _longest(model.transformers_model)
     model.max_seq_length = min(settings.max_length, most)
@@ -93,9 +96,13 @@ def _modules(base: str | Path, pooling: str) -> list[nn.Module]:
 def _cross(base: str | Path, settings: Training, levels: int, device: str | None) -> CrossEncoder:
     heads = 1 if settings.loss == "cosent" else levels
     common: Any = {"device": device, "activation_fn": nn.Identity()}
-    if type(AutoConfig.from_pretrained(base)) in AutoModelForSequenceClassification._model_mapping:
+    if any(str(name).endswith(CLASSIFIER) for name in AutoConfig.from_pretrained(base).architectures or ()):
         model = CrossEncoder(str(base), num_labels=heads, **common).float()
-    else:  # a family without a classifier of its own gets a linear one
+    elif is_cross(Path(base)):
+        model = CrossEncoder(str(base), **common).float()
+        if model.num_labels != heads:
+            raise OptionError(f"{base}: has {model.num_labels} scores, loss {settings.loss} needs {heads}")
+    else:  # a pooler that was never trained is in the way of one that is to be
         transformer = Transformer(str(base))
         width = transformer.get_embedding_dimension()
         dense = Dense(width, heads, activation_function=nn.Identity(), module_output_name="scores")
@@ -104,6 +111,23 @@ def _cross(base: str | Path, settings: Training, levels: int, device: str | None
         ).float()
     model.max_seq_length = min(2 * settings.max_length, _longest(model.transformers_model))
     return model
+
+
+def fresh_head(loss: nn.Module) -> str | None:
+    """Returns a pattern of the names of the weights that start from nothing, or None where there are none.
+
+    Args:
+        loss: as `build_loss` made it.
+    """
+    if isinstance(loss, SoftmaxLoss):
+        return r"^classifier\."
+    model: Any = loss.model
+    last = len(model) - 1
+    return (
+        rf"^model\.{last}\.linear\."
+        if isinstance(model, CrossEncoder) and isinstance(model[last], Dense)
+        else None
+    )
 
 
 def _longest(transformer: Any) -> int:

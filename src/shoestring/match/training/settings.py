@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,9 @@ class Training:
         batch_size: pairs in a step.
         chunk: pairs in a forward pass of CoSENT, however large the batch; None takes the batch.
         scale: of CoSENT; None is 20 for cosines and 1 for logits.
-        learning_rate: its peak; it rises over the first twentieth and falls linearly.
+        learning_rate: its peak; it rises over the first twentieth and falls linearly. None is 2e-5, and 2e-4 where
+            lower layers are frozen: the others have more to do.
+        head_learning_rate: of a head that starts from nothing; None is five times the other.
         max_length: tokens of a text; a cross-encoder reads twice as many in a pair.
         freeze: lower layers that are not trained and computed once for each text.
         metric: what the threshold shall be best at.
@@ -52,7 +55,8 @@ class Training:
     batch_size: int = 64
     chunk: int | None = None
     scale: float | None = None
-    learning_rate: float = 2e-5
+    learning_rate: float | None = None
+    head_learning_rate: float | None = None
     max_length: int = 64
     freeze: int = 0
     metric: str = "accuracy"
@@ -67,18 +71,56 @@ class Training:
         _choose("loss", self.loss, MODES[self.mode])
         _choose("pooling", self.pooling, POOLINGS)
         _choose("device", self.device, ("auto", "cpu", "cuda", "mps"))
-        for name, least in (("epochs", 0), ("batch_size", 2), ("max_length", 4), ("freeze", 0)):
-            if getattr(self, name) < least:
-                raise OptionError(f"{name} {getattr(self, name)}: must be at least {least}")
-        if self.learning_rate <= 0 or (self.scale is not None and self.scale <= 0):
-            raise OptionError("learning_rate and scale must be above 0")
-        if self.chunk is not None and (self.chunk < 1 or self.loss not in ("cosent", "angle")):
-            raise OptionError(f"chunk {self.chunk}: a whole number from 1, for the losses cosent and angle")
+        self._require_numbers()
+        if self.chunk is not None and self.loss not in ("cosent", "angle"):
+            raise OptionError(
+                f"chunk {self.chunk}: is for the losses cosent and angle; leave it out with {self.loss}"
+            )
+        if self.scale is not None and self.loss not in ("cosent", "angle"):
+            raise OptionError(
+                f"scale {self.scale}: is for the losses cosent and angle; leave it out with {self.loss}"
+            )
         if self.freeze and self.pooling == "first-last-avg":
             raise OptionError(
                 "freeze and pooling first-last-avg exclude each other: it needs the first layer"
             )
+        self._require_mode()
         Metric.parse(self.metric)
+
+    @property
+    def rates(self) -> tuple[float, float]:
+        """The peaks of the learning rate: of the encoder, and of a head that starts from nothing."""
+        encoder = self.learning_rate or (2e-4 if self.freeze else 2e-5)
+        return encoder, self.head_learning_rate or 5 * encoder
+
+    def _require_numbers(self) -> None:
+        for name, least in (("epochs", 0), ("batch_size", 2), ("chunk", 1), ("max_length", 4), ("freeze", 0)):
+            value = getattr(self, name)
+            if value is not None and not least <= value < math.inf:
+                raise OptionError(f"{name} {value}: must be a number, at least {least}")
+        for name in ("learning_rate", "head_learning_rate", "scale"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise OptionError(f"{name} {value}: must be a number above 0")
+        if self.above is not None and not math.isfinite(self.above):
+            raise OptionError(f"above {self.above}: must be a number")
+
+    def _require_mode(self) -> None:
+        """Refuses what the other mode only has."""
+        if self.mode == "bi" and self.one_way:
+            raise OptionError(
+                "one_way: a bi-encoder knows no order of two texts; leave it out, or take mode cross"
+            )
+        if self.mode == "bi" and self.head_learning_rate and self.loss != "softmax":
+            raise OptionError(
+                f"head_learning_rate: a bi-encoder with the loss {self.loss} has no head; leave it out"
+            )
+        if self.mode == "cross" and self.prompt is not None:
+            raise OptionError("prompt: a cross-encoder reads both texts at once, without; leave it out")
+        if self.mode == "cross" and self.pooling != "mean":
+            raise OptionError(
+                f"pooling {self.pooling!r}: a cross-encoder's head is over the mean, or its own; leave it out"
+            )
 
 
 def spearman(scores: np.ndarray, labels: np.ndarray) -> float:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,7 +27,11 @@ from shoestring.match.matcher import Matcher, hushed
 from shoestring.match.training.settings import Training
 from shoestring.ui import UI
 
+if TYPE_CHECKING:
+    from shoestring.match.training.frozen import Store
+
 RUN = "run.json"
+RISE = 0.002  # of Spearman between the last check and the best before it
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Trained:
         seconds: of training.
         spearman: on the development pairs, by step.
         cut: texts that are longer than the model reads.
+        scores: of the pairs that were asked for, by the trained model.
     """
 
     folder: Path
@@ -49,6 +54,13 @@ class Trained:
     seconds: float
     spearman: Mapping[int, float]
     cut: int
+    scores: tuple[np.ndarray, ...] = ()
+
+    @property
+    def rising(self) -> bool:
+        """Whether the last check was the best by more than chance may give: a longer run may be better."""
+        values = list(self.spearman.values())
+        return len(values) > 1 and values[-1] > max(values[:-1]) + RISE
 
 
 def train(
@@ -60,6 +72,8 @@ def train(
     *,
     overwrite: bool = False,
     ui: UI | None = None,
+    also: Sequence[Pairs] = (),
+    store: Store | None = None,
 ) -> Trained:
     """Fine-tunes a base model on labelled pairs.
 
@@ -71,6 +85,8 @@ def train(
         settings: of the run.
         overwrite: replace a finished model; start an interrupted run again.
         ui: shows the progress.
+        also: pairs that the trained model shall score.
+        store: keeps what frozen layers make of texts, for several runs of one base.
 
     Raises:
         InputError: the base cannot be loaded, or the labels cannot be used.
@@ -80,42 +96,40 @@ def train(
     """
     settings, ui, folder = settings or Training(), ui or UI(quiet=True), Path(output)
     require("match", "sentence_transformers", "datasets", "torch", "sklearn")
+    from shoestring.match.training.frozen import frozen
     from shoestring.match.training.model import build
 
     dev.binary(settings.above)
+    if settings.above is None and settings.loss == "contrastive":
+        pairs.require_scale(dev.levels[0], dev.levels[-1])
     pairs.binary(settings.above if settings.above is not None else dev.middle)
     _prepare(folder, _identity(base, pairs, dev, settings), overwrite)
     model = build(base, settings, len(pairs.levels))
     matcher = Matcher(folder, model=model, one_way=settings.one_way)
     cut = matcher.too_long([text for pair in pairs for text in pair])
-    history = _fit(matcher, pairs, dev, settings, folder, ui) if settings.epochs else {"seconds": 0.0}
-    with ui.bar("choosing the threshold", len(dev), "pair") as bar:
-        scores = matcher.scores(list(dev), progress=bar.update)
+    with frozen(model, settings.freeze, store=store):
+        history = _fit(matcher, pairs, dev, settings, folder, ui) if settings.epochs else {"seconds": 0.0}
+        with ui.bar("choosing the threshold", len(dev) + sum(map(len, also)), "pair") as bar:
+            scores = [matcher.scores(list(each), progress=bar.update) for each in (dev, *also)]
     decision = decide(
-        scores,
-        dev,
-        settings.mode,
-        settings.metric,
-        settings.above,
-        settings.calibration,
-        seed=settings.seed,
-        one_way=settings.one_way and settings.mode == "cross",
-    )
+        scores[0], dev, settings.mode, settings.metric, settings.above, settings.calibration, seed=settings.seed,
+        one_way=settings.one_way,
+    )  # fmt: skip
     _save(folder, model, decision, str(base), pairs, settings)
     spearman = {int(step): value for step, value in history.pop("spearman", {}).items()}
-    return Trained(folder, decision, max(spearman, default=0), history["seconds"], spearman, cut)
+    return Trained(
+        folder, decision, max(spearman, default=0), history["seconds"], spearman, cut, tuple(scores[1:])
+    )
 
 
 def _fit(
     matcher: Matcher, pairs: Pairs, dev: Pairs, settings: Training, folder: Path, ui: UI
 ) -> dict[str, Any]:
-    from shoestring.match.training.frozen import frozen
     from shoestring.match.training.model import build_loss
     from shoestring.match.training.trainer import run
 
-    with frozen(matcher.model, settings.freeze):
-        loss = build_loss(matcher.model, settings, len(pairs.levels))
-        return run(matcher, loss, _numbered(pairs, settings, dev), dev, settings, folder / "checkpoints", ui)
+    loss = build_loss(matcher.model, settings, len(pairs.levels))
+    return run(matcher, loss, _numbered(pairs, settings, dev), dev, settings, folder / "checkpoints", ui)
 
 
 def _numbered(pairs: Pairs, settings: Training, dev: Pairs) -> Pairs:

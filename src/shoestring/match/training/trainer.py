@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from datasets import Dataset, disable_progress_bars
 from safetensors.torch import load_file
@@ -24,6 +25,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from shoestring._errors import TrainError
 from shoestring.match.data.pairs import Pairs
 from shoestring.match.matcher import Matcher, hushed
+from shoestring.match.training.model import fresh_head
 from shoestring.match.training.settings import CHECKS, Training, spearman
 from shoestring.train.tensor_files import save_tensors
 from shoestring.ui import UI
@@ -48,10 +50,8 @@ def run(
     with _quiet():
         trainer = family(
             model=matcher.model,
-            args=_arguments(matcher, settings, folder, steps),
-            train_dataset=Dataset.from_dict(
-                {"text1": list(pairs.first), "text2": list(pairs.second), "label": pairs.labels.tolist()}
-            ),
+            args=_arguments(matcher, settings, folder, steps, fresh_head(loss)),
+            train_dataset=_rows(pairs, matcher, settings.seed),
             loss=loss,
             evaluator=_Spearman(matcher, dev),
             callbacks=[progress],
@@ -67,8 +67,16 @@ def run(
     return {"seconds": time.monotonic() - started, "spearman": found}
 
 
-def _arguments(matcher: Matcher, settings: Training, folder: Path, steps: int) -> Any:
-    every = max(1, -(-steps // CHECKS))
+def _rows(pairs: Pairs, matcher: Matcher, seed: int) -> Dataset:
+    """The pairs; every other one the other way round for a cross-encoder that shall read both orders alike."""
+    turned = np.random.default_rng(seed).random(len(pairs)) < (matcher.crossed and not matcher.one_way) / 2
+    rows = [(two, one) if turn else (one, two) for (one, two), turn in zip(pairs, turned, strict=True)]
+    first, second = zip(*rows, strict=True)
+    return Dataset.from_dict({"text1": first, "text2": second, "label": pairs.labels.tolist()})
+
+
+def _arguments(matcher: Matcher, settings: Training, folder: Path, steps: int, head: str | None) -> Any:
+    every, (encoder, own) = max(1, -(-steps // CHECKS)), settings.rates
     family = CrossEncoderTrainingArguments if matcher.crossed else SentenceTransformerTrainingArguments
     cuda = torch.cuda.is_available() and settings.device in ("auto", "cuda")
     extra = (
@@ -76,7 +84,8 @@ def _arguments(matcher: Matcher, settings: Training, folder: Path, steps: int) -
     )
     return family(
         output_dir=str(folder), max_steps=steps, per_device_train_batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate, warmup_steps=steps // 20, lr_scheduler_type="linear", weight_decay=0.01,
+        learning_rate=encoder, learning_rate_mapping={head: own} if head else None, warmup_steps=steps // 20,
+        lr_scheduler_type="linear", weight_decay=0.01,
         seed=settings.seed, use_cpu=settings.device == "cpu", bf16=cuda and torch.cuda.is_bf16_supported(),
         eval_strategy="steps", eval_steps=every, save_strategy="steps", save_steps=every, save_total_limit=1,
         load_best_model_at_end=True, metric_for_best_model="eval_spearman", greater_is_better=True,
