@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -236,3 +237,18 @@ def test_thresholds_need_no_torch():
     code = "import sys; import shoestring.match.deciding.threshold; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False"]
+
+
+@pytest.mark.parametrize(("metric", "shift", "share"), [("accuracy", 1.5, 0.5), ("f1", 1.0, 0.3)])
+def test_the_interval_of_the_value_holds_the_true_one(metric, shift, share):
+    """Of normal scores the truth is known: 93 in 100 intervals at 100 pairs; chance takes three of 120."""
+    normal, rng, inside = NormalDist(), np.random.default_rng(1), []
+    for seed in range(120):
+        labels = (rng.random(100) < share).astype(int)
+        curve = Curve.of(rng.normal(size=100) + shift * labels, labels)
+        at = curve.best(metric).threshold
+        tp, fp = share * (1 - normal.cdf(at - shift)), (1 - share) * (1 - normal.cdf(at))
+        truth = Metric.parse(metric).values(np.array([tp]), np.array([fp]), share, 1 - share)[0]
+        low, high = bootstrap(curve, metric, 2, seed=seed).value
+        inside.append(low <= truth <= high)
+    assert np.mean(inside) > 0.905

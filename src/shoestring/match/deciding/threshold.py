@@ -3,8 +3,8 @@
 - Every cut that a threshold can make is looked at, in O(n log n) for the sort and O(n) for each metric.
 - Equal scores are never separated: a cut lies between two different scores, or outside all of them.
 - A pair is positive when its score >= threshold. Where several cuts are equally good, the widest gap is taken.
-- `bootstrap` gives percentile intervals (Efron & Tibshirani 1993) and the optimism of reporting a metric on the
-  set that chose the threshold (Harrell 2015, section 5.3.4).
+- `bootstrap` gives the percentile interval of the threshold (Efron & Tibshirani 1993), and by nested cross-validation
+  what the metric will be on new pairs, with an interval that covers it: less than on the set that chose.
 
 >>> best([0.9, 0.8, 0.3, 0.1], [1, 1, 0, 0], "f1")
 Cut(threshold=0.55, value=1.0, metric='f1', tp=2, fp=0, fn=0, tn=2)
@@ -13,6 +13,7 @@ Cut(threshold=0.55, value=1.0, metric='f1', tp=2, fp=0, fn=0, tn=2)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -21,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from shoestring._errors import InputError, OptionError
 from shoestring.match.deciding.metric import Floats, Metric
+from shoestring.match.deciding.nested import nested
 
 ROUNDS, LEVEL = 1000, 0.95
 
@@ -121,9 +123,16 @@ class Curve:
     def resampled(self, rng: np.random.Generator) -> Curve:
         """Returns the curve of as many pairs, drawn with replacement."""
         flat = self.weights.ravel()
-        drawn = rng.multinomial(flat.sum(), flat / flat.sum()).reshape(self.weights.shape)
-        present = drawn.sum(axis=0) > 0
-        return Curve(self.scores[present], drawn[:, present])
+        return self.with_weights(rng.multinomial(flat.sum(), flat / flat.sum()).reshape(self.weights.shape))
+
+    def with_weights(self, weights: NDArray) -> Curve:
+        """Returns the curve of other numbers of pairs at the same scores.
+
+        Args:
+            weights: (2, distinct) of negatives and positives.
+        """
+        present = weights.sum(axis=0) > 0
+        return Curve(self.scores[present], weights[:, present])
 
     def _require_a_choice(self) -> None:
         for count, label in zip(self.weights.sum(axis=1), (0, 1), strict=True):
@@ -147,9 +156,9 @@ class Uncertainty:
     """How far threshold and metric could be elsewhere on other data of the same kind.
 
     Args:
-        threshold: interval.
-        value: interval of the metric on new data: the bootstrap's, moved down by the optimism (Noma et al. 2021).
-        optimism: by how much the metric on the set that chose the threshold is too good, on average.
+        threshold: interval, by bootstrap.
+        value: interval of the metric on new data, by nested cross-validation; see `nested`.
+        optimism: by how much the metric on the set that chose the threshold is too good.
         level: of the intervals.
         rounds: bootstrap samples.
     """
@@ -169,7 +178,7 @@ def best(scores: ArrayLike, labels: ArrayLike, metric: str | Metric = "f1") -> C
 def bootstrap(
     curve: Curve, metric: str | Metric, rounds: int = ROUNDS, level: float = LEVEL, seed: int = 0
 ) -> Uncertainty:
-    """Chooses the threshold again on resampled pairs, and applies each one to the original pairs.
+    """Chooses the threshold again on resampled pairs, and on parts of the pairs that judge the others.
 
     Args:
         curve: of the pairs.
@@ -185,22 +194,15 @@ def bootstrap(
     if rounds < 2 or not 0 < level < 1:
         raise OptionError(f"bootstrap of {rounds} rounds at level {level}: at least 2, level between 0 and 1")
     metric, rng, drawn = Metric.parse(metric), np.random.default_rng(seed), []
-    original = curve.values(metric.untargeted())
     for _ in range(rounds):
-        sample = curve.resampled(rng)
-        try:
-            cut = sample.best(metric)
-        except InputError:
-            continue
-        there = original[np.searchsorted(-curve.scores, -cut.threshold, side="right")]
-        drawn.append((cut.threshold, cut.value, there))
-    if not drawn:
+        with suppress(InputError):  # no cut reaches the target there
+            drawn.append(curve.resampled(rng).best(metric).threshold)
+    found = nested(curve, metric, level, rng)
+    if not drawn or found is None:
         raise InputError(f"metric {metric}: no resampled set reaches the target; ask for less")
-    thresholds, inside, outside = np.array(drawn).T
-    optimism = float((inside - outside).mean())
-    return Uncertainty(
-        _interval(thresholds, level), _interval(inside - optimism, level), optimism, level, rounds
-    )
+    value, between = found
+    optimism = max(0.0, curve.best(metric).value - value)
+    return Uncertainty(_interval(np.array(drawn), level), between, optimism, level, rounds)
 
 
 def _interval(values: Floats, level: float) -> tuple[float, float]:
