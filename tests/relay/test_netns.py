@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -397,6 +398,88 @@ def test_the_simulated_switch_admits_a_real_client(rig):
     rig.relay()
     rig.succeeded(rig.login())
     rig.wait(rig.online, "session")
+
+
+KILLS = [5, pytest.param(100, marks=pytest.mark.slow)]
+
+
+def gone(rig: Rig) -> None:
+    """A PC logs in and leaves without a word."""
+    pc = rig.login()
+    rig.succeeded(pc)
+    rig.wait(rig.online, "session")
+    rig.stop(pc)
+    rig.ip("pc", "link set pc0 down")
+
+
+def kill(rig: Rig, process: subprocess.Popen, *options: object) -> subprocess.Popen:
+    """kill -9, and a new process that must find the session as it was."""
+    process.kill()
+    process.wait(10)
+    process = rig.relay(*options)
+
+    def stands() -> bool:
+        try:
+            return rig.online()
+        except subprocess.CalledProcessError:  # it is still starting
+            return False
+
+    rig.wait(stands, "session after kill -9")
+    return process
+
+
+@pytest.mark.parametrize("times", KILLS)
+def test_kill_9_with_the_pc_gone_loses_no_echo_of_a_strict_switch(rig, times):
+    command = (sys.executable, "-m", "shoestring.relay", "simulate", "--interface", "sw0", "--user", "alice")
+    rig.spawn("switch", "simulator", *command, "--password-file", rig.folder / "password")
+    options = ("--state", rig.folder / "state", "--echo-interval", 5)
+    relay = rig.relay(*options)
+    gone(rig)
+    for _ in range(times):
+        time.sleep(1.3)
+        relay = kill(rig, relay, *options)
+    heard = rig.log("simulator").count("Ruijie echo")
+    rig.wait(lambda: rig.log("simulator").count("Ruijie echo") > heard + 1, "echoes", 12)
+    assert "Failure" not in rig.log("simulator")
+    assert heard >= times * 1.3 / 5 - 1
+    assert (rig.folder / "state").stat().st_mode & 0o777 == 0o600
+    assert "wonder" not in (rig.folder / "state").read_text()
+
+
+@pytest.mark.parametrize("times", KILLS)
+def test_kill_9_with_the_pc_gone_loses_no_reauthentication_of_hostapd(rig, times):
+    rig.hostapd(reauth=4)
+    options = ("--state", rig.folder / "state", "--password-file", rig.folder / "password")
+    relay = rig.relay(*options)
+    gone(rig)
+    for _ in range(times):
+        time.sleep(1.3)
+        relay = kill(rig, relay, *options)
+    done = rig.log("hostapd").count("CTRL-EVENT-EAP-SUCCESS")
+    rig.wait(lambda: rig.log("hostapd").count("CTRL-EVENT-EAP-SUCCESS") > done, "re-authentication", 12)
+    assert "EAP-FAILURE" not in rig.log("hostapd")
+    assert rig.log("hostapd").count("received EAPOL-Start") == 1
+
+
+def test_more_ports_than_sockets_are_no_end_for_nobody(rig):
+    rig.folder.chmod(0o755)
+    relay = rig.relay("--user", "nobody")
+    for number in range(2, 9):
+        rig.namespace(f"pc{number}")
+        rig.cable(f"pc{number}", "pc0", "router", f"lan{number}")
+        rig.ip("router", f"link set lan{number} master br-lan")
+    rig.wait(lambda: "user nobody may not make one" in rig.log("relay"), "warning")
+    assert relay.poll() is None
+    assert len(rig.status()["ports"]) == 5
+
+
+def test_a_hang_up_ends_nothing(rig):
+    rig.hostapd()
+    relay = rig.relay()
+    rig.succeeded(rig.login())
+    relay.send_signal(signal.SIGHUP)
+    rig.wait(lambda: "hang-up" in rig.log("relay"), "line")
+    assert rig.online()
 
 
 def test_the_last_frames_are_saved_without_secrets(rig):

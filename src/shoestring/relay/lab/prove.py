@@ -128,7 +128,7 @@ class Run:
         if not self.up or what not in ("success", "key", "failure"):
             self.requests.update([switch] if self.up else [])
             return
-        early = self.granted is None and switch in self.requests and self.said is not None
+        early = self.granted is None and self.requests == {switch} and self.said is not None
         answered = switch in self.asked or switch == self.granted or early
         if what == "failure":
             if switch == self.granted or (self.granted is None and switch in self.asked):

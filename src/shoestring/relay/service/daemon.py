@@ -101,7 +101,7 @@ class Daemon:
         self._ring = Ring(process.frames)
         self._poll = select.epoll()
         self._news = link.News()
-        self._spare = [link.Port() for _ in range(SPARE if process.user else 0)]
+        self._spare: list[link.Port] = []
         self._owner: dict[int, tuple[Relay, str, link.Port]] = {}  # socket number -> whose it is
         self._stop = False
         self._relays = [Relay(pair, time.monotonic()) for pair in pairs]
@@ -328,6 +328,7 @@ class Daemon:
         digest.md5(b"")
         readable(b"\xc4\xe3")
 
+        self._spare += [link.Port() for _ in range(SPARE)]
         who = pwd.getpwnam(self._process.user)
         os.chown(self._process.socket, who.pw_uid, who.pw_gid)
         os.setgroups([])

@@ -54,22 +54,21 @@ class Remembered(Core):
         server = bytes.fromhex(found["switch"])
         if len(server) != 6:
             raise ValueError(f"switch {found['switch']!r} is no address")
-        self.memory.proven.start = answers.pop("start", None)
-        self.memory.proven.answers = {int(kind): frame for kind, frame in answers.items()}
+        client = bytes.fromhex(found["client"]) if found["client"] else None
+        tags, start = bytes.fromhex(found["tags"] or ""), answers.pop("start", None)
+        known = {int(kind): frame for kind, frame in answers.items()}
+        echo = Echo.restored(found["echo"], now, elapsed) if found["echo"] is not None else None
+        steps, since = int(found["steps"]), now - float(found["online_for"]) - elapsed
+        # All of it could be read: from here on nothing raises.
+        self.memory.proven.start, self.memory.proven.answers = start, known
         identity = self.memory.proven.identity
         if identity is not None and (eap := identity.eap) is not None:
             self.memory.proven.md5_trailer = eap.trailer
         peers = self.peers
-        peers.client = peers.proven_client = bytes.fromhex(found["client"]) if found["client"] else None
-        peers.server, peers.server_tags = server, bytes.fromhex(found["tags"] or "")
-        self.steps, self.dialect.name, self.last_message = (
-            int(found["steps"]),
-            str(found["dialect"]),
-            str(found["message"]),
-        )
-        self.online_since = now - float(found["online_for"]) - elapsed
-        if found["echo"] is not None:
-            self.echo = Echo.restored(found["echo"], now, elapsed)
+        peers.client = peers.proven_client = client
+        peers.server, peers.server_tags = server, tags
+        self.steps, self.online_since, self.echo = steps, since, echo
+        self.dialect.name, self.last_message = str(found.get("dialect")), str(found.get("message"))
         self.machine.on(Event.SUCCESS if self.steps >= self.settings.successes else Event.STEP)
         self.machine.on(Event.UNANSWERED)
         if self.machine.may_run("doubt"):
