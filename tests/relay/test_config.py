@@ -1,8 +1,12 @@
 """Flags win over the file, the file over the defaults; what is wrong is named in one line."""
 
+import re
+import subprocess
+from pathlib import Path
+
 import pytest
 
-from shoestring.relay.settings.config import parse, plan
+from shoestring.relay.settings.config import OPTIONS, parse, plan
 from shoestring.relay.settings.options import UsageError
 from shoestring.relay.settings.settings import Pair, SettingError
 
@@ -152,9 +156,40 @@ def test_the_password_may_come_from_the_environment(monkeypatch):
     assert pair.settings.password == b"wonder"
 
 
-def test_contributed_settings_file_is_valid():
-    from pathlib import Path
+CONTRIB = Path(__file__).resolve().parents[2] / "contrib"
 
-    path = Path(__file__).resolve().parents[2] / "contrib" / "relay" / "relay.conf"
-    (pair,), _ = plan(str(path), {}, [])
+
+def test_contributed_settings_file_is_valid():
+    (pair,), _ = plan(str(CONTRIB / "relay" / "relay.conf"), {}, [])
     assert pair == Pair("eth0", "br-lan")
+
+
+UCI = """
+. "$1"
+config_get() { eval "$1=\\"\\$uci_$2_$3\\""; }
+config_foreach() { pair campus; pair second; }
+uci_relay_log=syslog
+uci_relay_state=/var/run/relay.state
+uci_campus_wan=eth0 uci_campus_lan=br-lan uci_campus_identity='a # b' uci_campus_no_relogin=1
+uci_campus_on_success='[ "$RELAY_STEP" = 1 ] && echo "a # b"'
+uci_second_wan=eth1 uci_second_lan=br-guest uci_second_successes=2
+settings
+"""
+
+
+def test_openwrts_settings_become_ours(tmp_path):
+    script = CONTRIB / "openwrt" / "shoestring-relay" / "files" / "relay.init"
+    done = subprocess.run(["sh", "-ec", UCI, "sh", script], check=True, capture_output=True, text=True)
+    (tmp_path / "conf").write_text(done.stdout)
+    (campus, second), process = plan(str(tmp_path / "conf"), {}, [])
+    assert (campus.wan, campus.lan, campus.settings.identity) == ("eth0", "br-lan", b"a # b")
+    assert not campus.settings.relogin
+    assert campus.hooks == {"success": '[ "$RELAY_STEP" = 1 ] && echo "a # b"'}
+    assert (second.wan, second.settings.successes) == ("eth1", 2)
+    assert (process.log, process.state) == ("syslog", "/var/run/relay.state")
+
+
+def test_openwrts_script_knows_every_setting():
+    text = (CONTRIB / "openwrt" / "shoestring-relay" / "files" / "relay.init").read_text()
+    known = set(" ".join(re.findall(r'^(?:OF_PROCESS|OF_PAIR|HOOKS)="([^"]*)"', text, re.MULTILINE)).split())
+    assert known == set(OPTIONS)

@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -26,9 +27,9 @@ def kill(world: World, path: str, pause: float) -> None:
     """kill -9: all that is left is the file; a new process begins after a pause."""
     StateFile(path).save({"pair": world.session}, world.now)
     world.run(0.0)
-    data = json.loads(open(path, "rb").read())
+    data = json.loads(Path(path).read_text())
     data["saved"] -= pause  # the file's clock is the world's
-    open(path, "wb").write(json.dumps(data).encode())
+    Path(path).write_text(json.dumps(data))
     world.session = Session(world.session.settings, WAN_MAC, LAN_MAC, world.now)
     world.run(pause)
     StateFile(path).restore("pair", world.session, world.now)
