@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from shoestring.relay.settings.apart import apart
 from shoestring.relay.settings.config import OPTIONS, parse, plan
 from shoestring.relay.settings.options import UsageError
 from shoestring.relay.settings.settings import Pair, SettingError
@@ -148,6 +149,16 @@ def test_a_password_file_that_others_may_read_is_refused(tmp_path):
     secret.chmod(0o600)
     (pair,), _ = plan(None, {"password_file": str(secret)}, [("a", "b")])
     assert pair.settings.password == b"wonder"
+
+
+def test_a_file_read_apart_gives_the_same_and_the_same_errors(path):
+    assert plan(path, {}, [], apart(parse)) == plan(path, {}, [])
+    for text, error in (("wam = 1", SettingError), ("frames = x", UsageError)):
+        with pytest.raises(error) as here:
+            parse(text)
+        with pytest.raises(error) as there:
+            apart(parse)(text)
+        assert str(here.value) == str(there.value)
 
 
 def test_the_password_may_come_from_the_environment(monkeypatch):

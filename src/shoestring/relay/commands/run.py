@@ -22,7 +22,8 @@ def options():
 def main(options) -> None:
     """Does it."""
     from shoestring.relay.service.daemon import Daemon
-    from shoestring.relay.settings.config import OPTIONS, plan
+    from shoestring.relay.settings.apart import apart
+    from shoestring.relay.settings.config import OPTIONS, parse, plan
     from shoestring.relay.settings.settings import EVENTS, SettingError
 
     if len(options.wan) != len(options.lan):
@@ -38,4 +39,4 @@ def main(options) -> None:
     if options.quiet or options.debug:
         flags["level"] = "debug" if options.debug else "warning"
     pairs = [(wan, options.lan[at]) for at, wan in enumerate(options.wan)]
-    Daemon(*plan(options.config, flags, pairs)).run()
+    Daemon(*plan(options.config, flags, pairs, apart(parse))).run()

@@ -17,7 +17,6 @@ from shoestring.relay.service import link
 from shoestring.relay.service.hooks import Hooks
 from shoestring.relay.service.journal import Journal
 from shoestring.relay.service.pcap import Ring
-from shoestring.relay.service.state_file import StateFile
 from shoestring.relay.service.status import Desk
 from shoestring.relay.session.effects import LAN, WAN, Hook, Say, Send, State
 from shoestring.relay.session.session import Session
@@ -106,7 +105,11 @@ class Daemon:
         self._stop = False
         self._relays = [Relay(pair, time.monotonic()) for pair in pairs]
         self._sessions = {relay.name: relay.session for relay in self._relays}
-        self._state = StateFile(process.state) if process.state else None
+        self._state = None
+        if process.state:
+            from shoestring.relay.service.state_file import StateFile
+
+            self._state = StateFile(process.state)
         self._state_trouble = ""
         self._restore()
         self._look()

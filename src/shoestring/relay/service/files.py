@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 
 
 def write_private(path: str, data: bytes, sync: bool = False) -> None:
@@ -18,8 +17,7 @@ def write_private(path: str, data: bytes, sync: bool = False) -> None:
         OSError: it cannot be written; the error names the file.
     """
     beside = f"{path}.{os.getpid()}"
-    with suppress(FileNotFoundError):
-        os.unlink(beside)  # of an earlier process of that number
+    remove(beside)  # of an earlier process of that number
     number = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
     try:
         try:
@@ -32,5 +30,12 @@ def write_private(path: str, data: bytes, sync: bool = False) -> None:
         except OSError as error:
             raise OSError(error.errno, os.strerror(error.errno or 0), path) from None
     finally:
-        with suppress(FileNotFoundError):
-            os.unlink(beside)
+        remove(beside)
+
+
+def remove(path: str) -> None:
+    """Removes a file, if it is there. (`contextlib.suppress` would take 0.1 MB of the router's memory.)"""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return

@@ -11,7 +11,8 @@ import select
 import socket
 import stat
 from collections.abc import Callable
-from contextlib import suppress
+
+from shoestring.relay.service.files import remove
 
 MOST = 4  # visitors at a time
 QUESTION = 32  # bytes
@@ -94,9 +95,11 @@ class Desk:
         for number in list(self._visitors):
             self._dismiss(number)
         self.socket.close()
-        with suppress(OSError):
+        try:
             if os.stat(self._path).st_ino == self._made:  # else another relay's by now
                 os.unlink(self._path)
+        except OSError:  # we may no longer, or it is gone
+            return
 
 
 def _clear(path: str) -> None:
@@ -116,8 +119,7 @@ def _clear(path: str) -> None:
         try:
             caller.connect(path)
         except ConnectionRefusedError:  # nobody listens; whoever is only slow or busy does
-            with suppress(FileNotFoundError):
-                os.unlink(path)
+            remove(path)
             return
         except OSError:
             pass

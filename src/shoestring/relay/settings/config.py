@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from shoestring.relay.frames import FrameError, mac_bytes
 from shoestring.relay.settings.options import Option, convert
@@ -67,7 +67,10 @@ OPTIONS = {
 
 
 def plan(
-    path: str | None, flags: Mapping[str, object], pairs: list[tuple[str, str]]
+    path: str | None,
+    flags: Mapping[str, object],
+    pairs: list[tuple[str, str]],
+    understand: Callable[[str], tuple[dict, list]] | None = None,
 ) -> tuple[list[Pair], Process]:
     """Returns what to relay and how.
 
@@ -75,12 +78,13 @@ def plan(
         path: of the settings file, or None.
         flags: values of `OPTIONS` from the command line; they win over the file.
         pairs: (WAN, LAN) from the command line; where there are none, the file's.
+        understand: what reads the file's text; None is `parse`.
 
     Raises:
         SettingError: a value is not allowed, or there is nothing to relay.
         OSError: a file cannot be read.
     """
-    common, sections = parse(_text(path)) if path else ({}, [])
+    common, sections = (understand or parse)(_text(path)) if path else ({}, [])
     if pairs:  # of the file's sections, those of the same WAN say how
         named = {section.get("wan"): section for section in sections}
         sections = [{**named.get(wan, {}), "wan": wan, "lan": lan} for wan, lan in pairs]
