@@ -16,6 +16,7 @@ if sys.version_info[:2] != BUILT:
 
 if sys.argv[1:2] == ["run"]:
     path = os.path.abspath(sys.argv[0])
-    os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", LEAN, path, *sys.argv[1:]])
+    if os.access(sys.executable or "", os.X_OK):
+        os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", LEAN, path, *sys.argv[1:]])
 
 import_module("shoestring.relay.__main__")
