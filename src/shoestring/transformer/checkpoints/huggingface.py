@@ -49,9 +49,9 @@ class Adapter:
         ours, unknown = {}, []
         for name, tensor in self.before(_modern(tensors)).items():
             bare = name.removeprefix(self.prefix)
-            if (target := _translated(bare, self.names)) is not None:
+            if (target := translated(bare, self.names)) is not None:
                 ours[target] = tensor
-            elif _translated(bare, dict.fromkeys(self.left_out, "")) is None:
+            elif translated(bare, dict.fromkeys(self.left_out, "")) is None:
                 unknown.append(name)
         return ours, unknown
 
@@ -64,7 +64,8 @@ def _modern(tensors: Mapping[str, Tensor]) -> State:
     }
 
 
-def _translated(name: str, names: Mapping[str, str]) -> str | None:
+def translated(name: str, names: Mapping[str, str]) -> str | None:
+    """Returns a name by the first pattern that it matches, in which `{i}` is a number and `*` a weight or a bias."""
     for pattern, target in names.items():
         form = re.escape(pattern).replace(r"\{i\}", r"(?P<i>\d+)").replace(r"\*", r"(?P<kind>weight|bias)")
         if found := re.fullmatch(form, name):

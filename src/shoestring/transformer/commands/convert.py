@@ -22,6 +22,7 @@ from shoestring.transformer.commands.pretrain import changed, say
     help="none, embedding, masked-lm, causal-lm, unilm, sequence-classification or token-classification. "
     "[default: as it was saved]",
 )
+@click.option("--to", help="llama, gpt2 or bert: a model of our family that is exactly one leaves as that.")
 @click.option("--kind", help="bert, nezha or roformer, where a TensorFlow checkpoint does not tell.")
 @click.option("--pooling", help="mean, cls or max, for --head embedding. [default: as the source, or mean]")
 @click.option(
@@ -40,6 +41,7 @@ def convert(
     source: Path,
     output: Path,
     head: str | None,
+    to: str | None,
     kind: str | None,
     pooling: str | None,
     corpus: Sequence[str],
@@ -50,7 +52,7 @@ def convert(
     overwrite: bool,
     reading: files.Reading,
 ) -> None:
-    """Turn a checkpoint into a model of our family, with the same outputs.
+    """Turn a checkpoint into a model of our family, with the same outputs; or, with --to, one of ours into theirs.
 
     SOURCE: a Hugging Face folder (bert, roberta, xlm-roberta, roformer, gpt2, llama) or a TensorFlow checkpoint in the
     layout of Google's BERT (BERT, RoBERTa, RoBERTa+, NEZHA, RoFormer): its folder, or its path without .index.
@@ -58,6 +60,10 @@ def convert(
     if corpus and reachable:
         raise OptionError("--keep and --reachable both say what to keep; give one of them")
     require("transformer", "torch", "transformers", "tokenizers")
+    if to is not None:
+        given = {"--head": head, "--kind": kind, "--pooling": pooling, "--keep": corpus, "--set": changes}
+        _leave(ui, source, output, to, [name for name, value in given.items() if value], overwrite)
+        return
     from shoestring.transformer.checkpoints.convert import convert as run
     from shoestring.transformer.checkpoints.convert import largest_difference
 
@@ -95,6 +101,15 @@ def convert(
             "largest difference": "not compared" if difference is None else f"{difference:.1e}",
         }
     )
+
+
+def _leave(ui: ui.UI, source: Path, output: Path, to: str, others: Sequence[str], overwrite: bool) -> None:
+    from shoestring.transformer.checkpoints.export import export
+
+    if others:
+        raise OptionError(f"--to {to} changes nothing of a model, so {others[0]} does not go with it")
+    difference = export(source, output, to, overwrite)
+    ui.result({"model": str(output), "is": to, "largest difference": difference})
 
 
 def _kept(
