@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     BertConfig,
@@ -319,6 +320,30 @@ def test_other_architectures_and_our_own(tmp_path):
         from_checkpoint(tmp_path / "b")
     with pytest.raises(InputError, match="no such folder"):
         from_checkpoint(tmp_path / "c")
+
+
+def test_heads_of_their_own_width_need_not_divide_the_hidden_size(tmp_path, capsys):
+    """As in 1792 hidden, 24 heads of 128, which transformers' LlamaConfig refuses (its issues 46211 and 47707)."""
+    config = LlamaConfig(vocab_size=60, hidden_size=96, intermediate_size=64, num_hidden_layers=2,
+                         num_attention_heads=3, num_key_value_heads=1, head_dim=32)  # fmt: skip
+    config.hidden_size = 56
+    torch.manual_seed(0)
+    theirs, folder = LlamaForCausalLM(config).eval(), tmp_path / "theirs"
+    folder.mkdir()
+    save_file({name: x.contiguous() for name, x in theirs.state_dict().items()}, folder / "model.safetensors")
+    (folder / "config.json").write_text(
+        json.dumps({**config.to_dict(), "architectures": ["LlamaForCausalLM"]})
+    )
+    with pytest.raises(Exception, match="not a multiple"):
+        AutoConfig.from_pretrained(folder)
+    done = from_checkpoint(folder)
+    x = torch.randint(5, 60, (2, 9), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(done.model(x).logits, theirs(x).logits, atol=1e-5, rtol=1e-5)
+    assert largest_difference(folder, done) < 1e-5
+    (folder / "config.json").write_text(json.dumps({**config.to_dict(), "vocab_size": "sixty"}))
+    with pytest.raises(InputError, match="transformers does not take"):
+        from_checkpoint(folder)
 
 
 def test_weights_of_something_else(tmp_path):

@@ -165,7 +165,8 @@ def largest_difference(source: str | Path, done: Converted, length: int = 24) ->
     if tensorflow.found_in(Path(source)) is not None or other_mask:
         return None
     with hub.silenced():
-        theirs = AutoModel.from_pretrained(source, local_files_only=True, dtype=torch.float32).eval()
+        how: dict[str, Any] = {"config": sources.config_of(Path(source)), "dtype": torch.float32}
+        theirs = AutoModel.from_pretrained(source, local_files_only=True, **how).eval()
     if theirs.config.vocab_size != config.vocab_size:
         return None
     ids = torch.randint(config.vocab_size, (2, length), generator=torch.Generator().manual_seed(0))

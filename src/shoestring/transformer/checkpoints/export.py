@@ -171,6 +171,10 @@ def _check(model: ShoestringPreTrainedModel, target: Target, to: str, ending: st
         wrong.append("it classifies the mean of the tokens (a bert: the pooler's output)")
     if to == "bert" and ending == "ForMaskedLM" and not config.head_transform:
         wrong.append("head_transform False (a bert: True)")
+    if to == "llama" and config.hidden_size % config.num_heads:
+        wrong.append(
+            f"transformers takes no llama whose {config.num_heads} heads do not divide {config.hidden_size}"
+        )
     wrong += _talking(model)
     if wrong:
         raise OptionError(f"--to {to}: this model is none: {'; '.join(wrong)}")

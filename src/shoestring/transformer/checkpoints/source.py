@@ -71,9 +71,32 @@ def find(path: str | Path, kind: str | None = None) -> Source:
             else f"cannot be converted; those that can: {known}"
         )
         raise InputError(f"{path}: a {kind} {extra}")
-    with hub.silenced():
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    return Source(folder, kind, _head_of(described), ADAPTERS[kind], config, _tensors(folder))
+    return Source(folder, kind, _head_of(described), ADAPTERS[kind], config_of(folder), _tensors(folder))
+
+
+def config_of(folder: Path) -> Any:
+    """Returns the config of a Hugging Face folder, of a kind that is converted.
+
+    A `head_dim` of its own makes it no matter whether the heads divide hidden_size, as in 1792 / 24 heads of 128;
+    transformers' config classes refuse that all the same, so the size is put in behind their check.
+
+    Raises:
+        InputError: transformers refuses the config for another reason.
+    """
+    described = json.loads((folder / "config.json").read_text("utf-8"))
+    sizes = [described.get(name) for name in ("hidden_size", "num_attention_heads", "head_dim")]
+    hidden, heads, width = (size if isinstance(size, int) else 0 for size in sizes)
+    try:
+        if not (width and heads and hidden % heads):
+            with hub.silenced():
+                return AutoConfig.from_pretrained(folder, local_files_only=True)
+        kind = str(described.pop("model_type"))
+        config = AutoConfig.for_model(kind, **{**described, "hidden_size": heads * width})
+    except Exception as error:  # huggingface_hub's checks have errors of their own
+        why = str(error).strip().splitlines()[-1].strip()
+        raise InputError(f"{folder}: transformers does not take its config.json: {why}") from error
+    config.hidden_size = hidden
+    return config
 
 
 def _tensorflow(prefix: Path, kind: str | None) -> Source:
