@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 from tables.claims import claims
+from tables.growing import grow_families, grow_smollm2
 from tables.guides import (
     attention,
     engines,
@@ -30,7 +31,12 @@ BLOCKS = {
     "README.zh.md": {"claims": lambda: claims(chinese=True)},
     "docs/count.md": {"engines": engines, "goals": goals, "peers": peers},
     "docs/transformer.md": {"tokenizer": trainers, "attention": attention, "head_width": head_width},
-    "docs/grow.md": {"growth": growth, "growth_pays": growth_pays},
+    "docs/grow.md": {
+        "growth": growth,
+        "growth_pays": growth_pays,
+        "grow_families": grow_families,
+        "grow_smollm2": grow_smollm2,
+    },
     "docs/lm.md": {"lm": language_models},
     "docs/nvae.md": {"goals": images},
     "docs/match.md": {"match": matching},

@@ -67,8 +67,28 @@ def test_sizes_that_follow_hidden_may_be_named(tmp_path):
         planned(source, Request(hidden="2x", ffn="3x"))
     with pytest.raises(OptionError, match=r"grows by whole factors; try 2x$"):
         planned(source, Request(hidden="1.5x"))
-    with pytest.raises(OptionError, match="give --hidden 2x alone"):
+    with pytest.raises(OptionError, match="give --hidden 2x, --layers"):
         planned(source, Request(hidden="2x", vocab="+1"))
+
+
+@pytest.mark.parametrize(("kind", "quiet"), [
+    ("smollm3", "mlp.down_proj.weight, self_attn.o_proj.weight"), ("gpt_neox", "attention.dense.bias"),
+    ("olmo2", "post_attention_layernorm.weight, post_feedforward_layernorm.weight"), ("cohere2", "down_proj"),
+])  # fmt: skip
+def test_blocks_are_added_to_what_has_no_rule(kind, quiet, tmp_path):
+    source = subject(kind, tmp_path / "small")
+    report = grow(source, tmp_path / "deep", Request(layers="+3", dtype="float64"))
+    assert report.plan.changes == {"layers": (report.plan.old.layers, report.plan.old.layers + 3)}
+    assert any(quiet in line for line in report.plan.exact)
+    assert distance(kind, source, tmp_path / "deep") <= 1e-12
+
+
+def test_blocks_and_width_together_and_where_neither_goes(tmp_path):
+    source = subject("phi", tmp_path / "small")
+    grow(source, tmp_path / "both", Request(hidden="2x", layers="+1", place="top", dtype="float64"))
+    assert distance("phi", source, tmp_path / "both") <= 1e-12
+    with pytest.raises(InputError, match="no tensors were found that make a new block add nothing"):
+        planned(subject("electra", tmp_path / "post"), Request(layers="+1"))
 
 
 def test_lists_with_an_entry_for_each_block_are_cut_with_the_blocks(tmp_path):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from shoestring._errors import InputError, OptionError
+from shoestring.grow.infer.deepening import Silence, deeper, renumbered, silences
 from shoestring.grow.infer.probing import ACCEPTED, TRIALS, Finding, Key, Kind, Probe, keys_of
 from shoestring.grow.infer.tiny import FFN, MODES, head_width, number, scaled, sizes_of, tiny_configs
 from shoestring.grow.plan.planning import Plan, as_matrix
@@ -68,7 +69,7 @@ def find(checkpoint: Checkpoint, keys: Mapping[str, Key], times: int, request: R
         if grows in tried:
             continue
         tried.append(grows)
-        for tiny in tiny_configs(checkpoint.config, checkpoint.tensors):
+        for tiny in tiny_configs(checkpoint.config, checkpoint.tensors, whole=request.layers is not None):
             with tempfile.TemporaryDirectory() as folder:
                 found = _tried(tiny, times, mode, Path(folder), request, kind)
             trouble = found if isinstance(found, str) else _misfit(checkpoint, request, found, keys)
@@ -97,12 +98,14 @@ def _tried(
         base = probe.base_kinds()
         if isinstance(base, str):
             return base
-        return _searched(probe, base, kind, mode)
+        return _searched(probe, base, kind, mode, request)
+    except InputError:
+        raise
     except Exception as error:  # whatever a model's own code raises on sizes that it does not like
         return f"no tiny model of it can be made and run: {reason(error)}"
 
 
-def _searched(probe: Probe, base: dict[Key, Kind], kind: str, mode: str) -> Finding:
+def _searched(probe: Probe, base: dict[Key, Kind], kind: str, mode: str, wanted: Request) -> Finding:
     best = Finding(base, float("inf"), [], mode, probe.config)
     request, trial = Request(hidden=f"{probe.times}x", dtype="float64"), probe.folder / "trial"
     for kinds, words in islice(probe.candidates(base), TRIALS):
@@ -116,18 +119,51 @@ def _searched(probe: Probe, base: dict[Key, Kind], kind: str, mode: str) -> Find
         if error < best.error:
             best = replace(best, kinds=kinds, error=error, fixes=words)
         if error <= ACCEPTED:
-            return replace(best, idle=probe.idle())
+            return _deepened(probe, replace(best, idle=probe.idle()), wanted, kind)
     return best
+
+
+def _deepened(probe: Probe, finding: Finding, wanted: Request, kind: str) -> Finding:
+    """Finds what makes new blocks add nothing, if there are to be any.
+
+    Raises:
+        InputError: nothing does.
+    """
+    if wanted.layers is None:
+        return finding
+    request = replace(wanted, dtype="float64")
+    for silence in silences(probe.keys.values()):
+        tried = replace(finding, silence=silence)
+        plan = _plan(probe.small, request, tried, probe.keys)
+        trial = probe.folder / "deeper"
+        shutil.rmtree(trial, ignore_errors=True)
+        write(plan, trial, check=False, threads=1)
+        if probe.error(trial, dict(plan.config)) <= ACCEPTED:
+            return tried
+    raise InputError(
+        f"--layers {wanted.layers}: {kind} has no rule, and no tensors were found that make a new block add "
+        "nothing, as there are none with norms on the residual stream itself; grow --hidden instead"
+    )
 
 
 def _plan(checkpoint: Checkpoint, request: Request, finding: Finding, keys: Mapping[str, Key]) -> Plan:
     kind, config = str(checkpoint.config["model_type"]), auto_config(checkpoint.config)
     times = _times(request, kind, config)
     settings = {**checkpoint.config, **scaled(config, times, finding.mode), **_dtype(request)}
+    blocks, layers = [], number(config, "num_hidden_layers")
+    if request.layers is not None:
+        depth, blocks = deeper(checkpoint.config, config, _depth(request, config, kind), request.place)
+        settings |= depth
     old, new = _sizes(config), _sizes(auto_config(settings))
     _require_asked(request, kind, old, new)
     how = f"on a tiny {kind} (fp64, {finding.error:.0e} of the largest output)"
     exact, lossy = (f"hidden x {times}, with it {finding.mode}: inferred, and exact {how}",), ()
+    if blocks:
+        quiet = ", ".join(sorted(key[0].rpartition("*.")[2] for key in finding.silence))
+        exact = (
+            *exact[: times > 1],
+            f"blocks {layers} -> {len(blocks)}: new ones add nothing yet ({quiet}): {how}",
+        )
     if finding.error > ACCEPTED:
         exact, lossy = (
             (),
@@ -138,7 +174,11 @@ def _plan(checkpoint: Checkpoint, request: Request, finding: Finding, keys: Mapp
         exact += (
             f"outputs do not depend on {', '.join(sorted({key[0] for key in idle}))}: grown by its shape alone",
         )
-    growths = tuple(_growths(checkpoint, request, finding.kinds, keys, times, sizes_of(config)))
+    growths = tuple(
+        placed
+        for each in _growths(checkpoint, request, finding.kinds, keys, times, sizes_of(config))
+        for placed in _placed(each, keys, blocks, finding.silence)
+    )
     return Plan(
         checkpoint, request, kind, old, new, growths, settings, exact, lossy, bool(config.tie_word_embeddings),
         axes.tiled(old.hidden, new.hidden), partial(_again, finding=finding), inferred=finding,
@@ -190,13 +230,45 @@ def _misfit(checkpoint: Checkpoint, request: Request, finding: Finding, keys: Ma
     return ""
 
 
+def _placed(
+    growth: Growth, keys: Mapping[str, Key], blocks: list[tuple[int, bool]], silence: Silence
+) -> Iterator[Growth]:
+    """Yields a tensor's growth for every new block that copies its block."""
+    key = keys[growth.source]
+    number_ = next((int(part) for part in growth.name.split(".") if part.isdigit()), None)
+    if not blocks or number_ is None or "*" not in key[0]:
+        yield growth
+        return
+    for new, (old, inserted) in enumerate(blocks):
+        if old == number_:
+            fill = silence.get(key) if inserted else None
+            yield replace(growth, name=renumbered(growth.name, new), fill=fill)
+
+
+def _depth(request: Request, config: Any, kind: str) -> int:
+    """Returns how many blocks are asked for."""
+    old = number(config, "num_hidden_layers")
+    if getattr(config, "is_encoder_decoder", False) or not old:
+        raise OptionError(
+            f"--layers {request.layers}: {kind} has no rule and not one stack of blocks; give --hidden 2x"
+        )
+    new = amount("layers", str(request.layers), old)
+    if new.denominator != 1 or new < old:
+        raise OptionError(
+            f"--layers {request.layers}: {kind} has {old} blocks; give a whole number above that"
+        )
+    return int(new)
+
+
 def _times(request: Request, kind: str, config: Any) -> int:
     hidden = number(config, "hidden_size")
-    others = [name for name in request.asked if name not in ("hidden", *FOLLOW)]
+    others = [name for name in request.asked if name not in ("hidden", "layers", *FOLLOW)]
+    if request.hidden is None and request.asked == ["layers"]:
+        return 1
     if others or request.hidden is None:
         raise OptionError(
-            f"{kind} has no rule, and what is inferred grows hidden, heads and feed-forward together; "
-            "give --hidden 2x alone"
+            f"{kind} has no rule, and what is inferred grows hidden, heads and feed-forward together, and blocks; "
+            "give --hidden 2x, --layers +2 or both"
         )
     size = amount("hidden", request.hidden, hidden)
     if size % hidden or size < hidden:

@@ -65,6 +65,7 @@ class Finding:
         mode: what grows with hidden.
         config: of the tiny model.
         idle: names that the outputs of the tiny model do not depend on.
+        silence: what makes a new block add nothing, and the number that all of it becomes.
     """
 
     kinds: dict[Key, Kind]
@@ -73,6 +74,7 @@ class Finding:
     mode: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
     idle: list[str] = field(default_factory=list)
+    silence: dict[Key, float] = field(default_factory=dict)
 
 
 def signature(name: str) -> str:
@@ -229,13 +231,14 @@ class Probe:
             words = [f"{key[0]} x {factor:.4g}"] + [f"embeddings x {embed:.4g}"] * (embed != 1)
             yield changed, ", ".join(words) + " (gain is 1 + weight)" * (shift != 0)
 
-    def error(self, folder: Path) -> float:
+    def error(self, folder: Path, config: Mapping[str, Any] | None = None) -> float:
         """Returns how far a grown tiny model is from the tiny one, as a fraction of the largest output.
 
         What is left when outputs may be multiplied by any number is kept: it tells a wrong division from a factor.
         """
-        (folder / "config.json").write_text(json.dumps(self.target), "utf-8")
-        got = outputs(folder, self.target, "float64", self.ids)[..., : self.truth.shape[-1]]
+        target = self.target if config is None else config
+        (folder / "config.json").write_text(json.dumps(target), "utf-8")
+        got = outputs(folder, target, "float64", self.ids)[..., : self.truth.shape[-1]]
         multiple = (got * self.truth).sum() / (got * got).sum()
         self.shape_errors.append(float((got * multiple - self.truth).abs().max() / self.truth.abs().max()))
         error = float((got - self.truth).abs().max() / self.truth.abs().max())

@@ -79,16 +79,19 @@ def scaled(config: Any, times: int, mode: str) -> dict[str, int]:
     return {key: value * times for key, value in found.items() if value}
 
 
-def tiny_configs(config: Mapping[str, Any], names: Iterable[str]) -> Iterator[dict[str, Any]]:
+def tiny_configs(
+    config: Mapping[str, Any], names: Iterable[str], whole: bool = False
+) -> Iterator[dict[str, Any]]:
     """Yields configs of tiny models of the same kind, the smallest first.
 
     Args:
         config: of the model.
         names: of its tensors.
+        whole: all of the blocks are kept.
     """
     made = auto_config(config)
     blocks = number(made, "num_hidden_layers") or max((number(made, name) for name in LAYERS), default=0)
-    few = _blocks_needed(made, blocks, names)
+    few = blocks if whole else _blocks_needed(made, blocks, names)
     small = {**config, **_small(made)}
     if few < blocks:
         yield cut(small, made, few)

@@ -51,7 +51,8 @@ def _tiny_inferred(planned: Plan, folder: Path) -> tuple[Plan, str]:
     with silenced():
         random_model(planned.inferred.config, planned.request.seed).to(kind).save_pretrained(folder)
     times = planned.new.hidden // planned.old.hidden
-    request = replace(planned.request, hidden=f"{times}x", heads=None, kv_heads=None, ffn=None)
+    hidden = f"{times}x" if planned.request.hidden else None
+    request = replace(planned.request, hidden=hidden, heads=None, kv_heads=None, ffn=None)
     return planned.again(opened(folder), request), f"a tiny random {planned.family}"
 
 
