@@ -250,6 +250,10 @@ def _usage(error: click.ClickException, program: str) -> str:
 
 
 def _short(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list | tuple):
+        return " to ".join(map(_short, value)) if len(value) == 2 else ", ".join(map(_short, value))
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 

@@ -57,16 +57,18 @@ def measured(
     truth = pairs.binary(cut_at)
     with ui.bar("scoring", len(pairs), "pair") as bar:
         scores = matcher.scores(list(pairs), progress=bar.update)
-    result: dict[str, Any] = {"pairs": len(pairs), "test spearman": round(spearman(scores, pairs.labels), 4)}
+    result: dict[str, Any] = {"pairs": len(pairs), "test spearman": spearman(scores, pairs.labels)}
     if own is None:
         own = decide(scores, pairs, matcher.mode, metric, cut_at)
         result |= decided(own)
         ui.say("these pairs chose the threshold: its metric on others is below")
     else:
         curve = Curve.of(scores, truth)
-        result |= {"threshold": round(own.threshold, 6)}
+        result |= {"threshold": own.threshold}
+        for line in own.remarks(scores, truth):
+            ui.say(line)
         result |= {
-            f"test {name}": round(curve.at(own.threshold, name).value, 4)
+            f"test {name}": curve.at(own.threshold, name).value
             for name in dict.fromkeys((own.metric, "accuracy", "f1"))
         }
     if cut := matcher.too_long([text for pair in pairs for text in pair]):

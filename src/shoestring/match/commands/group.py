@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shoestring import ui
+from shoestring.match.commands.audit import audit
 from shoestring.match.commands.compare import compare
 from shoestring.match.commands.delete import delete
 from shoestring.match.commands.eval import evaluate
@@ -15,6 +16,6 @@ from shoestring.match.commands.threshold import threshold
 from shoestring.match.commands.train import train
 
 verb = ui.Group(
-    "match", train, predict, evaluate, compare, threshold, leaks, index, search, delete, serve,
+    "match", train, predict, evaluate, compare, threshold, audit, leaks, index, search, delete, serve,
     help="Are these two texts the same? Train, choose a threshold, compare, search.",
 )  # fmt: skip

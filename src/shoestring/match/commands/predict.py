@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import click
 
@@ -13,8 +12,7 @@ from shoestring._extras import require
 from shoestring.files.delimited import written
 from shoestring.match.commands.options import device
 
-if TYPE_CHECKING:
-    pass
+MANY = 100  # pairs that tell whether they are like those which chose the threshold
 
 
 @ui.command("predict")
@@ -42,6 +40,8 @@ def predict(
     matcher = Matcher(model, device)
     with ui.bar("scoring", len(pairs), "pair") as bar:
         found = matcher.predict(pairs, progress=bar.update)
+    for line in matcher.decision.remarks(found.scores) if matcher.decision and len(pairs) >= MANY else ():
+        ui.say(line)
     if matcher.decision is None:
         ui.say(
             f"{model}: has no threshold, so there are only scores; choose one: shoestring match train --epochs 0"

@@ -94,7 +94,7 @@ def threshold(
         extra: dict[str, Any] = {}
         if test:
             there, grades = read_scores(test, score, label)
-            extra[f"accuracy on {test}"] = round(float((found.predict(there) == grades).mean()), 4)
+            extra[f"accuracy on {test}"] = float((found.predict(there) == grades).mean())
         ui.result({**asdict(found), **extra})
         return
     curve = module.Curve.of(values, labels if above is None else labels > above)
@@ -110,7 +110,7 @@ def threshold(
         there, truth = read_scores(test, score, label)
         truth = truth if above is None else truth > above
         on = module.Curve.of(there, truth).at(cut.threshold, metric)
-        result[f"{cut.metric} on {test}"] = round(on.value, 4)
+        result[f"{cut.metric} on {test}"] = on.value
     else:
         ui.say(OPTIMISTIC)
     ui.result(result)

@@ -109,7 +109,7 @@ def train(
     result = {
         "output": str(output),
         "steps": done.steps,
-        "seconds": round(done.seconds, 1),
+        "seconds": done.seconds,
         **decided(done.decision),
     }
     if held is not None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,18 +137,23 @@ def guesser(pairs: Pairs, truth: NDArray, kind: str = ALL) -> Callable[[Pairs], 
     learner: Any = require("match", "sklearn.linear_model").LogisticRegression(C=0.3, max_iter=300)
     shapes: Any = require("match", "sklearn.preprocessing")
     bins: Any = shapes.KBinsDiscretizer(10, strategy="quantile", quantile_method="averaged_inverted_cdf")
+    scale: Any = shapes.MaxAbsScaler()
     kinds = KINDS if kind == ALL else (kind,)
     numbers, bags = [each for each in kinds if each in ROWS], [each for each in kinds if each not in ROWS]
     grams = _grams([text for pair in pairs for text in pair]) if bags else None
 
-    def columns(some: Pairs, binned: Callable[[NDArray], Any]) -> Any:
-        rows = [np.array([ROWS[each](*pair) for pair in some], float) for each in numbers]
-        return sparse.hstack(
-            [*map(binned, [np.hstack(rows)] if rows else []), *(_bag(some, each, grams) for each in bags)]
-        )
+    def columns(some: Pairs, fit: bool = False) -> Any:
+        parts = [_bag(some, each, grams) for each in bags]
+        if numbers:
+            rows = np.hstack([np.array([ROWS[each](*pair) for pair in some], float) for each in numbers])
+            parts += [(bins.fit_transform if fit else bins.transform)(rows)]  # a linear model can bend
+            parts += [(scale.fit_transform if fit else scale.transform)(rows)]  # yes and no make no bins
+        return sparse.hstack(parts).tocsr()
 
-    learner.fit(columns(pairs, bins.fit_transform).tocsr(), truth)
-    return lambda some: learner.predict_proba(columns(some, bins.transform).tocsr())[:, 1]
+    with catch_warnings():
+        simplefilter("ignore")  # of columns that are constant
+        learner.fit(columns(pairs, fit=True), truth)
+    return lambda some: learner.predict_proba(columns(some))[:, 1]
 
 
 def _unseen(pairs: Pairs, truth: NDArray, kind: str, seed: int) -> NDArray:

@@ -22,6 +22,11 @@ from shoestring.match.deciding.threshold import Curve, bootstrap
 
 FILE = "matching.json"
 MOST_GRADES = 20
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+APART, SHARE = (
+    0.15,
+    0.1,
+)  # of the middle nine tenths of the scores, and of positives: from here on worth a remark
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,29 @@ class Decision:
         pairs.require_scale(low, high)
         return self.above
 
+    def remarks(self, scores: NDArray, truth: NDArray | None = None) -> list[str]:
+        """Returns how other pairs differ from those that chose the threshold; nothing where they do not.
+
+        Args:
+            scores: (n,) of the other pairs.
+            truth: (n,) of 0 and 1, where labels are known.
+        """
+        lines, known = [], self.data.get("scores")
+        if known:
+            here = np.quantile(scores, QUANTILES)
+            apart = float(np.abs(here - known).max() / max(known[-1] - known[0], 1e-12))
+            if apart > APART:
+                lines.append(
+                    f"OTHER PAIRS: their median score is {here[len(here) // 2]:.4g}, that of those which chose the "
+                    f"threshold {known[len(known) // 2]:.4g}; choose it on pairs like these: match train --epochs 0"
+                )
+        share = self.data.get("positives")
+        if truth is not None and share is not None and abs(float(truth.mean()) - share) > SHARE:
+            lines.append(
+                f"OTHER PAIRS: {truth.mean():.0%} of them match, {share:.0%} of those which chose the threshold"
+            )
+        return lines
+
     def write(self, folder: Path) -> None:
         """Writes the file into a model's folder."""
         (folder / FILE).write_text(json.dumps(asdict(self), ensure_ascii=False, indent=1) + "\n", "utf-8")
@@ -117,7 +145,8 @@ def decide(
         unsure.level, cut_at, calibrate(scores, truth, calibration),
         graded(scores, pairs.labels) if few else None,
         {"name": Path(pairs.name).name, "sha256": pairs.fingerprint, "pairs": len(pairs),
-         "labels": [pairs.levels[0], pairs.levels[-1]]},
+         "labels": [pairs.levels[0], pairs.levels[-1]], "positives": float(truth.mean()),
+         "scores": np.quantile(scores, QUANTILES).tolist()},
         one_way,
     )  # fmt: skip
 
