@@ -89,7 +89,9 @@ NAN, INFINITE = float("nan"), float("inf")
     ids=str,
 )  # fmt: skip
 def test_a_setting_that_is_wrong_or_would_do_nothing_is_refused(changes):
-    with pytest.raises(OptionError, match=next(iter(changes)).split("_")[0] if "mode" not in changes else list(changes)[1]):
+    with pytest.raises(
+        OptionError, match=next(iter(changes)).split("_")[0] if "mode" not in changes else list(changes)[1]
+    ):
         Training(**changes)
 
 
