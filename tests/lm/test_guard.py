@@ -60,6 +60,12 @@ def test_cors_is_answered_for_allowed_origins_alone():
     assert (right.status_code, right.headers["access-control-allow-origin"]) == (200, "https://app.example")
     assert allowed.options("/v1/x", headers={"Origin": "https://evil.example", **asks}).status_code == 403
     assert client().options("/v1/x", headers={"Origin": "https://app.example", **asks}).status_code == 403
+    keyed = client(origins=["https://app.example"], api_key="k")
+    refused = keyed.post("/v1/x", headers={"Origin": "https://app.example"})
+    assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (
+        401,
+        "https://app.example",
+    )
     everyone = client(origins=["*"]).post("/v1/x", headers={"Origin": "https://any.example"})
     assert everyone.headers["access-control-allow-origin"] == "*"
 

@@ -159,7 +159,10 @@ def _asked(engine: Engine, body: Settings, rows: Sequence[Any], sampling: Sampli
     if samples > limit.samples:
         raise OptionError(f"n: {samples} must be a whole number from 1 to {limit.samples}")
     prompts = [fitting(engine, row, sampling, body.truncate) for row in rows]
-    texts = [row if isinstance(row, str) else engine.tokenizer.decode(row) for row in rows]
+    texts = [  # what was cut off is not echoed
+        row if isinstance(row, str) and body.truncate is None else engine.texts.decode(ids)
+        for row, ids in zip(rows, prompts, strict=True)
+    ]
     usage = bool(body.stream_options and body.stream_options.include_usage)
     return Asked(prompts, texts, sampling, samples, bool(body.stream), usage)
 

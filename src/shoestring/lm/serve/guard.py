@@ -24,7 +24,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-_OPEN = ("/", "/chat", "/healthz", "/docs", "/openapi.json")  # no key: what they tell is no secret
+_OPEN = ("/", "/healthz", "/metrics", "/docs", "/openapi.json")  # no key: what they tell is no secret
 _TYPES = {
     401: "authentication_error",
     403: "permission_error",
@@ -57,31 +57,34 @@ class Guard:
     """
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
-        self.access, self.app = access, app
+        self.access, self._app = access, app
+        self._let_in: ASGIApp = self._keyed
         self._hosts = {"localhost", socket.gethostname().lower(), *(each.lower() for each in access.hosts)}
-        if access.origins:  # outermost, so that errors have the headers too; it answers preflights
-            self.app = CORSMiddleware(
-                app, allow_origins=list(access.origins), allow_methods=["GET", "POST"], allow_headers=["*"]
+        if access.origins:  # around the key, so that its error can be read there too; it answers preflights
+            self._let_in = CORSMiddleware(
+                self._keyed,
+                allow_origins=list(access.origins),
+                allow_methods=["GET", "POST"],
+                allow_headers=["*"],
             )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on, or answers with an error."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        refused = self._refused(Headers(scope=scope), scope)
-        await (refused or self.app)(scope, receive, send)
+        refused = self._foreign(Headers(scope=scope)) if scope["type"] == "http" else None
+        await (refused or self._let_in)(scope, receive, send)
 
-    def _refused(self, headers: Headers, scope: Scope) -> JSONResponse | None:
+    async def _keyed(self, scope: Scope, receive: Receive, send: Send) -> None:
+        right = scope["type"] != "http" or scope["path"] in _OPEN or self._has_key(Headers(scope=scope))
+        await (self._app if right else error(401, "wrong or missing API key"))(scope, receive, send)
+
+    def _foreign(self, headers: Headers) -> JSONResponse | None:
         host, origin = headers.get("host", ""), headers.get("origin")
         if self.access.api_key is None and not self._known(host):
             return error(403, f"Host {host!r} is not this server's name; allow it with --allow-host")
         own = origin in (f"http://{host}", f"https://{host}")
         if origin is not None and not own and not {*self.access.origins} & {origin, "*"}:
             return error(403, f"Origin {origin!r} may not ask here; allow it with --allow-origin")
-        if scope["method"] == "OPTIONS" or scope["path"] in _OPEN or self._has_key(headers):
-            return None
-        return error(401, "wrong or missing API key")
+        return None
 
     def _has_key(self, headers: Headers) -> bool:
         if self.access.api_key is None:

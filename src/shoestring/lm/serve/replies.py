@@ -35,6 +35,7 @@ class Writer:
 
     def __post_init__(self) -> None:
         self._streams: dict[int, _Choice] = {}
+        self._unseen = frozenset(self.engine.tokenizer.all_special_ids)  # they are no part of a text
 
     def whole(self, pieces: Sequence[Piece]) -> dict[str, Any]:
         """Returns the answer of all pieces."""
@@ -157,12 +158,11 @@ class Writer:
         ids = [token.id for token in tokens if token is not None]
         if opening:  # the first token has nothing before it
             ids, tokens = [*self.asked.prompts[prompt], *ids], [None, *self.echoed[prompt], *tokens]
-        data = [self._bytes(id) for id in ids]
         return {
             "tokens": [self._name(id) for id in ids],
             "token_logprobs": [None if token is None else _finite(token.logprob) for token in tokens],
             "top_logprobs": [None if token is None else self._tops(token) for token in tokens],
-            "text_offset": [state.offset(each) for each in data],
+            "text_offset": [state.offset(b"" if id in self._unseen else self._bytes(id)) for id in ids],
         }
 
     def _tops(self, token: Token) -> dict[str, float]:

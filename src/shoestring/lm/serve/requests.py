@@ -57,6 +57,7 @@ class Request:
     deliver: Callable[[Piece | BaseException | None], Any]
     number: int = 0
     cancelled: bool = False
+    long: bool = field(default=False, init=False)  # it waits for another long prompt to be read
     done: bool = field(default=False, init=False)
     open: int = field(default=0, init=False)
     since: float = field(default_factory=time.perf_counter, init=False)

@@ -143,12 +143,15 @@ class Scheduler:
             if request.leaves:
                 self._drop(self._waiting.popleft())
                 continue
+            if request.long and self._reading is not None:
+                break
             kept, common = self.prefixes.best(request.ids)
             if len(request.ids) - common <= _SHORT:
                 group.append((request, kept, common))
             elif self._reading is None:
                 self._reading = self._begun(request, kept, common)
             else:
+                request.long = True
                 break
             room -= request.samples
             self._waiting.popleft()
