@@ -258,7 +258,7 @@ static uint8_t *spell(const Table *table, const uint32_t *owner, uint32_t node, 
     uint8_t *out = out_end, character[4];
     for (;;) {
         int is_root = node <= table->header->ids;
-        uint32_t id = is_root ? node : table->nodes[node].check, size = utf8_write(character, table->char_of[id]);
+        uint32_t id = is_root ? node : node_check(table->nodes[node]), size = utf8_write(character, table->char_of[id]);
         memcpy(out -= size, character, size);
         if (is_root)
             return out;
@@ -275,7 +275,7 @@ static uint32_t longest(const Table *table, const uint32_t *owner, const uint64_
         uint32_t length = 1;
         if (by_node[node])
             for (uint32_t at = node; at > table->header->ids && length < LONGEST_WORD; length++)
-                at = owner[at - table->nodes[at].check];
+                at = owner[at - node_check(table->nodes[at])];
         most = length > most ? length : most;
     }
     return most;
@@ -293,8 +293,8 @@ void counts_fold(Counts *counts) {
         return;
     }
     for (uint32_t node = 1; node < nodes; node++)
-        if (table->nodes[node].base)
-            owner[table->nodes[node].base] = node;
+        if (node_base(table->nodes[node]))
+            owner[node_base(table->nodes[node])] = node;
     uint32_t characters = longest(table, owner, counts->by_node);
     size_t room = (size_t)characters * 4 + 4;
     uint8_t *buffer = characters < LONGEST_WORD ? malloc(room) : NULL;

@@ -26,7 +26,7 @@ struct Cutter {
     uint32_t *code, *offset;   /* code points; where they begin, in bytes from the chunk */
     uint32_t *second, *third;  /* nodes after two and three characters; 0: none */
     uint32_t *second_base;
-    uint16_t *weight1, *weight2, *weight3; /* indices of the weights of words of one, two, three characters */
+    uint32_t *weight1, *weight2, *weight3; /* indices of the weights of words of one, two, three characters */
     double *score;             /* of the best route from here to the end of the block */
     uint32_t *next, *node;     /* where the best word from here ends; its node */
     uint8_t *state;            /* Viterbi: which predecessor won, then which state */
@@ -54,8 +54,8 @@ static int make_room(Cutter *cutter, uint32_t room) {
     int done = resize((void **)&cutter->id, n * 4) && resize((void **)&cutter->code, n * 4) &&
                resize((void **)&cutter->offset, n * 4) && resize((void **)&cutter->second, n * 4) &&
                resize((void **)&cutter->third, n * 4) && resize((void **)&cutter->second_base, n * 4) &&
-               resize((void **)&cutter->weight1, n * 2) && resize((void **)&cutter->weight2, n * 2) &&
-               resize((void **)&cutter->weight3, n * 2) && resize((void **)&cutter->score, n * 8) &&
+               resize((void **)&cutter->weight1, n * 4) && resize((void **)&cutter->weight2, n * 4) &&
+               resize((void **)&cutter->weight3, n * 4) && resize((void **)&cutter->score, n * 8) &&
                resize((void **)&cutter->next, n * 4) && resize((void **)&cutter->node, n * 4) &&
                resize((void **)&cutter->state, n) && resize((void **)&cutter->nodes, n * 4) &&
                resize((void **)&cutter->codes, n * 4);
@@ -122,8 +122,8 @@ static uint32_t find(const Cutter *cutter, uint32_t from, uint32_t to) {
     const Node *nodes = cutter->table->nodes;
     uint32_t node = cutter->id[from];
     for (uint32_t at = from + 1; at < to && node; at++) {
-        uint32_t child = nodes[node].base + cutter->id[at];
-        node = nodes[child].check == cutter->id[at] ? child : 0;
+        uint32_t child = node_base(nodes[node]) + cutter->id[at];
+        node = node_check(nodes[child]) == cutter->id[at] ? child : 0;
     }
     return node;
 }
@@ -167,7 +167,7 @@ ALWAYS_INLINE void give_string(Cutter *cutter, const uint8_t *chunk, uint32_t fr
 /* A word that the HMM found: whole, or in characters if jieba was told to split it (Force_Split_Words). */
 ALWAYS_INLINE void give_found(Cutter *cutter, const uint8_t *chunk, uint32_t from, uint32_t to, const int mode) {
     uint32_t node = find(cutter, from, to);
-    if (UNLIKELY(cutter->table->forced[cutter->table->nodes[node].weight])) {
+    if (UNLIKELY(cutter->table->forced[node_weight(cutter->table->nodes[node])])) {
         for (uint32_t at = from; at < to; at++)
             give_character(cutter, at, mode);
     } else {
@@ -266,7 +266,7 @@ ALWAYS_INLINE void give_rest(Cutter *cutter, const uint8_t *chunk, uint32_t from
         return;
     }
     uint32_t node = find(cutter, from, to);
-    if (cutter->table->weight[cutter->table->nodes[node].weight] == -INFINITY)
+    if (cutter->table->weight[node_weight(cutter->table->nodes[node])] == -INFINITY)
         final_cut(cutter, chunk, from, to, mode);
     else
         for (; from < to; from++)
@@ -281,20 +281,20 @@ static void probe(Cutter *cutter, uint32_t length) {
     const uint32_t *id = cutter->id;
     for (uint32_t at = 0; at < length; at++) {
         Node root = nodes[id[at]];
-        uint32_t child = root.base + id[at + 1];
+        uint32_t child = node_base(root) + id[at + 1];
         Node node = nodes[child];
-        uint32_t found = 0u - (uint32_t)(node.check == id[at + 1]);
-        cutter->weight1[at] = root.weight;
+        uint32_t found = 0u - (uint32_t)(node_check(node) == id[at + 1]);
+        cutter->weight1[at] = node_weight(root);
         cutter->second[at] = child & found;
-        cutter->second_base[at] = node.base & found;
-        cutter->weight2[at] = (uint16_t)(node.weight & found);
+        cutter->second_base[at] = node_base(node) & found;
+        cutter->weight2[at] = node_weight(node) & found;
     }
     for (uint32_t at = 0; at < length; at++) {
         uint32_t child = cutter->second_base[at] + id[at + 2];
         Node node = nodes[child];
-        uint32_t found = 0u - (uint32_t)(node.check == id[at + 2]);
-        cutter->third[at] = (child | (node.base ? DEEPER : 0)) & found;
-        cutter->weight3[at] = (uint16_t)(node.weight & found);
+        uint32_t found = 0u - (uint32_t)(node_check(node) == id[at + 2]);
+        cutter->third[at] = (child | (node_base(node) ? DEEPER : 0)) & found;
+        cutter->weight3[at] = node_weight(node) & found;
     }
 }
 
@@ -318,10 +318,10 @@ static void find_route(Cutter *cutter, uint32_t length) {
         size ^= (size ^ 3) & better;
         if (UNLIKELY(cutter->third[at] & DEEPER)) {
             for (uint32_t to = at + 3, parent = candidate;; parent = candidate) {
-                candidate = table->nodes[parent].base + cutter->id[to];
-                if (table->nodes[candidate].check != cutter->id[to])
+                candidate = node_base(table->nodes[parent]) + cutter->id[to];
+                if (node_check(table->nodes[candidate]) != cutter->id[to])
                     break;
-                other = weight[table->nodes[candidate].weight] + score[++to];
+                other = weight[node_weight(table->nodes[candidate])] + score[++to];
                 if (other >= best) {
                     best = other;
                     node = candidate;

@@ -10,7 +10,7 @@
 #include <string.h>
 
 enum { FIRST_INDEX = 1 << 16 };
-static const int64_t MOST = (int64_t)1 << 53; /* beyond it a double is no longer the integer */
+static const int64_t MOST = (int64_t)1 << 62; /* so that sums stay in 64 bits; doubles round as Python's do */
 
 static uint32_t place(const Dictionary *dictionary, uint32_t parent, uint32_t code) {
     uint64_t key = ((uint64_t)parent << 21 | code) * 0x9E3779B97F4A7C15u;
@@ -93,6 +93,17 @@ static int set(Dictionary *dictionary, const uint8_t *text, size_t length, int64
     dictionary->words[*word].frequency = frequency;
     dictionary->total += frequency;
     return OK;
+}
+
+int dictionary_put(Dictionary *dictionary, const uint8_t *text, size_t length, int64_t frequency, int forced) {
+    uint32_t word;
+    int64_t total = dictionary->total;
+    dictionary->total = 0;
+    int done = frequency < 0 || !length ? BAD_DICTIONARY : set(dictionary, text, length, frequency, &word);
+    dictionary->total = total;
+    if (done == OK && forced)
+        dictionary->words[word].forced = 1;
+    return done;
 }
 
 /* Frequency of the word of these characters, or -1 where jieba's dictionary has no such key. */
@@ -207,7 +218,7 @@ int dictionary_read(Dictionary *dictionary, const uint8_t *text, size_t length, 
             text++;
         const uint8_t *space = memchr(text, ' ', (size_t)(stop - text)), *digit = space ? space + 1 : stop;
         int64_t frequency = 0;
-        for (; digit < stop && *digit >= '0' && *digit <= '9' && frequency < MOST; digit++)
+        for (; digit < stop && *digit >= '0' && *digit <= '9' && frequency < MOST / 16; digit++)
             frequency = frequency * 10 + (*digit - '0');
         if (!space || space == text || digit == space + 1 || (digit < stop && !is_space(*digit)))
             return BAD_DICTIONARY;

@@ -88,6 +88,8 @@ void dictionary_free(Dictionary *dictionary);
 int dictionary_read(Dictionary *dictionary, const uint8_t *text, size_t length, size_t *line);
 /* jieba's add_word; a negative frequency means: the one that jieba suggests. */
 int dictionary_add(Dictionary *dictionary, const uint8_t *word, size_t length, int64_t frequency);
+/* An entry of FREQ as it is: nothing is suggested; the total is the caller's. `forced`: in Force_Split_Words. */
+int dictionary_put(Dictionary *dictionary, const uint8_t *word, size_t length, int64_t frequency, int forced);
 uint32_t dictionary_child(const Dictionary *dictionary, uint32_t parent, uint32_t code); /* 0: none */
 
 /* ---- table.c ---- */
@@ -98,10 +100,15 @@ typedef struct {
     double start[4], transition[4][4], emission[HAN_COUNT][4];
 } Hmm;
 
-typedef struct {
-    uint32_t base;          /* child by character id: nodes[base + id]; 0: no children; bases are unique */
-    uint16_t check, weight; /* id of the character that leads here; index of the weight, 0: not a word */
-} Node;
+/* From the lowest bit: base (child by character id: nodes[base + id]; 0: no children; bases are unique), weight (index
+ * of the word's weight, 0: not a word), check (id of the character that leads here). */
+typedef uint64_t Node;
+
+enum { BASE_BITS = 26, WEIGHT_BITS = 22, MAX_NODES = 1 << BASE_BITS, MAX_WEIGHTS = 1 << WEIGHT_BITS };
+
+ALWAYS_INLINE uint32_t node_base(Node node) { return (uint32_t)node & (MAX_NODES - 1); }
+ALWAYS_INLINE uint32_t node_weight(Node node) { return (uint32_t)(node >> BASE_BITS) & (MAX_WEIGHTS - 1); }
+ALWAYS_INLINE uint32_t node_check(Node node) { return (uint32_t)(node >> (BASE_BITS + WEIGHT_BITS)); }
 
 typedef struct {
     uint64_t magic, bytes;

@@ -1,6 +1,7 @@
 /* The Python module shoestring.count._kernel.
  *
  *     build(dict_txt: bytes, user: list[(str, int)], hmm: bytes) -> bytes   image; int < 0: suggest a frequency
+ *     build_from(freq: dict[str, int], total: int, forced: list[str], hmm: bytes) -> bytes   of a jieba.Tokenizer
  *     Table(image: bytes)                      read-only, may be shared by threads
  *         .cut(text: str, hmm: bool) -> list[str]
  *         .tokens(text: bytes, hmm: bool) -> int
@@ -46,7 +47,7 @@ static PyObject *fail(int code) {
     if (code == NO_MEMORY)
         return PyErr_NoMemory();
     const char *text = code == BAD_DICTIONARY         ? "a frequency is out of range"
-                       : code == TOO_MANY_FREQUENCIES ? "more than 65,535 distinct frequencies"
+                       : code == TOO_MANY_FREQUENCIES ? "more than 4,194,303 distinct frequencies"
                        : code == BAD_IMAGE            ? "not a table of this version"
                                                       : "more than 2 GB in one piece";
     PyErr_SetString(PyExc_ValueError, text);
@@ -96,6 +97,64 @@ static PyObject *build(PyObject *module, PyObject *args) {
     } else if (done != OK) {
         fail(done);
     } else if (add_users(&dictionary, user)) {
+        Py_BEGIN_ALLOW_THREADS;
+        done = table_build(&dictionary, model, &image, &bytes);
+        Py_END_ALLOW_THREADS;
+        result = done == OK ? PyBytes_FromStringAndSize((const char *)image, (Py_ssize_t)bytes) : fail(done);
+    }
+    free(image);
+    free(model);
+    dictionary_free(&dictionary);
+    return result;
+}
+
+static int put_all(Dictionary *dictionary, PyObject *frequencies, PyObject *forced) {
+    PyObject *key, *value;
+    Py_ssize_t place = 0, length;
+    while (PyDict_Next(frequencies, &place, &key, &value)) {
+        const char *word = PyUnicode_AsUTF8AndSize(key, &length);
+        long long frequency = word ? PyLong_AsLongLong(value) : -1;
+        if (PyErr_Occurred())
+            return 0;
+        int done = dictionary_put(dictionary, (const uint8_t *)word, (size_t)length, frequency, 0);
+        if (done != OK)
+            return fail(done), 0;
+    }
+    if (dictionary->count - 1 != (uint64_t)PyDict_Size(frequencies)) {
+        PyErr_SetString(PyExc_ValueError, "a beginning of a word is not in FREQ");
+        return 0;
+    }
+    for (Py_ssize_t at = 0; at < PyList_Size(forced); at++) {
+        key = PyList_GetItem(forced, at);
+        value = PyDict_GetItem(frequencies, key);
+        const char *word = PyUnicode_AsUTF8AndSize(key, &length);
+        long long frequency = value ? PyLong_AsLongLong(value) : 0;
+        if (!word || dictionary_put(dictionary, (const uint8_t *)word, (size_t)length, frequency, 1) != OK)
+            return PyErr_Occurred() ? 0 : (PyErr_NoMemory(), 0);
+    }
+    return 1;
+}
+
+static PyObject *build_from(PyObject *module, PyObject *args) {
+    (void)module;
+    PyObject *frequencies, *forced, *result = NULL;
+    const char *hmm;
+    Py_ssize_t hmm_length;
+    long long total;
+    if (!PyArg_ParseTuple(args, "O!LO!y#", &PyDict_Type, &frequencies, &total, &PyList_Type, &forced, &hmm, &hmm_length))
+        return NULL;
+    if (hmm_length != sizeof(Hmm) || total < 1 || total > (long long)1 << 62)
+        return PyErr_Format(PyExc_ValueError, "the total is out of range, or the HMM has a wrong size");
+    Dictionary dictionary;
+    size_t bytes = 0;
+    uint8_t *image = NULL;
+    Hmm *model = malloc(sizeof *model);
+    int done = dictionary_start(&dictionary) == OK && model ? OK : NO_MEMORY;
+    if (done != OK) {
+        fail(done);
+    } else if (put_all(&dictionary, frequencies, forced)) {
+        memcpy(model, hmm, sizeof *model);
+        dictionary.total = total;
         Py_BEGIN_ALLOW_THREADS;
         done = table_build(&dictionary, model, &image, &bytes);
         Py_END_ALLOW_THREADS;
@@ -572,6 +631,7 @@ static PyType_Spec counter_spec = {"shoestring.count._kernel.Counter", sizeof(Co
 
 static PyMethodDef functions[] = {
     {"build", build, METH_VARARGS, "build(dict_txt, user, hmm) -> image"},
+    {"build_from", build_from, METH_VARARGS, "build_from(freq, total, forced, hmm) -> image"},
     {"to_tsv", to_tsv, METH_VARARGS, "to_tsv(offsets, blob, counts, documents, first, last) -> bytes"},
     {NULL, NULL, 0, NULL},
 };

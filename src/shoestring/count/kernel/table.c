@@ -4,7 +4,7 @@
  * - No two nodes have the same base, so `check` needs no parent, and a node's parent is found again as the owner
  *   of base = node - check.
  * - Ids are given by how often a character continues a word: common ones are small and lie close together.
- * - A weight is stored once per distinct frequency; 16 bits find it.
+ * - A weight is stored once per distinct frequency; 22 bits find it.
  * - Places for children are found 64 at a time, by shifting and ANDing bitmaps of what is free: about 0.1 s for
  *   jieba's 350,000 words, so a user dictionary is compiled again whenever it changes.
  */
@@ -19,8 +19,8 @@
 #include <sys/mman.h>
 #endif
 
-enum { HUGE_PAGE = 2 << 20, IDS = 1 << 16, MAX_WEIGHTS = 1 << 16, NO_CHECK = 0xFFFF, PATIENCE = 64, CLASSES = 64 };
-static const uint64_t MAGIC = 0x31304B4E4F485353; /* changes with the layout */
+enum { HUGE_PAGE = 2 << 20, IDS = 1 << 16, NO_CHECK = 0xFFFF, PATIENCE = 64, CLASSES = 64 };
+static const uint64_t MAGIC = 0x32304B4E4F485353; /* changes with the layout */
 
 /* ---- the layout of the image ---- */
 
@@ -54,7 +54,7 @@ typedef struct {
     uint64_t *full, *taken;  /* bitmaps: places that hold a node; bases that are given */
     uint32_t room, top;      /* bits in them; the last place in use */
     uint32_t *slot, *base;   /* per word */
-    uint16_t *weight_of;     /* per word: index of its weight */
+    uint32_t *weight_of;     /* per word: index of its weight */
     int64_t *frequency;
     uint8_t *forced;
     uint32_t weights;
@@ -165,7 +165,7 @@ static uint32_t lowest_bit(uint64_t bits) {
 static int make_room(Builder *build, uint64_t needed) {
     if (needed < build->room)
         return OK;
-    if (needed > (uint64_t)1 << 30)
+    if (needed >= MAX_NODES / 3 * 2)
         return NO_MEMORY;
     uint32_t room = (uint32_t)((needed * 3 / 2 + 63) / 64 * 64), old = build->room / 64 + 2, words = room / 64 + 2;
     uint64_t **maps[2] = {&build->full, &build->taken};
@@ -245,8 +245,11 @@ static int place_all(Builder *build) {
 
 /* Numbers the distinct (frequency, forced); index 0 is "not a word". */
 static int number_weights(Builder *build) {
-    enum { INDEX = MAX_WEIGHTS * 2 };
-    uint32_t *index = calloc(INDEX, sizeof *index);
+    uint32_t mask = 1 << 12;
+    while (mask < MAX_WEIGHTS && mask < build->dictionary->count)
+        mask *= 2;
+    mask = mask * 2 - 1;
+    uint32_t *index = calloc((size_t)mask + 1, sizeof *index);
     if (!index)
         return NO_MEMORY;
     build->weights = 1;
@@ -256,10 +259,10 @@ static int number_weights(Builder *build) {
         if (!build->usable[word] || (!entry->frequency && !entry->forced))
             continue;
         uint64_t key = (uint64_t)entry->frequency * 2 + entry->forced;
-        uint32_t at = (uint32_t)(key * 0x9E3779B97F4A7C15u >> 40) % INDEX, found;
+        uint32_t at = (uint32_t)(key * 0x9E3779B97F4A7C15u >> 32) & mask, found;
         while ((found = index[at]) &&
                (build->frequency[found] != entry->frequency || build->forced[found] != entry->forced))
-            at = (at + 1) % INDEX;
+            at = (at + 1) & mask;
         if (!found && build->weights == MAX_WEIGHTS) {
             done = TOO_MANY_FREQUENCIES;
         } else if (!found) {
@@ -267,10 +270,14 @@ static int number_weights(Builder *build) {
             build->frequency[found] = entry->frequency;
             build->forced[found] = (uint8_t)entry->forced;
         }
-        build->weight_of[word] = (uint16_t)found;
+        build->weight_of[word] = found;
     }
     free(index);
     return done;
+}
+
+static Node node_of(uint32_t base, uint32_t weight, uint32_t check) {
+    return base | (Node)weight << BASE_BITS | (Node)check << (BASE_BITS + WEIGHT_BITS);
 }
 
 static void write_image(const Builder *build, const Hmm *hmm, const Layout *at, uint32_t nodes, uint8_t *image) {
@@ -287,11 +294,11 @@ static void write_image(const Builder *build, const Hmm *hmm, const Layout *at, 
         weight[index] = build->frequency[index] ? log((double)build->frequency[index]) - log_total : -INFINITY;
     Node *node = (Node *)(void *)(image + at->nodes);
     for (uint32_t slot = 0; slot < nodes; slot++)
-        node[slot].check = NO_CHECK;
+        node[slot] = node_of(0, 0, NO_CHECK);
     for (uint32_t word = 1; word < build->dictionary->count; word++)
         if (build->usable[word]) {
             uint16_t check = build->dictionary->words[word].parent ? id_of_word(build, word) : NO_CHECK;
-            node[build->slot[word]] = (Node){build->base[word], check, build->weight_of[word]};
+            node[build->slot[word]] = node_of(build->base[word], build->weight_of[word], check);
         }
 }
 
@@ -305,8 +312,9 @@ static int allocate(Builder *build) {
     build->slot = calloc(words, sizeof *build->slot);
     build->base = calloc(words, sizeof *build->base);
     build->weight_of = calloc(words, sizeof *build->weight_of);
-    build->frequency = calloc(MAX_WEIGHTS, sizeof *build->frequency);
-    build->forced = calloc(MAX_WEIGHTS, 1);
+    size_t weights = words < MAX_WEIGHTS ? words + 1 : MAX_WEIGHTS;
+    build->frequency = calloc(weights, sizeof *build->frequency);
+    build->forced = calloc(weights, 1);
     return build->id_of && build->char_of && build->usable && build->first && build->child && build->slot &&
                    build->base && build->weight_of && build->frequency && build->forced
                ? OK
@@ -344,11 +352,13 @@ static int consistent(const Table *table) {
     for (uint32_t code = 0; code < IDS; code++)
         if (table->id_of[code] > header->ids || table->char_of[code] == NO_CHECK)
             return 0;
-    for (uint32_t slot = 0; slot < header->nodes; slot++)
-        if (table->nodes[slot].base > header->nodes - header->ids - 1 || table->nodes[slot].weight >= header->weights ||
-            (table->nodes[slot].check != NO_CHECK &&
-             (!table->nodes[slot].check || table->nodes[slot].check > header->ids || slot <= header->ids)))
+    for (uint32_t slot = 0; slot < header->nodes; slot++) {
+        uint32_t check = node_check(table->nodes[slot]);
+        if (node_base(table->nodes[slot]) > header->nodes - header->ids - 1 ||
+            node_weight(table->nodes[slot]) >= header->weights ||
+            (check != NO_CHECK && (!check || check > header->ids || slot <= header->ids)))
             return 0;
+    }
     return 1;
 }
 
@@ -359,7 +369,7 @@ int table_open(Table *table, const uint8_t *image, size_t bytes) {
         return BAD_IMAGE;
     memcpy(&header, image, sizeof header);
     if (header.magic != MAGIC || header.bytes > bytes || !header.weights || header.weights > MAX_WEIGHTS ||
-        header.ids >= NO_CHECK || header.nodes < header.ids + 2 || header.nodes > (uint32_t)1 << 30)
+        header.ids >= NO_CHECK || header.nodes < header.ids + 2 || header.nodes > MAX_NODES)
         return BAD_IMAGE;
     Layout at = layout(header.nodes, header.weights);
     if (at.bytes != header.bytes)
