@@ -31,7 +31,7 @@ def kernel(system: str, names: str, *more: str) -> Extension:
 
 setup(
     ext_modules=[
-        kernel("count", "module dictionary table cut counts rows split utf8"),
+        kernel("count", "module dictionary table whole cut counts rows split utf8"),
         kernel(
             "lm",
             "module activations products threads",

@@ -21,7 +21,7 @@ from shoestring.files import Part, Reading
 
 OTHER = {
     "tokenizer": "char", "engine": "jieba", "hmm": False, "ngrams": (1, 2), "workers": 3, "memory": 1 << 25,
-    "min_count": 2, "top": 9, "df": True, "shard": (1, 2), "part_bytes": 77, "whole": True,
+    "min_count": 2, "top": 9, "df": True, "shard": (1, 2), "part_bytes": 77, "whole_words": True,
     "reading": Reading(errors="skip"),
 }  # fmt: skip
 

@@ -35,6 +35,7 @@ class Job:
         engine: how jieba is run; all give the same tokens. `"auto"` takes the fastest that is exact here.
         hmm: jieba's HMM, which finds words that are not in the dictionary.
         user_dict: a jieba user dictionary.
+        whole_words: keep user words whole that jieba splits, because they have spaces or punctuation in them.
         stopwords: a file of words to leave out, one per line.
         ngrams: shortest and longest run of tokens to count, as one row, joined by spaces (characters: by nothing).
         workers: threads or processes; 0 takes every core this process may use.
@@ -63,6 +64,7 @@ class Job:
     df: bool = False
     shard: tuple[int, int] = (1, 1)
     part_bytes: int = 2 << 20
+    whole_words: bool = False
     reading: Reading = field(default_factory=lambda: Reading(errors="strict", max_document_bytes=None))
 
     def __post_init__(self) -> None:
@@ -72,6 +74,8 @@ class Job:
             )
         if self.engine not in ENGINES:
             raise OptionError(f"engine {self.engine!r}: choose one of {', '.join(ENGINES)}")
+        if self.whole_words and (self.user_dict is None or self.tokenizer != "jieba"):
+            raise OptionError("--whole-words are those of --user-dict, with --tokenizer jieba: give both")
         low, high = self.ngrams
         if not 1 <= low <= high <= 9:
             raise OptionError(

@@ -30,7 +30,7 @@ def compare(ui: ui.UI, first: str, second: str, target: str | None, min_count: i
     for path, table in zip((first, second), tables, strict=True):
         for line in [*table.report.lines(), *keyness.doubts(path, table)]:
             ui.say(line)
-    keys = keyness.compare(*tables, min_count)
+    keys = keyness.compare(tables[0], tables[1], min_count)
     if target:
         with atomic(target) as file:
             file.writelines(keyness.lines(keys))

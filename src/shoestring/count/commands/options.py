@@ -12,6 +12,7 @@ from shoestring.count.commands.amounts import any_length, size, span
 from shoestring.count.job import ENGINES, TOKENIZERS, Job
 from shoestring.files.options import reading_options
 
+SAME_NAMES = ("engine", "hmm", "user_dict", "whole_words", "stopwords", "workers")  # as in `Job`
 OPTIONS = (
     click.option(
         "--tokenizer", default="jieba", show_default=True, metavar="NAME",
@@ -25,6 +26,7 @@ OPTIONS = (
         "--hmm/--no-hmm", default=True, show_default=True, help="Look for words that are not in the dictionary."
     ),
     click.option("--user-dict", metavar="FILE", help="jieba user dictionary: word [frequency] [tag] per line."),
+    click.option("--whole-words", is_flag=True, help="Keep user words with spaces or punctuation in them whole."),
     click.option("--stopwords", metavar="FILE", help="Words to leave out, one per line."),
     click.option("--ngrams", metavar="N|M-N", help="Count runs of tokens; for char and ngram 1 to 4 characters."),
     click.option("--workers", default=0, help="Threads or processes.  [default: every core]"),
@@ -45,7 +47,7 @@ def counting_options(function: Callable) -> Callable:
             ngrams=span(ngrams) if ngrams else (1, 4) if tokenizer == "ngram" else (1, 1),
             memory=size(memory),
             reading=any_length(reading),
-            **{name: options.pop(name) for name in ("engine", "hmm", "user_dict", "stopwords", "workers")},
+            **{name: options.pop(name) for name in SAME_NAMES},
         )
         return function(*arguments, job=job, **options)
 

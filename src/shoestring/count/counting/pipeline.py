@@ -25,7 +25,7 @@ from shoestring.count.counting.batches import batched, count_batch, describe, pr
 from shoestring.count.counting.columns import Columns
 from shoestring.count.counting.tally import NativeTally, Tally
 from shoestring.count.counting.workers import Kept, KernelWorker, PackedWorker, TableWorker
-from shoestring.count.cutting.tokenizers import choose_engine, kernel_table
+from shoestring.count.cutting.tokenizers import choose_engine, doubt, kernel_table
 from shoestring.count.job import Job
 from shoestring.files import Report
 
@@ -48,7 +48,7 @@ class Count:
 
     Attributes:
         engine: what cuts: kernel, rjieba, jieba or python.
-        remark: why it is not the fastest one, or "".
+        remark: why it is not the fastest one, and which user words can never be found, or "".
         progress: called with the bytes that were read.
         bytes: how many there are, on disk.
         resumed: batches that an earlier run had counted.
@@ -69,7 +69,8 @@ class Count:
         self.job, self.dask, self.checkpoint = job, dask, checkpoint
         self._packed = job.packed and dask is None  # a cluster's workers return tables of strings
         self.stop_words = job.stop_set()
-        self.engine, self.remark = choose_engine(job)
+        self.engine, slower = choose_engine(job)
+        self.remark = "; ".join(filter(None, (slower, doubt(job))))
         self._met = Report()  # while the files were looked for
         self.parts = files.parts(sources, job.reading, job.part_bytes, self._met)
         if resume:

@@ -7,13 +7,15 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from shoestring._extras import require
 from shoestring.count.cutting import dictionary
 from shoestring.count.cutting.dictionary import SUGGEST, UserWord
+from shoestring.count.cutting.whole import keeping, unmatched, warning
 
 
 class Cutter:
@@ -22,18 +24,28 @@ class Cutter:
     Args:
         user_dict: a jieba user dictionary, `word [frequency] [tag]` per line.
         words: more words: `"word"`, or `("word", frequency)`; frequency 0 splits it.
+        whole: keep words whole that jieba can never match because it splits at one of their characters, such as
+            `马克·吐温` or `New York`, see `shoestring.count.cutting.whole`. Without it there is a warning.
 
+    >>> Cutter(words=["马克·吐温"], whole=True).cut("他叫马克·吐温")
+    ['他', '叫', '马克·吐温']
     >>> Cutter(words=["云计算平台"]).cut("云计算平台很好")
     ['云计算平台', '很', '好']
     """
 
     def __init__(
-        self, user_dict: str | os.PathLike[str] | None = None, words: Sequence[str | tuple[str, int]] = ()
+        self,
+        user_dict: str | os.PathLike[str] | None = None,
+        words: Sequence[str | tuple[str, int]] = (),
+        whole: bool = False,
     ) -> None:
         entries = dictionary.read_user_dict(user_dict) if user_dict else []
         entries += [UserWord(word, SUGGEST) if isinstance(word, str) else UserWord(*word) for word in words]
-        table = dictionary.kernel_table(entries)
-        self._cut = table.cut if table else slow_cut(entries)
+        lost = unmatched(entries) if entries else []
+        if lost and not whole:
+            warnings.warn(warning(entries).replace("--whole-words", "whole=True"), stacklevel=2)
+        table = dictionary.kernel_table(entries, lost if whole else ())
+        self._cut = table.cut if table else slow_cut(entries, lost if whole else ())
 
     def cut(self, sentence: str, HMM: bool = True) -> list[str]:
         """Returns the tokens; joined, they are the sentence."""
@@ -62,8 +74,16 @@ def _default() -> Cutter:
     return Cutter()
 
 
-def slow_cut(words: Sequence[UserWord]) -> Callable[[str, bool], list[str]]:
-    """Returns jieba's own cut with a dictionary of its own, its log silenced."""
+def _with(cut: Callable[[str, bool], list[str]], hmm: bool, text: str) -> list[str]:
+    return cut(text, hmm)
+
+
+def slow_cut(words: Sequence[UserWord], whole: Sequence[str] = ()) -> Callable[[str, bool], list[str]]:
+    """Returns jieba's own cut with a dictionary of its own, its log silenced, and some words kept whole."""
+    if whole:
+        cut = slow_cut(words)
+        with_hmm, without = (keeping(partial(_with, cut, hmm), whole) for hmm in (True, False))
+        return lambda text, hmm: with_hmm(text) if hmm else without(text)
     jieba = require("count", "jieba")
     finalseg: Any = require("count", "jieba.finalseg")
     jieba.setLogLevel(60)

@@ -16,10 +16,10 @@ import re
 import sys
 import zlib
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.util import find_spec
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,46 +70,61 @@ def read_user_dict(path: str | os.PathLike[str]) -> list[UserWord]:
     return words
 
 
-def kernel_table(words: Sequence[UserWord] = ()) -> _kernel.Table | None:
+def kernel_table(words: Sequence[UserWord] = (), whole: Sequence[str] = ()) -> _kernel.Table | None:
     """Returns the kernel's table, or None where the kernel is not built or cannot serve this dictionary exactly."""
     try:
-        return compiled(words)
+        return compiled(words, whole)
     except (ImportError, Unfit):
         return None
 
 
-def compiled(words: Sequence[UserWord] = ()) -> _kernel.Table:
-    """Returns the kernel's table of jieba's dictionary with these words added in order.
+def compiled(words: Sequence[UserWord] = (), whole: Sequence[str] = ()) -> _kernel.Table:
+    """Returns the kernel's table of jieba's dictionary with these words added in order, and others kept whole.
 
     Raises:
         ImportError: the kernel is not built.
         Unfit: the dictionary is beyond the kernel's limits; another engine can still use it.
     """
-    return _table(cache_folder() / f"jieba-{_digest(words)}.table", tuple(words))
+    return _table(cache_folder() / f"jieba-{_digest(words)}.table", tuple(words), tuple(whole))
 
 
 @lru_cache(maxsize=4)
-def _table(path: Path, words: tuple[UserWord, ...]) -> _kernel.Table:
+def _table(path: Path, words: tuple[UserWord, ...], whole: tuple[str, ...]) -> _kernel.Table:
     """Reads the table, or compiles it and writes it for the next process."""
     from shoestring.count import _kernel
 
     image = _read_cached(path)
     try:
         if image is not None:
-            return _kernel.Table(image)
+            return _kernel.Table(image, list(whole))
     except ValueError:
         pass  # of another machine or version: compiled again below
     try:
         frequencies = [(word.word, min(word.frequency, 2**62)) for word in words]
         image = _kernel.build(dict_path().read_bytes(), frequencies, _hmm())
-        table = _kernel.Table(image)
+        table = _kernel.Table(image, list(whole))
     except (ValueError, UnicodeEncodeError) as error:
         raise Unfit(str(error)) from error
-    log_total = math.log(table.total())
-    if any(weight != math.log(frequency) - log_total for frequency, weight in table.weights()):
+    if not _same_logarithms(table):
         raise Unfit("this system's log() is not the one of Python")
     _write_cached(path, image)
     return table
+
+
+def table_of(frequencies: dict[str, int], total: int, forced: Iterable[str]) -> _kernel.Table | None:
+    """Returns the table of a jieba tokenizer's FREQ, total and Force_Split_Words; None if the kernel cannot have it."""
+    try:
+        from shoestring.count import _kernel
+
+        table = _kernel.Table(_kernel.build_from(frequencies, total, sorted(forced), _hmm()))
+    except (ImportError, ValueError, OverflowError, TypeError):
+        return None
+    return table if _same_logarithms(table) else None
+
+
+def _same_logarithms(table: _kernel.Table) -> bool:
+    log_total = math.log(table.total())
+    return all(weight == math.log(frequency) - log_total for frequency, weight in table.weights())
 
 
 class Unfit(Exception):
@@ -139,7 +154,9 @@ def cache_folder() -> Path:
 
 
 def _jieba_folder() -> Path:
-    spec = find_spec("jieba")
+    spec = PathFinder.find_spec(
+        "jieba"
+    )  # where `jieba` is, also when a script runs with ours under that name
     if spec is None or not spec.submodule_search_locations:
         raise ExtraMissing(
             "this needs the package 'jieba', which is not installed; type: pip install 'shoestring[count]'"

@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterable
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import groupby
+from typing import Any
 
 from shoestring._errors import InputError, OptionError
 from shoestring._extras import require
 from shoestring.count.cutting import dictionary
 from shoestring.count.cutting.cutter import slow_cut
 from shoestring.count.cutting.finalseg import finalseg
+from shoestring.count.cutting.whole import unmatched, warning
 from shoestring.count.job import Job
 
 Cut = Callable[[str], Iterable[str]]
@@ -58,19 +60,31 @@ def without_kernel(job: Job | None = None) -> str:
         return "the native kernel is not built (no C compiler when shoestring was installed)"
     if job.tokenizer == "jieba":
         try:
-            dictionary.compiled(_user_words(job))
+            kernel_table(job)
         except dictionary.Unfit as error:
             return f"the native kernel cannot take this dictionary ({error})"
     return ""
+
+
+def doubt(job: Job) -> str:
+    """Says which user words can never be found, "" if all can be."""
+    return (
+        warning(_user_words(job))
+        if job.tokenizer == "jieba" and job.user_dict and not job.whole_words
+        else ""
+    )
 
 
 def _user_words(job: Job) -> list[dictionary.UserWord]:
     return dictionary.read_user_dict(job.user_dict) if job.user_dict else []
 
 
-def kernel_table(job: Job):
+def kernel_table(job: Job) -> Any:
     """Returns the kernel's table for this job; None for characters and white space."""
-    return dictionary.compiled(_user_words(job)) if job.tokenizer == "jieba" else None
+    if job.tokenizer != "jieba":
+        return None
+    words = _user_words(job)
+    return dictionary.compiled(words, unmatched(words) if job.whole_words else ())
 
 
 def tokenizer(job: Job, engine: str) -> Cut:
@@ -86,11 +100,12 @@ def tokenizer(job: Job, engine: str) -> Cut:
     if job.tokenizer == "whitespace":
         return str.split
     if engine == "kernel":
-        table, hmm = dictionary.compiled(_user_words(job)), job.hmm
-        return lambda text: table.cut(text, hmm)
+        cut, hmm = kernel_table(job).cut, job.hmm
+        return lambda text: cut(text, hmm)
     if engine == "rjieba":
         return repaired_rjieba(job.hmm)
-    cut = slow_cut(_user_words(job))
+    words = _user_words(job)
+    cut = slow_cut(words, unmatched(words) if job.whole_words else ())
     return lambda text: cut(text, job.hmm)
 
 

@@ -432,6 +432,38 @@ ALWAYS_INLINE int run(Cutter *cutter, const uint8_t *text, size_t length, const 
     return cutter->failed || (mode == COUNT && cutter->counts->failed) ? NO_MEMORY : OK;
 }
 
+/* A word that is kept whole: a token of its own, whatever jieba would make of its characters. */
+static void give_whole(Cutter *cutter, const uint8_t *word, size_t length, int mode) {
+    if (mode == COUNT) {
+        counts_note(cutter->counts, word, length);
+        return;
+    }
+    for (size_t at = 0; at < length; cutter->done++) {
+        uint32_t code;
+        at += utf8_read(word + at, &code);
+    }
+    end_at(cutter, 0);
+}
+
+static int run_between(Cutter *cutter, const uint8_t *text, size_t length, int hmm, int mode) {
+    if (mode == SPANS)
+        return hmm ? run(cutter, text, length, 1, SPANS) : run(cutter, text, length, 0, SPANS);
+    return hmm ? run(cutter, text, length, 1, COUNT) : run(cutter, text, length, 0, COUNT);
+}
+
+static int run_all(Cutter *cutter, const uint8_t *text, size_t length, int hmm, int mode) {
+    const Whole *whole = cutter->table->whole;
+    int done = OK;
+    for (size_t at = 0, stop = length; whole && at < length && done == OK; at = stop) {
+        size_t word = whole_find(whole, text, length, at, &stop);
+        if (word == length)
+            return run_between(cutter, text + at, length - at, hmm, mode);
+        done = run_between(cutter, text + at, word - at, hmm, mode);
+        give_whole(cutter, text + word, stop - word, mode);
+    }
+    return whole ? done : run_between(cutter, text, length, hmm, mode);
+}
+
 /* ---- entrances ---- */
 
 int cutter_cut(Cutter *cutter, const uint8_t *text, size_t length, int hmm, size_t *tokens) {
@@ -439,14 +471,14 @@ int cutter_cut(Cutter *cutter, const uint8_t *text, size_t length, int hmm, size
         return TOO_LONG;
     cutter->done = cutter->end_count = 0;
     cutter->failed = 0;
-    int done = hmm ? run(cutter, text, length, 1, SPANS) : run(cutter, text, length, 0, SPANS);
+    int done = run_all(cutter, text, length, hmm, SPANS);
     *tokens = cutter->end_count;
     return done;
 }
 
 static int count_document(Cutter *cutter, const uint8_t *text, size_t length, int hmm) {
     cutter->counts->document++;
-    return hmm ? run(cutter, text, length, 1, COUNT) : run(cutter, text, length, 0, COUNT);
+    return run_all(cutter, text, length, hmm, COUNT);
 }
 
 int cutter_count(Cutter *cutter, const uint8_t *text, size_t length, int hmm, int lines, Counts *counts) {

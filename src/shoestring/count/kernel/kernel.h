@@ -2,6 +2,7 @@
  *
  * - dictionary.c  jieba's FREQ: words, prefixes, frequencies, the frequency jieba suggests for a new word
  * - table.c       compiles that dictionary into one read-only image: a double-array trie, weights, the HMM
+ * - whole.c       words with spaces and punctuation that are kept whole, on wish
  * - cut.c         jieba 0.42.1's cut, token for token, on UTF-8
  * - counts.c      64-bit counters for what is cut, and their merging
  * - rows.c        counts as sorted columns
@@ -92,6 +93,19 @@ int dictionary_add(Dictionary *dictionary, const uint8_t *word, size_t length, i
 int dictionary_put(Dictionary *dictionary, const uint8_t *word, size_t length, int64_t frequency, int forced);
 uint32_t dictionary_child(const Dictionary *dictionary, uint32_t parent, uint32_t code); /* 0: none */
 
+/* ---- whole.c: words that jieba cannot match, because it splits at one of their characters ---- */
+
+typedef struct {
+    Dictionary words;
+    uint8_t first[0x10000 / 8]; /* bitmap of the code points they begin with; beyond it all may */
+} Whole;
+
+int whole_start(Whole *whole);
+int whole_add(Whole *whole, const uint8_t *word, size_t length);
+void whole_free(Whole *whole);
+/* The first place from `at` on where one stands, the longest of those there: *stop is its end. `length` if none. */
+size_t whole_find(const Whole *whole, const uint8_t *text, size_t length, size_t at, size_t *stop);
+
 /* ---- table.c ---- */
 
 enum { B, M, E, S }; /* states of the HMM: begin, middle, end, single */
@@ -126,6 +140,7 @@ typedef struct {
     const double *weight;    /* log(frequency) - log(total); -infinity where there is no word */
     const int64_t *frequency;
     const uint8_t *forced; /* by weight index */
+    const Whole *whole;    /* NULL: none */
     void *memory;
 } Table;
 

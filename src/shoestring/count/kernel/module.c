@@ -2,7 +2,7 @@
  *
  *     build(dict_txt: bytes, user: list[(str, int)], hmm: bytes) -> bytes   image; int < 0: suggest a frequency
  *     build_from(freq: dict[str, int], total: int, forced: list[str], hmm: bytes) -> bytes   of a jieba.Tokenizer
- *     Table(image: bytes)                      read-only, may be shared by threads
+ *     Table(image: bytes, whole: list[str])    words that are kept whole; read-only, may be shared by threads
  *         .cut(text: str, hmm: bool) -> list[str]
  *         .tokens(text: bytes, hmm: bool) -> int
  *         .weights() -> list[(int, float)]     frequency and weight, for a check against math.log
@@ -31,6 +31,7 @@ enum { NO_HMM, WITH_HMM, CHARACTERS, WHITE_SPACE, SHORT_TEXT = 2000 };
 typedef struct {
     PyObject_HEAD
     Table table;
+    Whole whole;
     Cutter *spare; /* kept from one cut to the next; NULL while a thread has it */
 } TableObject;
 
@@ -172,12 +173,24 @@ static PyObject *table_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     (void)kwargs;
     const char *image;
     Py_ssize_t length;
-    if (!PyArg_ParseTuple(args, "y#", &image, &length))
+    PyObject *whole = NULL;
+    if (!PyArg_ParseTuple(args, "y#|O!", &image, &length, &PyList_Type, &whole))
         return NULL;
     TableObject *self = (TableObject *)PyType_GenericAlloc(type, 0);
     if (!self)
         return NULL;
     int done = table_open(&self->table, (const uint8_t *)image, (size_t)length);
+    if (done == OK && whole && PyList_Size(whole))
+        done = whole_start(&self->whole);
+    for (Py_ssize_t at = 0; done == OK && whole && at < PyList_Size(whole); at++) {
+        const char *word = PyUnicode_AsUTF8AndSize(PyList_GetItem(whole, at), &length);
+        if (!word) {
+            Py_DECREF(self);
+            return NULL;
+        }
+        done = whole_add(&self->whole, (const uint8_t *)word, (size_t)length);
+        self->table.whole = &self->whole;
+    }
     if (done == OK)
         return (PyObject *)self;
     Py_DECREF(self);
@@ -188,6 +201,7 @@ static void table_dealloc(TableObject *self) {
     PyTypeObject *type = Py_TYPE(self);
     cutter_free(self->spare);
     table_close(&self->table);
+    whole_free(&self->whole);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     release(self);
     Py_DECREF(type);

@@ -1,0 +1,152 @@
+"""`shoestring.count.jieba` in jieba's place: the same answer to every call, whatever was called before.
+
+jieba's own test scripts are run with it by `tests/count/jieba_scripts.py`, which fetches them from PyPI.
+"""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import random
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from count_corpus import jieba_words, odd_text, sentences
+
+theirs = pytest.importorskip("jieba")
+ours = pytest.importorskip("shoestring.count.jieba")
+from jieba import finalseg  # noqa: E402 - after it is known to be there
+
+from shoestring.count.jieba import analyse, posseg, tokenizer  # noqa: E402
+
+CALLS = (
+    "cut",
+    "lcut",
+    "cut_for_search",
+    "lcut_for_search",
+    "tokenize",
+    "suggest_freq",
+    "add_word",
+    "del_word",
+)
+
+
+@pytest.fixture(autouse=True)
+def _no_forced_words_remain(monkeypatch):
+    monkeypatch.setattr(finalseg, "Force_Split_Words", set())
+
+
+def answer(tokenizer, call: str, *arguments, **settings):
+    result = getattr(tokenizer, call)(*arguments, **settings)
+    return list(result) if call in ("cut", "cut_for_search", "tokenize") else result
+
+
+@pytest.mark.parametrize("patience", [0, 300, tokenizer.PATIENCE])
+def test_every_call_answers_as_jieba_does_after_any_calls_before(patience, monkeypatch, tmp_path):
+    monkeypatch.setattr(tokenizer, "PATIENCE", patience)
+    rng, one, two = random.Random(patience), theirs.Tokenizer(), tokenizer.Tokenizer()
+    words = jieba_words()
+    for step in range(80 if patience else 9):
+        call = rng.choice(CALLS)
+        text = rng.choice([odd_text(rng), rng.choice(sentences(200))])[:300]
+        word = rng.choice([rng.choice(words), text[:4] or "好", "大学·生"])
+        settings = {}
+        if call in ("cut", "lcut"):
+            settings = rng.choice([{}, {"HMM": False}, {"cut_all": True}])
+            text = rng.choice([text, text.encode(), text[:9].encode("gbk", "ignore")])
+        elif call == "tokenize":
+            settings = {"mode": rng.choice(["default", "search"]), "HMM": rng.random() < 0.5}
+        elif call == "suggest_freq":
+            text, settings = rng.choice([word, (word[:1], word[1:] or "好")]), {"tune": rng.random() < 0.5}
+        elif call == "add_word":
+            text, settings = word, rng.choice([{}, {"freq": rng.choice([0, 1, 10**5])}, {"tag": "nz"}])
+        elif call == "del_word":
+            text = word
+        if not isinstance(text, str | bytes) or text:
+            assert answer(two, call, text, **settings) == answer(one, call, text, **settings), (
+                step,
+                call,
+                text,
+            )
+    assert (two.FREQ, two.total, two.user_word_tag_tab) == (one.FREQ, one.total, one.user_word_tag_tab)
+
+
+def test_dictionaries_of_users_and_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(tokenizer, "PATIENCE", 50)
+    words = "\ufeff云计算平台\n大学生 3 n\n来到北京 nz\nEdu Trust认证 2000\n"
+    (tmp_path / "user.txt").write_text(words, encoding="utf-8")
+    small = "".join(f"{word} {index % 97 + 1} n\n" for index, word in enumerate(jieba_words()[::9]))
+    (tmp_path / "small.txt").write_text(small, encoding="utf-8")
+    one, two = theirs.Tokenizer(), tokenizer.Tokenizer()
+    texts = [*sentences(40), "我来到北京的云计算平台，大学生"]
+    for each in (one, two):
+        each.tmp_dir = str(tmp_path)
+    assert [two.lcut(text) for text in texts] == [one.lcut(text) for text in texts]
+    for change in ("load_userdict", "set_dictionary", "load_userdict"):
+        for each in (one, two):
+            getattr(each, change)(str(tmp_path / ("user.txt" if change == "load_userdict" else "small.txt")))
+        assert [two.lcut(text) for text in texts] == [one.lcut(text) for text in texts]
+        assert list(two.cut_for_search(texts[-1])) == list(one.cut_for_search(texts[-1]))
+    two.FREQ["来到"] = one.FREQ["来到"] = 10**7  # a script's own hands
+    del one.FREQ["北京"], two.FREQ["北京"]
+    one.FREQ["没有前缀的词"] = two.FREQ["没有前缀的词"] = 5
+    assert [two.lcut(text) for text in texts] == [one.lcut(text) for text in texts]
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda each: pickle.loads(pickle.dumps(each))])
+def test_pickles_and_copies_cut_alike(again, tmp_path):
+    first = tokenizer.Tokenizer()
+    assert again(first).lcut("我来到北京清华大学") == first.lcut("我来到北京清华大学")
+    first.initialize()
+    assert len(pickle.dumps(first)) < 10_000  # the unchanged dictionary does not travel
+    first.add_word("来到北京")
+    first.del_word("清华大学")
+    second = again(first)
+    assert second.lcut("我来到北京清华大学") == first.lcut("我来到北京清华大学")
+    second.add_word("大学里")
+    assert "大学里" not in first.FREQ
+
+
+def test_wrong_types_are_refused_as_by_jieba():
+    for call in ("lcut", "lcut_for_search"):
+        for wrong in (None, 7, ["我"]):
+            with pytest.raises((AttributeError, TypeError)):
+                getattr(ours, call)(wrong)
+    with pytest.raises(ValueError, match="should be unicode"):
+        list(ours.tokenize(b"abc"))
+
+
+def test_the_module_has_all_names_of_jieba_and_threads_may_share_it():
+    assert [name for name in dir(theirs) if not name.startswith("_") and not hasattr(ours, name)] == []
+    texts = sentences(200)
+    ours.enable_parallel(2)
+    with ThreadPoolExecutor(4) as executor:
+        found = list(executor.map(ours.lcut, texts))
+    ours.disable_parallel()
+    assert found == [theirs.lcut(text) for text in texts]
+
+
+def test_tags_and_keywords_know_the_words_that_were_added():
+    texts = sentences(20)
+    assert [posseg.lcut(text) for text in texts] == [theirs.posseg.lcut(text) for text in texts]
+    assert analyse.extract_tags(texts[0], withWeight=True) == theirs.analyse.extract_tags(
+        texts[0], withWeight=True
+    )
+    assert analyse.textrank(texts[1], withWeight=True) == theirs.analyse.textrank(texts[1], withWeight=True)
+    try:
+        ours.add_word("来到北京", tag="zz")
+        assert [tuple(pair) for pair in posseg.cut("我来到北京")] == [("我", "r"), ("来到北京", "zz")]
+        assert "来到北京" in analyse.extract_tags("我来到北京，来到北京")
+    finally:
+        ours.dt.__init__()
+        posseg.dt.load_word_tag(ours.get_dict_file())
+
+
+def test_a_script_needs_but_another_import(tmp_path):
+    script = "import jieba\nprint('/'.join(jieba.cut('我来到北京清华大学')))"
+    assert Path(ours.__file__).parent.name == "jieba"
+    scope: dict = {}
+    exec(script.replace("import jieba", "import shoestring.count.jieba as jieba"), scope)
+    assert scope["jieba"] is ours
