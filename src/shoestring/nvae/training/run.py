@@ -178,6 +178,10 @@ class Run:
     def _look(self, done: int, model: NVAE) -> None:
         """Evaluates a model on the way, and draws by it."""
         self.record_bound(done, evaluate(model, self.test.part(0, EVALUATED), seed=self.settings.seed))
+        self.draw(done, model)
+
+    def draw(self, done: int, model: NVAE) -> None:
+        """Writes a grid of what a model draws."""
         if hub.is_main_process() and model.config.in_channels in (1, 3):
             drawn = torch.cat(list(draw(model, DRAWN, TEMPERATURE, seed=self.settings.seed)))
             with self._writing(f"the pictures of step {done}"):

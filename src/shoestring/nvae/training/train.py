@@ -154,6 +154,7 @@ def _finished(run: Run, known: Collection[str]) -> Trained:
         )
     evaluation = evaluate(model, run.test, seed=settings.seed, ui=run.ui)
     run.record_bound(settings.steps, evaluation)
+    run.draw(settings.steps, model)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     done = Trained(folder, parameters, evaluation, seconds, guard.skipped, guard.rollbacks)
     if hub.is_main_process():
@@ -164,6 +165,7 @@ def _finished(run: Run, known: Collection[str]) -> Trained:
         history = record.history(folder / "log.jsonl")
         curves = {"training": history.curve, "test": list(history.eval_losses)}
         plot.nats(curves, folder / "loss.png", title="Negative ELBO")
+    run.stepper.accelerator.wait_for_everyone()  # whoever returns finds the model
     return done
 
 
