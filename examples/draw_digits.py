@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from shoestring.nvae import NVAE, evaluate, preset, read_images, readjusted, train
-from shoestring.nvae.images import held_out
+from shoestring.nvae.images import remembered, unseen
 from shoestring.nvae.inference import pictures
 from shoestring.nvae.inference.evaluation import prepared_batches
 from shoestring.nvae.inference.latents import between
@@ -21,15 +21,15 @@ from shoestring.ui import UI
 
 
 def main() -> None:
-    images, unseen = held_out(read_images("digits"), seed=0)
+    images = read_images("digits")
     with tempfile.TemporaryDirectory() as folder:
         done = train(
-            images, preset("digits"), recipe("digits", steps=300), Path(folder, "digits"), test=unseen,
-            ui=UI(quiet=True),
-        )  # fmt: skip
+            images, preset("digits"), recipe("digits", steps=300), Path(folder, "digits"), ui=UI(quiet=True)
+        )
         model = NVAE.from_pretrained(done.folder)
+        new = unseen(images, remembered(done.folder))  # a tenth was held out
 
-    found = evaluate(model, unseen, samples=20)
+    found = evaluate(model, new, samples=20)
     print(f"{-found.elbo:.0f} nats per unseen digit; {-found.importance_weighted:.0f} by 20 samples")
     print(
         f"{found.active} of {found.latents} latent channels say something; {done.skipped} steps were skipped"
@@ -37,7 +37,7 @@ def main() -> None:
 
     torch.manual_seed(0)
     pictures.write("samples.png", readjusted(model, 0.7).sample(36, temperature=0.7))
-    x = next(prepared_batches(model, unseen, 8, seed=0))
+    x = next(prepared_batches(model, new, 8, seed=0))
     pictures.write("reconstructions.png", torch.cat([x, model.reconstruct(x)]), columns=8)
     latents = model.encode(x[:2])
     walk = between([z[0] for z in latents], [z[1] for z in latents], steps=12)

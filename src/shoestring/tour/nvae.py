@@ -15,24 +15,23 @@ SHARE = 0.15  # of the tour's training time: 36 s of four minutes
 
 def nvae(settings: Settings, before: dict[str, Outcome]) -> Outcome:
     """Trains the digits preset for a share of the tour's minutes and shows what it draws."""
-    from shoestring.nvae.images import held_out, read_images
+    from shoestring.nvae.images import read_images, remembered, unseen
     from shoestring.nvae.model.configuration import preset
     from shoestring.nvae.training.settings import recipe
     from shoestring.nvae.training.train import train
 
     folder = settings.folder / "digits"
-    images, test = held_out(read_images("digits"), settings.seed)
+    images = read_images("digits")
     done = train(
         images,
         preset("digits"),
         recipe("digits", seed=settings.seed),
         folder,
-        test=test,
         minutes=SHARE * settings.minutes,
         overwrite=True,
         ui=settings.ui,
     )
-    samples, pairs = _pictures(folder, test, settings)
+    samples, pairs = _pictures(folder, unseen(images, remembered(folder)), settings)
     found = done.evaluation
     return Outcome(
         f"{done.parameters / 1e6:.1f} M parameters, {done.seconds:.0f} s: {-found.elbo:.1f} nats per unseen digit, "

@@ -249,7 +249,7 @@ def _transform(profile: bytes, mode: str) -> Any:
 def _reason(error: Exception) -> str:
     module: Any = require_module("PIL.Image")
     if isinstance(error, require_module("PIL").UnidentifiedImageError):
-        return "of none of the kinds " + ", ".join(FORMATS)
+        return "of no kind or depth that is read: " + ", ".join(FORMATS)
     pixels = re.search(r"\((\d+) pixels\)", str(error))
     if isinstance(error, module.DecompressionBombError) and pixels:
         return f"{int(pixels[1]):,} pixels, at most {2 * module.MAX_IMAGE_PIXELS:,} are read"
