@@ -15,7 +15,8 @@ import torch
 from shoestring._errors import InputError, OutputError
 from shoestring.nvae import NVAE, Images, evaluate, train
 from shoestring.nvae.model.likelihoods import log_likelihood
-from shoestring.nvae.model.official import convert, gathered, official_config, read_official
+from shoestring.nvae.model.official import convert, gathered, read_official
+from shoestring.nvae.model.official_config import official_config
 from shoestring.nvae.training.settings import continued
 from shoestring.ui import UI
 
