@@ -72,7 +72,8 @@ async def load_for(url, wanted, seconds=None, requests=None):
             draw = random.Random(number)
             while (left is None and time.monotonic() < end) or (left is not None and left > 0):
                 left = None if left is None else left - 1
-                count += await asked(client, wanted, draw)
+                came = await asked(client, wanted, draw)  # others count meanwhile
+                count += came
 
         await asyncio.gather(*map(one, range(CLIENTS)))
     return count
