@@ -313,6 +313,18 @@ def test_the_vocabulary_grows_and_shrinks_with_its_tied_layer(tmp_path):
     torch.testing.assert_close(run(again.eval(), x).logits, run(model, x).logits)
 
 
+def test_lora_finds_the_layers_that_it_adapts_by_default():
+    from peft import LoraConfig, get_peft_model
+
+    adapted = get_peft_model(decoder("rope", "both"), LoraConfig(r=2, task_type="CAUSAL_LM"))
+    names = {
+        name.split(".lora_")[0].rpartition(".")[2]
+        for name, p in adapted.named_parameters()
+        if p.requires_grad
+    }
+    assert names == {"q_proj", "v_proj"}
+
+
 def test_tuples_and_dictionaries_say_the_same():
     model, x = decoder("rope", "both"), ids(2, 6)
     for labels, states in itertools.product((None, x), (False, True)):

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, ClassVar, Literal, get_args
 
 from transformers import PreTrainedConfig
@@ -148,6 +149,14 @@ class ShoestringConfig(PreTrainedConfig):
         _one_of("hidden_act", self.hidden_act, Activation)
         self._check_that_settings_fit()
         super().__post_init__(**kwargs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As transformers' own; PEFT, which asks here before it chooses what LoRA adapts, is told our default."""
+        constants = sys.modules.get("peft.utils.constants")
+        if constants is not None:
+            defaults = constants.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+            defaults.setdefault(self.model_type, ["q_proj", "v_proj"])
+        return super().to_dict()
 
     def _check_heads(self) -> None:
         self.num_key_heads = self.num_heads if self.num_key_heads is None else self.num_key_heads
