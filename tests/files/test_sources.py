@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 
 import pytest
@@ -30,17 +31,17 @@ def test_a_link_to_nothing_is_left_out_and_named(tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a path of 3,000 characters")
 def test_folders_1500_deep(tmp_path):
-    here = os.open(tmp_path, os.O_RDONLY)
-    for _ in range(1500):
-        os.mkdir("d", dir_fd=here)
-        inner = os.open("d", os.O_RDONLY, dir_fd=here)
-        os.close(here)
-        here = inner
-    file = os.open("a.txt", os.O_WRONLY | os.O_CREAT, dir_fd=here)
-    os.write(file, b"deep\n")
-    os.close(file)
-    os.close(here)
-    assert list(documents(tmp_path)) == ["deep"]
+    top = tmp_path / "top"
+    deepest = str(top)
+    try:
+        for _ in range(1500):
+            os.mkdir(deepest)
+            deepest += "/d"
+        with open(f"{deepest[:-2]}/a.txt", "wb") as file:
+            file.write(b"deep\n")
+        assert list(documents(top)) == ["deep"]
+    finally:  # what is this deep is beyond shutil.rmtree, and so beyond pytest's own cleaning
+        subprocess.run(["rm", "-rf", str(top)], check=True)
 
 
 def test_every_byte_is_looked_at_twice_at_most_however_long_the_lines_are(tmp_path, monkeypatch):
