@@ -4,8 +4,9 @@
 - loss: CoSENT forward and backward by ours and by sentence-transformers, alternately, on scores.
 - cached: CPU seconds and peak memory of 16,384 pairs in one batch, beside batches of 64, each in its own process.
 - search: exact products beside the memory bandwidth; our HNSW and hnswlib beside exact, on clustered vectors.
-- stsb, lcqmc (only when asked for, some twenty CPU minutes each): a real encoder on real pairs, from the folder of
-  data beside the checkout. CPU seconds of the whole training.
+- killed (when asked for): three processes on one index, killed at random.
+- audit, stsb (twenty CPU minutes), compare (hours, and less with --sizes and --seeds; all when asked for): on real
+  pairs, and with a real encoder, from the folder of data beside the checkout. CPU seconds of the whole training.
 
 Each part is written as soon as it is measured, beside those that were measured before.
 """
@@ -252,39 +253,88 @@ def stsb(quick: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def lcqmc(quick: bool) -> dict[str, Any]:
-    """Bi against cross on LCQMC's validation pairs, cut in three parts that share no text; an epoch each."""
-    from shoestring.match.compare import compare
+def compare(quick: bool, sizes: list[int], seeds: int, work: str | None = None) -> dict[str, Any]:
+    """Accuracy of both kinds over the number of AFQMC pairs, on AFQMC's and LCQMC's; e5-small, 8 layers frozen."""
+    from shoestring.match.commands.compare import conclusions
+    from shoestring.match.compare import compare as run
+    from shoestring.match.training.settings import Training
     from shoestring.ui import UI
 
-    base = DATA / "models" / "me5-small-zh"
-    every = read_pairs(DATA / "pairs" / "LCQMC" / "LCQMC.valid.data")
-    rest, test = every.split(0.25, seed=0)
-    pairs, dev = rest.split(0.15, seed=0)
-    with tempfile.TemporaryDirectory() as work:
-        start = time.process_time()
-        found = compare(base, pairs, dev, test, work, replace(settings(quick), epochs=1), ui=UI())
-        minutes = (time.process_time() - start) / 60
-    sides = {
-        side.mode: {name: getattr(side, name) for name in ("spearman", "accuracy", "f1", "pairs_per_second")}
-        for side in (found.bi, found.cross)
-    }
+    rng, folder = np.random.default_rng(0), DATA / "pairs"
+    pairs, held = (read_pairs(folder / "AFQMC" / f"{name}.txt") for name in ("train", "dev"))
+    order, other = rng.permutation(len(held)), read_pairs(folder / "LCQMC" / "LCQMC.valid.data")
+    dev, test = held.take(order[:400]), held.take(order[400:1400])
+    others = {"LCQMC": other.take(rng.permutation(len(other))[:600])}
+    own = Training(freeze=8, batch_size=32, prompt="query: ", device="cpu", epochs=1.6, max_length=48)
+    sizes, seeds = ([250], 1) if quick else (sizes, seeds)
+    with tempfile.TemporaryDirectory() as temporary:
+        found = run(
+            DATA / "models" / "me5-small-zh", pairs, dev, test, work or temporary, own, others=others, sizes=sizes,
+            seeds=seeds, ui=UI(),
+        )  # fmt: skip
+    curves = found.curves
+    values = {
+        name: {"bi untrained": curves.accuracy("bi", 0, name)} | {
+            str(size): {mode: curves.accuracy(mode, size, name) for mode in ("bi", "cross")}
+            | {"cross ahead": curves.ahead(size, name)}
+            for size in curves.sizes
+        }
+        for name in curves.sets
+    }  # fmt: skip
     return {
-        **sides, "cross_ahead": found.ahead, "pairs": [len(pairs), len(dev), len(test)], "cpu_minutes": minutes,
+        "seeds": {str(size): len(curves.of("cross", size)) for size in curves.sizes},
+        "steps": {str(size): curves.of("cross", size)[0].steps for size in curves.sizes},
+        "pairs": {"dev": len(dev), **{name: int(curves.right("bi", 0, name).shape[1]) for name in curves.sets}},
+        "accuracy": values, "conclusions": conclusions(found), "speeds": dict(found.speeds),
+        "minutes_of_training": sum(run.seconds for run in curves.runs) / 60,
     }  # fmt: skip
 
 
-PARTS = {each.__name__: each for each in (thresholds, loss, cached, search, stsb, lcqmc)}
+def killed(quick: bool) -> dict[str, Any]:
+    """Three processes on one index, two of them killed at random: what was lost, came back or does not fit its text."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "match"))
+    from killed import schedule  # pyrefly: ignore
+
+    count = 200 if quick else 10_000
+    total = dict.fromkeys(("lost", "resurrected", "mismatched", "killed", "alive"), 0)
+    for seed in range(count):
+        with tempfile.TemporaryDirectory() as folder:
+            for name, value in schedule(Path(folder, "index"), seed).items():
+                total[name] += value
+    return {"schedules": count, **total}
+
+
+def audit(quick: bool) -> dict[str, Any]:
+    """What labels of the published sets can be guessed from without understanding."""
+    from shoestring.match.data.audit import audit as run
+
+    names = ("LCQMC/LCQMC.valid.data", "PAWSX/PAWSX.valid.data", "AFQMC/dev.txt", "ATEC/ATEC.valid.data",
+             "STS-B/STS-B.train.data")  # fmt: skip
+    return {
+        name: {
+            "pairs": found.pairs, "majority": found.majority,
+            "guessed from": {kind: [each.accuracy, each.area] for kind, each in found.shortcuts.items()},
+        }
+        for name in names[: 2 if quick else None] for found in run([read_pairs(DATA / "pairs" / name)])
+    }  # fmt: skip
+
+
+PARTS = {each.__name__: each for each in (thresholds, loss, cached, search, stsb, compare, killed, audit)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="smaller sizes, nothing written")
     parser.add_argument("--only", choices=PARTS, action="append", help="this part; may be given again")
+    parser.add_argument("--sizes", default="250,1000,4000,16000,34334", help="of compare")
+    parser.add_argument("--seeds", type=int, default=3, help="of compare")
+    parser.add_argument("--work", help="folder of compare, which goes on there")
     options = parser.parse_args()
+    sizes = [int(size) for size in options.sizes.split(",")]
+    more = {"compare": {"sizes": sizes, "seeds": options.seeds, "work": options.work}}
     for name in options.only or ("thresholds", "loss", "cached", "search"):
         load = os.getloadavg()[0]
-        found = {"load": load, **PARTS[name](options.quick)}
+        found = {"load": load, **PARTS[name](options.quick, **more.get(name, {}))}
         print(name, json.dumps(found, indent=1), flush=True)
         if not options.quick:
             before = json.loads(RESULT.read_text("utf-8")) if RESULT.exists() else {}

@@ -348,7 +348,8 @@ def test_the_page_works_in_a_browser(address):
     page = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     assert 'class="verdict' in page
     assert "probability" in page
-    assert 'style="width: ' in page  # of the bar: browsers drop what they cannot read
+    assert page.count('class="scale"') == 11  # of the pair and of each hit
+    assert "left: " in page  # of the mark: browsers drop what they cannot read
     assert page.count("<li>") == 10
 
 

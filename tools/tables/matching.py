@@ -14,12 +14,17 @@ def matching() -> str:
     blocks = [["| what | goal | measured |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]]
     if "search" in measured:
         blocks.append(_searching(measured["search"]))
-    if "lcqmc" in measured:
-        blocks.append(_bi_against_cross(measured["lcqmc"]))
+    if "audit" in measured:
+        blocks.append(_audits(measured["audit"]))
+    if "compare" in measured:
+        seeds = measured["compare"]["seeds"]
+        runs = ", ".join(f"{int(size):,} pairs {count} seeds" for size, count in seeds.items())
+        blocks.append([f"Trained on AFQMC's pairs, {runs}; both kinds the same steps:"])
+        blocks.append(_curves(measured["compare"]))
     if not measured:
         return ""
     loads = ", ".join(
-        f"{name} {measured[name]['load']:.1f}" for name in (*MATCHING, "lcqmc") if name in measured
+        f"{name} {measured[name]['load']:.1f}" for name in (*MATCHING, "compare") if name in measured
     )
     return "\n\n".join(
         ["\n".join(block) for block in blocks] + [f"Load of the machine before each run: {loads}."]
@@ -69,8 +74,17 @@ def _fine_tuning(found: dict[str, Any]) -> list[tuple[str, ...]]:
     ]
 
 
+def _killed(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    what = (
+        f"an index in {found['schedules']:,} schedules of three processes, {found['killed']:,} of them killed"
+    )
+    wrong = ", ".join(f"{found[name]} {name}" for name in ("lost", "resurrected", "mismatched"))
+    return [(f"{what}: texts", "0, 0, 0", wrong)]
+
+
 MATCHING = {
     "thresholds": _thresholds, "loss": _loss, "cached": _cached, "search": _goals_of_search, "stsb": _fine_tuning,
+    "killed": _killed,
 }  # fmt: skip
 
 
@@ -83,13 +97,28 @@ def _searching(found: dict[str, Any]) -> list[str]:
     return [head, "|---|---|---|", *rows]
 
 
-def _bi_against_cross(lcqmc: dict[str, Any]) -> list[str]:
-    bi, cross, ahead = lcqmc["bi"], lcqmc["cross"], lcqmc["cross_ahead"]
-    rows = [
-        f"| {name} | {bi[name]:.4f} | {cross[name]:.4f} | {{:+.4f}} ({{:+.4f}} to {{:+.4f}}) |".format(
-            *ahead[name]
+def _audits(found: dict[str, Any]) -> list[str]:
+    sets = {name: each for name, each in found.items() if isinstance(each, dict)}
+    kinds = list(next(iter(sets.values()))["guessed from"])
+    rows = []
+    for name, each in sets.items():
+        cells = (f"{right:.1%}, {area:.2f}" for right, area in each["guessed from"].values())
+        rows.append(
+            f"| {name} ({each['pairs']:,}) | {each['majority']:.1%} | {' | '.join(cells)} |"
         )
-        for name in ("spearman", "accuracy", "f1")
-    ]
-    head = "| {2:,} LCQMC pairs, {0:,} to train on, {1:,} for the threshold | bi | cross | cross ahead by (95 %) |"
-    return [head.format(*lcqmc["pairs"]), "|---|---|---|---|", *rows]
+    head = f"| labels guessed right, and area, from | the more frequent label | {' | '.join(kinds)} |"
+    return [head, "|---" * (2 + len(kinds)) + "|", *rows]
+
+
+def _curves(found: dict[str, Any]) -> list[str]:
+    head = "| accuracy on | pairs to train on | bi | cross | cross ahead by (95 %) |"
+    rows = []
+    for name, sizes in found["accuracy"].items():
+        what = f"{name} ({found['pairs'][name]:,})"
+        rows.append(f"| {what} | none | {sizes['bi untrained'][0]:.3f} | | |")
+        for size, each in sizes.items():
+            if size != "bi untrained":
+                both = " | ".join("{:.3f} ({:.3f} to {:.3f})".format(*each[mode]) for mode in ("bi", "cross"))
+                ahead = "{:+.3f} ({:+.3f} to {:+.3f})".format(*each["cross ahead"])
+                rows.append(f"| {what} | {int(size):,} | {both} | {ahead} |")
+    return [head, "|---|---|---|---|---|", *rows]

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from shoestring._errors import InputError, OutputError, ShoestringError
+from shoestring.match.deciding.decision import Decision
 from shoestring.match.matcher import Matcher
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -48,6 +49,7 @@ class Service:
             "threshold": decision.threshold if decision else None,
             "interval": decision.threshold_interval if decision else None,
             "metric": decision.metric if decision else None,
+            "scale": _scale(decision) if decision else None,
             "texts": len(self.index) if self.index is not None else None,
         }
         safe = json.dumps(facts, ensure_ascii=False).replace("<", "\\u003c")
@@ -174,6 +176,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: texts are nobody's business."""
+
+
+def _scale(decision: Decision) -> list[float]:
+    """Between which scores the page draws: those of the pairs that chose the threshold, with its interval."""
+    low, high = decision.threshold_interval
+    known = decision.data.get("scores", (low, high))
+    ends = min(known[0], low), max(known[-1], high)
+    margin = 0.1 * (ends[1] - ends[0]) or 0.1
+    return [ends[0] - margin, ends[1] + margin]
 
 
 def _name(host: str) -> str:
