@@ -51,6 +51,10 @@ def infer(checkpoint: Checkpoint, request: Request) -> Plan:
             f"{checkpoint.folder}: {kind} has no rule, and its config has no hidden_size: it is made of several models "
             "or of no blocks; grow the one in it that reads text"
         )
+    if not number(config, "vocab_size"):
+        raise InputError(
+            f"{checkpoint.folder}: {kind} has no rule, and it reads no token ids, on which what is inferred is tried"
+        )
     times = _times(request, kind, config)
     checkpoint, keys = _own(checkpoint)
     return _plan(checkpoint, request, find(checkpoint, keys, times, request), keys)
@@ -180,8 +184,8 @@ def _plan(checkpoint: Checkpoint, request: Request, finding: Finding, keys: Mapp
         for placed in _placed(each, keys, blocks, finding.silence)
     )
     return Plan(
-        checkpoint, request, kind, old, new, growths, settings, exact, lossy, bool(config.tie_word_embeddings),
-        axes.tiled(old.hidden, new.hidden), partial(_again, finding=finding), inferred=finding,
+        checkpoint, request, kind, old, new, growths, settings, exact, lossy,
+        bool(getattr(config, "tie_word_embeddings", False)), axes.tiled(old.hidden, new.hidden), partial(_again, finding=finding), inferred=finding,
     )  # fmt: skip
 
 

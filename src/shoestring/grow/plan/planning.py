@@ -94,7 +94,7 @@ def plan(checkpoint: Checkpoint, request: Request, tied: bool | None = None) -> 
         InputError: a tensor that no rule knows, or of a shape that the config does not say.
         OptionError: sizes that do not fit.
     """
-    model = FAMILIES[checkpoint.config["model_type"]](checkpoint.config)
+    model = _described(checkpoint)
     new = new_sizes(model, request)
     if model.no_depth and new.layers != model.sizes.layers:
         raise OptionError(
@@ -107,6 +107,20 @@ def plan(checkpoint: Checkpoint, request: Request, tied: bool | None = None) -> 
         checkpoint, request, model.family, model.sizes, new, tuple(builder.growths()),
         builder.config(), tuple(grown.exact), tuple(grown.lossy), tied, grown.by_name["hidden"], plan,
     )  # fmt: skip
+
+
+def _described(checkpoint: Checkpoint) -> Description:
+    try:
+        model = FAMILIES[checkpoint.config["model_type"]](checkpoint.config)
+    except KeyError as error:
+        raise InputError(
+            f"{checkpoint.folder}: config.json lacks {error}; load the model with transformers and save it again"
+        ) from error
+    if low := [name for name, size in asdict(model.sizes).items() if size < 0]:
+        raise InputError(
+            f"{checkpoint.folder}: by config.json it has {getattr(model.sizes, low[0])} {low[0]}"
+        )
+    return model
 
 
 def is_tied(checkpoint: Checkpoint, model: Description) -> bool:

@@ -73,7 +73,7 @@ def modelled(checkpoint: Checkpoint) -> Any:
 def reason(error: Exception) -> str:
     """Returns in one line what an error of transformers says."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[-1] if "validation error" in (lines or [""])[0] else (lines or [type(error).__name__])[0]
+    text = " ".join(lines[:2]) if lines and lines[0].endswith(":") else (lines or [type(error).__name__])[0]
     return text if len(text) < 300 else text[:297] + "..."
 
 
