@@ -162,6 +162,22 @@ def test_a_tie_is_what_is_stored_not_what_the_config_says(tmp_path):
     assert planning.plan(opened(tied), Request(hidden="2x")).tied
 
 
+def test_repeated_blocks_are_those_of_the_model_and_said_to_be_lossy(tmp_path, enlarge):
+    source = make(tmp_path / "small", "llama", num_hidden_layers=4)
+    with pytest.raises(
+        OptionError, match=r"--repeat 1-2: blocks that run twice .* --layers 6 adds as many exactly"
+    ):
+        enlarge(source, repeat="1-2", dtype="float64")
+    with pytest.raises(OptionError, match="llama has blocks 0 to 3; choose among those"):
+        enlarge(source, repeat="1-4", allow_lossy=True)
+    target = enlarge(source, repeat="1-2", dtype="float64", allow_lossy=True, verify="logits")
+    old, new = (AutoModelForCausalLM.from_pretrained(folder).model.layers for folder in (source, target))
+    assert len(new) == 6
+    for block, copied in zip(new, [0, 1, 2, 1, 2, 3], strict=True):
+        for one, other in zip(block.parameters(), old[copied].parameters(), strict=True):
+            assert torch.equal(one, other)
+
+
 def test_layer_types_grow_with_the_blocks(tmp_path, plan_of):
     source = make(tmp_path / "small", "gemma2")
     assert (

@@ -22,6 +22,9 @@ def sizes(command: Callable) -> Callable:
     """Adds the options that say how large, and how copies share what the original had."""
     options = [click.option(f"--{name}", metavar="SIZE", help=text) for name, text in SIZES]
     options += [
+        click.option(
+            "--repeat", metavar="A-B", help="Run blocks A to B twice, as SOLAR does; not exact, instead of --layers."
+        ),
         click.option("--place", default="spread", show_default=True, help="Where new blocks go: spread or top."),
         click.option(
             "--split", default="grid", show_default=True,

@@ -185,7 +185,8 @@ def _plan(checkpoint: Checkpoint, request: Request, finding: Finding, keys: Mapp
     )
     return Plan(
         checkpoint, request, kind, old, new, growths, settings, exact, lossy,
-        bool(getattr(config, "tie_word_embeddings", False)), axes.tiled(old.hidden, new.hidden), partial(_again, finding=finding), inferred=finding,
+        bool(getattr(config, "tie_word_embeddings", False)), axes.tiled(old.hidden, new.hidden),
+        partial(_again, finding=finding), inferred=finding,
     )  # fmt: skip
 
 
@@ -267,6 +268,8 @@ def _depth(request: Request, config: Any, kind: str) -> int:
 def _times(request: Request, kind: str, config: Any) -> int:
     hidden = number(config, "hidden_size")
     others = [name for name in request.asked if name not in ("hidden", "layers", *FOLLOW)]
+    if request.repeat is not None:
+        raise OptionError(f"--repeat {request.repeat}: {kind} has no rule; give --layers, which is exact")
     if request.hidden is None and request.asked == ["layers"]:
         return 1
     if others or request.hidden is None:

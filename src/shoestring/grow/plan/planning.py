@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import reduce
 from math import prod, sqrt
 from pathlib import Path
@@ -100,7 +100,12 @@ def plan(checkpoint: Checkpoint, request: Request, tied: bool | None = None) -> 
         raise OptionError(
             f"--layers {request.layers}: {model.family}: {model.no_depth}; grow --hidden or --ffn instead"
         )
-    grown = grow_axes(model, new)
+    grown = grow_axes(model, replace(new, layers=model.sizes.layers) if request.repeat else new)
+    if request.repeat:
+        grown.lossy.append(
+            f"--repeat {request.repeat}: blocks that run twice compute something else, and are to be trained on; "
+            f"--layers {new.layers} adds as many exactly"
+        )
     tied = is_tied(checkpoint, model) if tied is None else tied
     builder = _Builder(checkpoint, request, model, new, grown, tied)
     return Plan(
@@ -183,6 +188,9 @@ class _Builder:
         self.matrices: dict[tuple[Tensor, tuple[int, ...]], tuple[tuple[int, ...], Side, Side]] = {}
         old = model.sizes
         self.blocks = block_sources(old.layers, new.layers, request.place)
+        if request.repeated is not None:
+            first, last = request.repeated
+            self.blocks = [(index, False) for index in (*range(last + 1), *range(first, old.layers))]
         self.decoder_blocks = block_sources(old.decoder_layers, new.decoder_layers, request.place)
         ratio = new.hidden / old.hidden
         self.embedding_factor = 1 / sqrt(ratio) if model.embedding_grows else 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 from fractions import Fraction
 
@@ -54,6 +55,7 @@ class Request:
         layers: blocks.
         vocab: token ids.
         experts: experts of a mixture, a whole multiple.
+        repeat: blocks such as `8-23` that run twice, as in SOLAR; not exact, instead of `layers`.
         place: where new blocks go: `spread` between the others, or on `top`.
         split: how copies share what the old coordinate had: `grid`, `noise` or `equal`.
         noise: for `split="noise"`, relative to the row's root mean square.
@@ -73,6 +75,7 @@ class Request:
     layers: str | None = None
     vocab: str | None = None
     experts: str | None = None
+    repeat: str | None = None
     place: str = "spread"
     split: str = "grid"
     noise: float = 0.1
@@ -92,6 +95,21 @@ class Request:
             raise OptionError(f"--noise {self.noise:g}: must be above 0 and at most 1")
         for name in self.asked:
             amount(name, getattr(self, name), 1)
+        if self.repeat is not None and self.layers is not None:
+            raise OptionError(
+                f"--repeat {self.repeat}: and --layers {self.layers} both say how many blocks; give one"
+            )
+        if self.repeat is not None and self.repeated is None:
+            raise OptionError(
+                f"--repeat {self.repeat}: not blocks; type the first and the last, such as 8-23"
+            )
+
+    @property
+    def repeated(self) -> tuple[int, int] | None:
+        """The first and the last block that run twice."""
+        match = re.fullmatch(r"(\d{1,4})-(\d{1,4})", self.repeat or "")
+        first, last = (int(match[1]), int(match[2])) if match else (1, 0)
+        return (first, last) if first <= last else None
 
     @property
     def asked(self) -> list[str]:

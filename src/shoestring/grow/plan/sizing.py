@@ -26,6 +26,8 @@ def new_sizes(model: Description, request: Request) -> Sizes:
     sizes = replace(old, **given)
     if "layers" in given and old.decoder_layers:
         sizes = replace(sizes, decoder_layers=_given(model, "decoder_layers", str(request.layers)))
+    if request.repeated is not None:
+        sizes = replace(sizes, layers=old.layers + _repeated(model, request, request.repeated))
     ratio = Fraction(sizes.hidden, old.hidden)
     for name, size in given.items():
         if name in model.fixed and size != getattr(old, name):
@@ -52,6 +54,18 @@ def new_sizes(model: Description, request: Request) -> Sizes:
             f"try {sizes.experts // old.experts * old.experts + old.experts}"
         )
     return sizes
+
+
+def _repeated(model: Description, request: Request, blocks: tuple[int, int]) -> int:
+    """Returns how many blocks run twice."""
+    first, last = blocks
+    if model.sizes.decoder_layers or last >= model.sizes.layers:
+        stacks = " in two stacks" if model.sizes.decoder_layers else ""
+        raise OptionError(
+            f"--repeat {request.repeat}: {model.family} has blocks 0 to {model.sizes.layers - 1}{stacks}; "
+            + ("give --layers" if stacks else "choose among those")
+        )
+    return last - first + 1
 
 
 def _given(model: Description, name: str, text: str) -> int:

@@ -87,6 +87,8 @@ def _request(planned: Plan, small: Sizes) -> Request:
             asked[name] = str(size * new[name] // old[name])
     keys = FAMILIES[str(planned.checkpoint.config["model_type"])](planned.checkpoint.config).keys
     chosen: dict[str, Any] = {name: value for name, value in asked.items() if name in keys}
+    if planned.request.repeat:
+        chosen |= {"layers": None, "repeat": "0-0"}
     return replace(planned.request, allow_lossy=True, **chosen)
 
 
