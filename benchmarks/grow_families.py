@@ -84,21 +84,33 @@ OTHERS: dict[str, dict[str, Any]] = {  # what a kind's own code wants besides
 }  # fmt: skip
 
 
-def settings(kind: str, blocks: int, head_dim: int | None) -> dict[str, Any]:
-    """Returns small, unequal sizes for what the default config of a kind has."""
+def settings(kind: str, blocks: int, head_dim: int | None, unset: bool = False) -> dict[str, Any]:
+    """Returns small, unequal sizes for what the default config of a kind has.
+
+    Args:
+        kind: the `model_type`.
+        blocks: how many.
+        head_dim: where the config has one.
+        unset: set too what the default config leaves open.
+    """
     default = AutoConfig.for_model(kind)
     names = getattr(default, "attribute_map", {})
     chosen: dict[str, Any] = {}
     for name, value in {**SIZES, **dict.fromkeys(BLOCKS, blocks)}.items():
         key, old = names.get(name, name), getattr(default, names.get(name, name), None)
-        if isinstance(old, int) and not isinstance(old, bool) and (old > value or (name in BLOCKS and old)):
+        known = isinstance(old, int) and not isinstance(old, bool)
+        if (known and (old > value or (name in BLOCKS and old))) or (
+            unset and old is None and hasattr(default, key)
+        ):
             chosen[key] = value
     if default_groups(default) == 1:
         chosen = {key: 8 if key in GROUPED else value for key, value in chosen.items()}
     for name in AS_HIDDEN:
         if getattr(default, name, None) == getattr(default, "hidden_size", 0):
             chosen[name] = 128
-    if head_dim and getattr(default, "head_dim", None) is not None:
+    if head_dim and (
+        getattr(default, "head_dim", None) is not None or (unset and hasattr(default, "head_dim"))
+    ):
         chosen[names.get("head_dim", "head_dim")] = head_dim
     for key, value in default.to_dict().items():
         if key.endswith("token_id") and isinstance(value, int) and value >= SIZES["vocab_size"]:
@@ -124,9 +136,12 @@ def head(kind: str) -> str:
 def made(kind: str, folder: Path, tie: bool | None) -> str:
     """Saves a random model of a kind; returns what it is, or raises what its code did."""
     error: Exception = ValueError("no sizes")
-    for blocks, head_dim in ((6, 24), (6, 16), (6, None), (8, 24), (8, 16), (12, 16)):
+    for blocks, head_dim, unset in (
+        (6, 24, False), (6, 16, False), (6, None, False), (8, 24, False), (8, 16, False), (12, 16, False),
+        (6, None, True), (6, 16, True),
+    ):  # fmt: skip
         try:
-            chosen = settings(kind, blocks, head_dim)
+            chosen = settings(kind, blocks, head_dim, unset)
             if tie is not None:
                 chosen["tie_word_embeddings"] = tie
             config = AutoConfig.for_model(kind, **chosen)
