@@ -96,7 +96,7 @@ def _measured(
         torch.tensor(list(numbers)),
         bound.likelihood.cpu(),
         bound.kl.T.cpu(),
-        by_channel.double().sum(0, keepdim=True).cpu(),
+        by_channel.cpu().double().sum(0, keepdim=True),
         weighted.cpu(),
     )
 
@@ -127,7 +127,7 @@ def _weighted(
         many = [each.repeat_interleave(len(some), 0) for each in features]
         bound: Bound = model(x.repeat_interleave(len(some), 0), many, noise)
         weights.append(bound.log_weight.unflatten(0, (len(x), len(some))))
-    return torch.logsumexp(torch.cat(weights, 1).double(), 1) - math.log(samples)
+    return torch.logsumexp(torch.cat(weights, 1).cpu().double(), 1) - math.log(samples)
 
 
 def prepared_batches(model: NVAE, images: Images, size: int, seed: int) -> Iterator[Tensor]:
