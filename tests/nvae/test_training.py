@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 
 from shoestring._errors import InputError, OptionError, OutputError, TrainError
 from shoestring.nvae import NVAE, Images, NVAESettings, evaluate, preset, read_images, train
-from shoestring.nvae.batches import indices
+from shoestring.nvae.batches import Feed, indices
 from shoestring.nvae.images import fingerprints, held_out, remembered, unseen
 from shoestring.nvae.training.guard import Guard, Verdict
 from shoestring.nvae.training.run import Run
@@ -185,6 +185,19 @@ def test_every_epoch_has_every_image_once_however_it_is_cut(count, batch, seed):
     assert np.array_equal(whole, cut)
     for epoch in range(3):
         assert sorted(whole[epoch * count : (epoch + 1) * count]) == list(range(count))
+
+
+@pytest.mark.filterwarnings("ignore:.*pin_memory.*")
+def test_bytes_that_are_fetched_ahead_are_those_of_the_step(bars):
+    """Two processes share a step; after a resume, or out of order, the feed begins anew."""
+    for rank in (0, 1):
+        share = range(8 * rank, 8 * rank + 8)
+        ahead, plain = (Feed(bars, 3, 16, share, 9, ahead=way) for way in (True, False))
+        for step in (0, 1, 2, 6, 7, 3):
+            wanted = bars.take(indices(3, 16 * step + 8 * rank, 16 * step + 8 * rank + 8, len(bars)))
+            assert np.array_equal(plain.take(step).numpy(), wanted)
+            if rank or step in (0, 1, 6):
+                assert np.array_equal(ahead.take(step).numpy(), wanted)
 
 
 # -- runs ----------------------------------------------------------------------------------------------------------
