@@ -142,7 +142,7 @@ def tiny(kind, settings):
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"model_type": "gpt_neo"}, "written for gpt2, llama, mistral, qwen2, this is gpt_neo"),
+        ({"model_type": "gpt_neo"}, "written for gpt2, llama, mistral, qwen2, qwen3, this is gpt_neo"),
         ({"rope_parameters": {"rope_type": "llama3"}}, "llama with rope_type llama3 is not written here"),
         ({"rope_scaling": {"type": "linear"}}, "llama with rope_type linear is not written here"),
         ({"hidden_act": "gelu"}, "llama with hidden_act gelu is not written here"),

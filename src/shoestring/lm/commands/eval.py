@@ -11,7 +11,7 @@ from shoestring._errors import OptionError
 from shoestring.lm.commands.options import lines_of, loaded, model_options
 
 if TYPE_CHECKING:
-    pass
+    from shoestring.lm.engines.base import Engine
 
 
 @ui.command("eval")
@@ -23,20 +23,27 @@ if TYPE_CHECKING:
     "--score", default="mean", show_default=True, help="For --labelled: likelihood, mean or channel."
 )
 @click.option("--limit", default=0, help="Only the first so many documents or lines; 0 is all.")
+@click.option(
+    "--against",
+    type=click.Choice(["fp32", "bf16", "int8", "int4"]),
+    help="What the precision costs: the same texts in this one too, by torch.",
+)
 @click.option("--calibrate", is_flag=True, help="Do not favour answers that are likely everywhere.")
 def evaluate(
     ui: ui.UI, model: str, backend: str, precision: str, device: str | None, threads: int, texts: tuple[str, ...],
-    labelled: str | None, template: str, score: str, calibrate: bool, limit: int,
+    labelled: str | None, template: str, score: str, calibrate: bool, limit: int, against: str | None,
 ) -> None:  # fmt: skip
     """Perplexity of text files, a document a line; or accuracy on a labelled file by choosing among its answers."""
     from itertools import islice
 
     from shoestring import files
-    from shoestring.lm.fewshot.evaluate import accuracy, pairs, perplexity, predictions
+    from shoestring.lm.fewshot.evaluate import accuracy, pairs, predictions
     from shoestring.lm.fewshot.template import named
 
     if bool(texts) == bool(labelled):
         raise OptionError("give either text files or --labelled FILE")
+    if against and labelled:
+        raise OptionError("--against compares perplexities; give text files instead of --labelled FILE")
     engine = loaded(ui, model, backend, precision, device, threads)
     if labelled:
         from shoestring.lm.fewshot.choosing import FewShot
@@ -48,13 +55,30 @@ def evaluate(
         found = list(ui.track(predictions(task, asked), "choosing", len(asked), "query"))
         ui.result(accuracy(found), accuracy_line(accuracy(found)))
         return
-    documents = islice(files.documents(list(texts)), limit or None)
+    documents = list(islice(files.documents(list(texts)), limit or None))
+    values = _cost(ui, engine, documents)
+    if against:
+        exact = loaded(ui, model, "torch", against, device, threads)
+        wanted = _cost(ui, exact, documents)["perplexity per token"]
+        values[f"perplexity per token in {against}"] = wanted
+        values[f"worse than {against}"] = values["perplexity per token"] / wanted - 1
+    ui.result(values, "\n".join(f"{name}: {_shown(name, value)}" for name, value in values.items()))
+
+
+def _cost(ui: ui.UI, engine: Engine, documents: list[str]) -> dict[str, float]:
+    from shoestring.lm.fewshot.evaluate import perplexity
+
     cost = perplexity(engine, ui.track(documents, "reading", unit="doc"))
-    values = {
-        "perplexity per token": round(cost.per_token, 3), "perplexity per character": round(cost.per_character, 3),
+    return {
+        "perplexity per token": cost.per_token, "perplexity per character": cost.per_character,
         "tokens": cost.tokens, "characters": cost.characters, "documents": cost.documents,
     }  # fmt: skip
-    ui.result(values)
+
+
+def _shown(name: str, value: float) -> str:
+    if name.startswith("worse"):
+        return f"{value:+.2%}"
+    return f"{value:,.3f}" if isinstance(value, float) else f"{value:,}"
 
 
 def accuracy_line(values: dict[str, Any]) -> str:
