@@ -14,7 +14,13 @@ from shoestring._extras import require
 @click.argument("source")
 @click.argument("output")
 @click.option(
-    "--to", default="hf", show_default=True, help="hf, int8, int4, gguf-f16, gguf-q8_0 or gguf-q4_k_m."
+    "--to",
+    default="hf",
+    show_default=True,
+    type=click.Choice(["hf", "int8", "int4", "gguf-f16", "gguf-q8_0", "gguf-q4_k_m"]),
+)
+@click.option(
+    "--calibration", metavar="FILE", help="Text that int4 is fitted to, some hundred documents, one a line."
 )
 @click.option("--vocab", help="CPM's chinese_vocab.model, if it does not lie with the weights.")
 @click.option("--heads", type=int, help="Attention heads, for shards of a size other than CPM-LM's.")
@@ -22,13 +28,14 @@ from shoestring._extras import require
 @click.option("--overwrite", is_flag=True, help="Replace a folder.")
 def convert(
     ui: ui.UI, source: str, output: str, to: str, vocab: str | None, heads: int | None, unpublished: bool,
-    overwrite: bool,
+    overwrite: bool, calibration: str | None,
 ) -> None:  # fmt: skip
-    """Turns CPM-LM's released shards, or a Hugging Face folder, into one that runs here.
+    """Turns CPM-LM's released shards, a Hugging Face folder or a .gguf file into a folder that runs here.
 
-    SOURCE has mp_rank_00_model_states.pt and its like, or config.json and weights. OUTPUT becomes a folder.
+    SOURCE has mp_rank_00_model_states.pt and its like, or config.json and weights, or is a .gguf file.
     """
     require("lm", "torch", "sentencepiece", "jieba", "transformers")
+    from shoestring import files
     from shoestring.lm.weights.conversion import convert
 
     started = time.perf_counter()
@@ -39,6 +46,7 @@ def convert(
         vocabulary=vocab,
         heads=heads,
         published=not unpublished,
+        calibration=[] if calibration is None else list(files.documents([calibration])),
         overwrite=overwrite,
         ui=ui,
     )

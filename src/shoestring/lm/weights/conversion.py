@@ -12,28 +12,27 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from shoestring import hub
 from shoestring._errors import InputError, OptionError
 from shoestring.files import atomic, atomic_folder
 from shoestring.lm.tokenizer import FILE, CpmTokenizer
 from shoestring.lm.weights import gguf_file
+from shoestring.lm.weights.calibrate import calibrated
 from shoestring.lm.weights.gguf_source import GgufSource
+from shoestring.lm.weights.loading import load_source
 from shoestring.lm.weights.opening import open_source
+from shoestring.lm.weights.pieces import Piece, plain, quantized
 from shoestring.lm.weights.published import checking
-from shoestring.lm.weights.quantize import GROUP, to_int4, to_int8
-from shoestring.lm.weights.safetensors_file import Shape, Writer
+from shoestring.lm.weights.quantize import GROUP, Parts
+from shoestring.lm.weights.safetensors_file import Writer
 from shoestring.lm.weights.skeleton import (
-    Layer,
-    Layers,
     bits_of,
     config_of,
     empty,
@@ -78,6 +77,7 @@ def convert(
     vocabulary: str | os.PathLike[str] | None = None,
     heads: int | None = None,
     published: bool = True,
+    calibration: Sequence[str] = (),
     overwrite: bool = False,
     ui: UI | None = None,
 ) -> Converted:
@@ -90,6 +90,7 @@ def convert(
         vocabulary: CPM's chinese_vocab.model, if it does not lie with the weights.
         heads: number of attention heads, for shards of an unknown size.
         published: check CPM-LM's files against the published SHA-1 and MD5.
+        calibration: texts that int4 is fitted to, see `calibrate`; the model is in memory in float32 meanwhile.
         overwrite: replace a folder.
         ui: shows progress.
 
@@ -105,7 +106,10 @@ def convert(
     _require_plain(weights, source)
     tokenizer = cpm_vocabulary(weights, vocabulary)
     few = to in ("int8", "int4")
-    pieces = list(_few_pieces(weights, int(to[3:])) if few else _same_pieces(weights))
+    if calibration and to != "int4":
+        raise OptionError(f"--calibration with --to {to}: only int4 is fitted to a text")
+    fitted = _fitted_to(weights, calibration, ui) if calibration else {}
+    pieces = list(_few_pieces(weights, int(to[3:]), fitted) if few else _same_pieces(weights))
     total = sum(shape.bytes for shape in weights.shapes.values())
     parameters = sum(math.prod(shape.sizes) for shape in weights.shapes.values())
     with ExitStack() as stack:
@@ -133,45 +137,22 @@ def convert(
     return Converted(Path(output), parameters, size)
 
 
-@dataclass(frozen=True)
-class Piece:
-    """What one stored weight becomes.
-
-    Args:
-        bytes: of the weight as it was.
-        shapes: name -> type and sizes of each tensor it becomes.
-        make: reads it and returns those tensors by name.
-    """
-
-    bytes: int
-    shapes: dict[str, Shape]
-    make: Callable[[], dict[str, torch.Tensor]]
-
-
-def plain(weights: Source) -> Iterator[Piece]:
-    """Yields every weight as it is."""
-    for name, shape in weights.shapes.items():
-        yield Piece(shape.bytes, {name: shape}, lambda name=name: {name: weights.read(name)})
-
-
-def quantized(weights: Source, layers: Layers, bits: int) -> Iterator[Piece]:
-    """Yields what an int8 or int4 folder holds, in order, of weights under the model's names."""
-    for name, shape in weights.shapes.items():
-        if name == f"{layers.embedding}.weight":
-            yield _few_bits(weights, name, Layer(str(layers.embedding), shape.sizes[0], shape.sizes[1]), 8)
-        elif name in layers.linear:
-            layer = layers.linear[name]
-            yield _few_bits(weights, name, layer, bits_of(layer, bits, layers.head))
-        else:
-            wide = {name: Shape(torch.float32, shape.sizes)}
-            yield Piece(shape.bytes, wide, lambda name=name: {name: weights.read(name).float()})
-
-
-def _few_pieces(weights: Source, bits: int) -> Iterator[Piece]:
+def _few_pieces(weights: Source, bits: int, fitted: Mapping[str, Parts]) -> Iterator[Piece]:
     model = empty(config_of(weights.config))
     layers = layers_of(model)
     require_mostly_linear(model, layers)
-    return quantized(matched(weights, model), layers, bits)
+    return quantized(matched(weights, model), layers, bits, fitted)
+
+
+def _fitted_to(weights: Source, texts: Sequence[str], ui: UI) -> dict[str, Parts]:
+    """Returns the 4-bit weights that fit texts best."""
+    model: Any = load_source(weights)
+    layers = layers_of(model)
+    chosen = {name: each for name, each in layers.linear.items() if bits_of(each, 4, layers.head) == 4}
+    tokenizer = weights.tokenizer if isinstance(weights, GgufSource) else hub.load_tokenizer(weights.folder)
+    rows = [tokenizer.encode(text) for text in texts]
+    with ui.bar("calibrating", model.config.num_hidden_layers, "block") as bar:
+        return calibrated(model, chosen, rows, bar.update)
 
 
 def _same_pieces(weights: Source) -> Iterator[Piece]:
@@ -204,24 +185,6 @@ def cpm_vocabulary(weights: Source, vocabulary: str | os.PathLike[str] | None) -
             f"{found}: {len(tokenizer):,} pieces, but the weights have {wanted:,}; it belongs to another model"
         )
     return tokenizer
-
-
-def _few_bits(weights: Source, name: str, layer: Layer, bits: int) -> Piece:
-    shape = (layer.outputs, layer.inputs)
-    if bits == 8:
-        parts = {"int8": Shape(torch.int8, shape), "scale": Shape(torch.float32, shape[:1])}
-    else:
-        groups = Shape(torch.bfloat16, (layer.outputs, layer.inputs // GROUP))
-        half = Shape(torch.uint8, (layer.outputs, layer.inputs // 2))
-        parts = {"int4": half, "scale": groups, "zero": groups}
-    shapes = {f"{name}.{part}": part_shape for part, part_shape in parts.items()}
-
-    def make() -> dict[str, torch.Tensor]:
-        weight = weights.read(name)
-        weight = weight.t() if layer.transposed else weight
-        return dict(zip(shapes, to_int8(weight) if bits == 8 else to_int4(weight), strict=True))
-
-    return Piece(weights.shapes[name].bytes, shapes, make)
 
 
 def _write_weights(path: Path, pieces: list[Piece], check: Future, progress: Callable[[Piece], Any]) -> None:

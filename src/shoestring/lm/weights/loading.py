@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from shoestring.lm.weights.conversion import Piece, plain, quantized
 from shoestring.lm.weights.few_bits import Embedding8, Linear4, Linear8
+from shoestring.lm.weights.pieces import Piece, plain, quantized
 from shoestring.lm.weights.skeleton import Layers, config_of, empty, layers_of, matched, require_mostly_linear
 from shoestring.lm.weights.sources import Source
 from shoestring.train.memory import giving_back

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+Parts = tuple[Tensor, Tensor, Tensor]  # levels, two a byte; scale and zero of each group
 GROUP = 64  # inputs that share a scale in int4, and activations in both
 _FITS = 4  # times that levels and scales are fitted to each other; more gains less than 1 %
 _AT_ONCE = 1 << 18  # weights that are quantized at once, so that they stay in the processor's cache

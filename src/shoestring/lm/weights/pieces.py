@@ -1,0 +1,76 @@
+"""What each stored weight becomes: the same, or 8 or 4 bits of it; made one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from shoestring.lm.weights.quantize import GROUP, Parts, to_int4, to_int8
+from shoestring.lm.weights.safetensors_file import Shape
+from shoestring.lm.weights.skeleton import Layer, Layers, bits_of
+from shoestring.lm.weights.sources import Source
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What one stored weight becomes.
+
+    Args:
+        bytes: of the weight as it was.
+        shapes: name -> type and sizes of each tensor it becomes.
+        make: reads it and returns those tensors by name.
+    """
+
+    bytes: int
+    shapes: dict[str, Shape]
+    make: Callable[[], dict[str, torch.Tensor]]
+
+
+def plain(weights: Source) -> Iterator[Piece]:
+    """Yields every weight as it is."""
+    for name, shape in weights.shapes.items():
+        yield Piece(shape.bytes, {name: shape}, lambda name=name: {name: weights.read(name)})
+
+
+def quantized(
+    weights: Source, layers: Layers, bits: int, fitted: Mapping[str, Parts] | None = None
+) -> Iterator[Piece]:
+    """Yields what an int8 or int4 folder holds, in order, of weights under the model's names.
+
+    Args:
+        weights: see `skeleton.matched`.
+        layers: which get few bits.
+        bits: 8 or 4.
+        fitted: 4-bit weights that are known already.
+    """
+    for name, shape in weights.shapes.items():
+        if name == f"{layers.embedding}.weight":
+            yield _few_bits(weights, name, Layer(str(layers.embedding), shape.sizes[0], shape.sizes[1]), 8)
+        elif name in layers.linear:
+            layer = layers.linear[name]
+            yield _few_bits(weights, name, layer, bits_of(layer, bits, layers.head), (fitted or {}).get(name))
+        else:
+            wide = {name: Shape(torch.float32, shape.sizes)}
+            yield Piece(shape.bytes, wide, lambda name=name: {name: weights.read(name).float()})
+
+
+def _few_bits(weights: Source, name: str, layer: Layer, bits: int, known: Parts | None = None) -> Piece:
+    shape = (layer.outputs, layer.inputs)
+    if bits == 8:
+        parts = {"int8": Shape(torch.int8, shape), "scale": Shape(torch.float32, shape[:1])}
+    else:
+        groups = Shape(torch.bfloat16, (layer.outputs, layer.inputs // GROUP))
+        half = Shape(torch.uint8, (layer.outputs, layer.inputs // 2))
+        parts = {"int4": half, "scale": groups, "zero": groups}
+    shapes = {f"{name}.{part}": part_shape for part, part_shape in parts.items()}
+
+    def make() -> dict[str, torch.Tensor]:
+        if known is not None:
+            return dict(zip(shapes, known, strict=True))
+        weight = weights.read(name)
+        weight = weight.t() if layer.transposed else weight
+        return dict(zip(shapes, to_int8(weight) if bits == 8 else to_int4(weight), strict=True))
+
+    return Piece(weights.shapes[name].bytes, shapes, make)
