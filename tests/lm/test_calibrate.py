@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from shoestring import hub
 from shoestring._errors import InputError, OptionError
 from shoestring.lm.engines.load import load
 from shoestring.lm.weights.calibrate import calibrated, gptq
@@ -44,6 +45,7 @@ def test_a_folder_holds_what_was_fitted(tmp_path, kind):
     rows = torch.randint(3, VOCABULARY - 8, (30, 40), generator=torch.Generator().manual_seed(1)).tolist()
     texts = [" ".join(f"w{id}" for id in row) for row in rows]
     convert(tmp_path / "model", tmp_path / "fitted", to="int4", calibration=texts)
+    rows = [hub.load_tokenizer(tmp_path / "model").encode(text) for text in texts]
     found = calibrated(model, layers_of(model).linear, rows, lambda count: None)
     engine = load(tmp_path / "fitted")
     few = {name: each for name, each in engine.model.named_modules() if isinstance(each, Linear4)}
