@@ -6,9 +6,11 @@ The counterparts are not ours: bodies that harnesses and clients send, and the o
 import json
 import threading
 from pathlib import Path
+from typing import Literal
 
 import openai
 import pytest
+from pydantic import BaseModel
 
 from shoestring.lm.engines.load import load
 from shoestring.lm.generation.generation import generate
@@ -286,3 +288,16 @@ def test_no_tokens_in_a_stream_have_an_end_too(server, settings):
     chunks = [chunk.choices[0] for chunk in stream]
     assert "".join(chunk.text for chunk in chunks) == ("the cat" if settings else "")
     assert chunks[-1].finish_reason == "length"
+
+
+def test_the_clients_own_parser_of_answers(server):
+    """What openai's `parse` makes of a pydantic model is a schema that is served."""
+
+    class Cat(BaseModel):
+        name: Literal["Tom", "咪咪"]
+        lives: Literal[7, 9]
+
+    answer = server.client.chat.completions.parse(
+        model="m", messages=[{"role": "user", "content": "a cat"}], response_format=Cat, max_tokens=80
+    )
+    assert answer.choices[0].message.parsed.name in ("Tom", "咪咪")

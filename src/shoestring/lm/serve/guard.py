@@ -59,7 +59,7 @@ class Guard:
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self.access, self._app = access, app
         self._let_in: ASGIApp = self._keyed
-        self._hosts = {"localhost", socket.gethostname().lower(), *(each.lower() for each in access.hosts)}
+        self._hosts = {"localhost", socket.gethostname().lower(), *map(_name, access.hosts)}
         if access.origins:  # around the key, so that its error can be read there too; it answers preflights
             self._let_in = CORSMiddleware(
                 self._keyed,
@@ -96,10 +96,15 @@ class Guard:
 
     def _known(self, host: str) -> bool:
         try:
-            name = urlsplit(f"//{host}").hostname or ""
+            name = _name(host)
             return name in self._hosts or ipaddress.ip_address(name) is not None
         except ValueError:  # neither a name that is known nor an address
             return False
+
+
+def _name(host: str) -> str:
+    """Returns a Host without its port, in small letters."""
+    return urlsplit(f"//{host}").hostname or ""
 
 
 def error(status: int, message: str, param: str | None = None, headers: Any = None) -> JSONResponse:
