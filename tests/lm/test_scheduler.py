@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from shoestring.lm.engines.base import CacheFull
 from shoestring.lm.engines.load import load
 from shoestring.lm.generation.generation import generate
 from shoestring.lm.generation.sampling import Sampling
@@ -136,6 +137,50 @@ def test_a_failure_of_the_engine_ends_what_ran_and_nothing_else(engine, schedule
     assert isinstance(failed.error, MemoryError)
     assert [each.text for each in together(scheduler, [[9]])] == alone(engine, [[9]])
     assert scheduler.load["running"] == 0
+
+
+def test_no_room_ends_the_longest_row_only(engine, scheduler, monkeypatch):
+    """An engine that holds 40 tokens in all, as llama.cpp's cache is bounded: the others end as they would alone."""
+    session = type(engine.open([[5]]))
+    step, read = session.step, session.read
+
+    def bounded(usual, more):
+        def tried(self, rows, *rest):
+            if sum(map(len, self.ids)) + more(rows) > 40:
+                raise CacheFull("no room")
+            return usual(self, rows, *rest)
+
+        return tried
+
+    rows = [prompt(engine, "the cat " * number) for number in (1, 4, 2)]
+    sampling = Sampling(max_tokens=14, temperature=0)
+    wanted = alone(engine, rows, sampling)
+    monkeypatch.setattr(session, "step", bounded(step, len))
+    monkeypatch.setattr(session, "read", bounded(read, lambda new: sum(map(len, new))))
+    asked = together(scheduler, rows, sampling)
+    assert [asked[0].text, asked[2].text] == [wanted[0], wanted[2]]
+    assert asked[1].done.wait(60)
+    assert isinstance(asked[1].error, CacheFull)
+    assert together(scheduler, rows[:1], sampling)[0].text == wanted[0]
+
+
+def test_a_prompt_waits_for_room(engine, scheduler, monkeypatch):
+    """What finds no room while others run is read when they have ended."""
+    session, wanted = type(engine.open([[5]])), alone(engine, [[9], [7] * 40], GREEDY)
+    read = session.read
+
+    def bounded(self, rows, *rest):
+        if scheduler.load["running"]:
+            raise CacheFull("no room")
+        return read(self, rows, *rest)
+
+    first = Asked([9])
+    scheduler.submit([first.request])
+    assert first.first.wait(60)
+    monkeypatch.setattr(session, "read", bounded)
+    second = Asked([7] * 40)
+    scheduler.submit([second.request])
+    assert [first.text, second.text] == wanted
 
 
 def test_what_is_kept_is_bounded_in_bytes(engine):

@@ -16,10 +16,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from shoestring._errors import InputError
+from shoestring._errors import InputError, OptionError
 from shoestring.lm.engines.texts import Texts
 
 Progress = Callable[[int], Any]
+
+
+class CacheFull(OptionError):
+    """An engine has no room for more tokens; its sessions are as they were."""
 
 
 @dataclass(frozen=True)

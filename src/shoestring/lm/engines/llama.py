@@ -18,7 +18,7 @@ from torch import Tensor
 
 from shoestring._errors import InputError, OptionError
 from shoestring._extras import require
-from shoestring.lm.engines.base import Progress, Token, joined, require_length, tokens_of
+from shoestring.lm.engines.base import CacheFull, Progress, Token, joined, require_length, tokens_of
 from shoestring.lm.engines.texts import Texts, ends_of_folder, fitted, tokenizer_of
 from shoestring.lm.weights.gguf_file import FILE
 from shoestring.lm.weights.gguf_header import read_header
@@ -124,7 +124,7 @@ class LlamaEngine:
                 self._batch.logits[place] = wanted
             self._batch.n_tokens = len(part)
             if self.api.llama_decode(self.context, self._batch) != 0:
-                raise OptionError("llama.cpp: its cache is full; ask for fewer or shorter rows")
+                raise CacheFull("llama.cpp: its cache is full; ask for fewer or shorter rows")
             for place, (*_, wanted) in enumerate(part):
                 if wanted:
                     pointer = self.api.llama_get_logits_ith(self.context, place)

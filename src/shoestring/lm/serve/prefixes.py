@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from shoestring.lm.engines.base import Session
 from shoestring.lm.fewshot.choosing import shared
 
+_MOST = 16  # sessions: llama.cpp has 64 rows in all
 _LEAST = 8  # tokens in common from which a prompt's keys are worth being reused
 
 
@@ -49,7 +50,7 @@ class Prefixes:
             session.close()
             return
         self._kept.append(session)
-        while self.held > self.most:
+        while self.held > self.most or len(self._kept) > _MOST:
             self._drop(self._kept[0])
 
     def clear(self) -> None:

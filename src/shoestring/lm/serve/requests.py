@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shoestring._errors import OptionError, ShoestringError
+from shoestring.lm.engines.base import Session
 from shoestring.lm.generation.generation import Piece
 from shoestring.lm.generation.sampling import Sampling
 
@@ -72,6 +73,15 @@ class Request:
         if not self.done:
             self.done = True
             self.deliver(error)
+
+
+@dataclass
+class Reading:
+    """A long prompt of which so many tokens have been read."""
+
+    request: Request
+    session: Session | None
+    read: int
 
 
 @dataclass

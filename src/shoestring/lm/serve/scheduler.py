@@ -14,25 +14,15 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any
 
-from shoestring.lm.engines.base import Engine, Session
+from shoestring.lm.engines.base import CacheFull, Engine, Session
 from shoestring.lm.generation.generation import Row
 from shoestring.lm.serve.prefixes import Prefixes
-from shoestring.lm.serve.requests import Full, Limits, Request, Statistics
+from shoestring.lm.serve.requests import Full, Limits, Reading, Request, Statistics
 
 _SHORT = 32  # tokens that a prompt may have left to read in order to be read with others
 _PIECE = 128  # tokens of a long prompt that are read between two steps
-
-
-@dataclass
-class _Reading:
-    """A long prompt that is being read."""
-
-    request: Request
-    session: Session | None
-    read: int
 
 
 class Scheduler:
@@ -51,7 +41,7 @@ class Scheduler:
         self._jobs: deque[tuple[Callable[[], Any], Future]] = deque()
         self._rows: list[tuple[Request, Row]] = []
         self._session: Session | None = None
-        self._reading: _Reading | None = None
+        self._reading: Reading | None = None
         self._wake = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
@@ -149,20 +139,26 @@ class Scheduler:
             if len(request.ids) - common <= _SHORT:
                 group.append((request, kept, common))
             elif self._reading is None:
-                self._reading = self._begun(request, kept, common)
+                self._begin(request, kept, common)
             else:
                 request.long = True
                 break
             room -= request.samples
             self._waiting.popleft()
         if len(group) == 1 and self._reading is None:  # alone, so that it can be kept
-            self._reading, group = self._begun(*group[0]), []
+            self._begin(*group[0])
+            group = []
         self._read_together(group)
         self._read_piece()
 
-    def _begun(self, request: Request, kept: Session | None, common: int) -> _Reading:
+    def _begin(self, request: Request, kept: Session | None, common: int) -> None:
+        try:
+            session = None if kept is None else self.prefixes.fork(kept, common)
+        except Exception as error:  # such as no more rows
+            request.finish(error)
+            return
         self._count(request, common)
-        return _Reading(request, None if kept is None else self.prefixes.fork(kept, common), common)
+        self._reading = Reading(request, session, common)
 
     def _count(self, request: Request, common: int) -> None:
         self.statistics.prompt_tokens += len(request.ids)
@@ -192,14 +188,15 @@ class Scheduler:
                 self.prefixes.keep(reading.session.fork(len(ids)))
                 self._join(reading.session, [reading.request])
         except Exception as error:  # such as no memory for so long a prompt
-            self._reading = None
-            reading.request.finish(error)
+            if not self._makes_room(error):
+                self._reading = None
+                reading.request.finish(error)
 
     def _read_together(self, group: list[tuple[Request, Session | None, int]]) -> None:
         """Reads short prompts in one pass each for those that are new and those that go on from kept ones."""
         width = max((len(request.ids) - common for request, _, common in group), default=0)
         fresh: list[Request] = []
-        going: list[tuple[Request, Session]] = []
+        going: list[tuple[Request, Session, int]] = []
         for request, kept, common in group:
             begun = min(common, len(request.ids) - width)  # all read as many, so that padding stays left
             if kept is None or begun <= 0:
@@ -207,18 +204,36 @@ class Scheduler:
                 fresh.append(request)
             else:
                 self._count(request, begun)
-                going.append((request, self.prefixes.fork(kept, begun)))
+                going.append((request, kept, begun))
         if fresh:
             self._guarded(fresh, lambda: self.engine.open([request.ids for request in fresh]))
         if going:
-            self._guarded([request for request, _ in going], lambda: _continued(going))
+            self._guarded([request for request, *_ in going], lambda: self._continued(going))
+
+    def _continued(self, going: list[tuple[Request, Session, int]]) -> Session:
+        """Returns one session that has read the rest of each prompt; the rests are of the same length."""
+        first, *others = [self.prefixes.fork(kept, begun) for _, kept, begun in going]
+        first.join(others)
+        first.read([request.ids[begun:] for request, _, begun in going])
+        return first
 
     def _guarded(self, requests: list[Request], read: Callable[[], Session]) -> None:
         try:
             self._join(read(), requests)
         except Exception as error:
+            if self._makes_room(error):  # they are read once there is some
+                self._waiting.extendleft(reversed(requests))
+                return
             for request in requests:
                 request.finish(error)
+
+    def _makes_room(self, error: Exception) -> bool:
+        """Returns whether what found no room may try again: earlier prompts are forgotten, or rows will end."""
+        if not isinstance(error, CacheFull):
+            return False
+        held = self.prefixes.held > 0
+        self.prefixes.clear()
+        return held or bool(self._rows)
 
     def _join(self, session: Session, requests: list[Request]) -> None:
         """Adds the rows of prompts that were read to the batch."""
@@ -263,7 +278,29 @@ class Scheduler:
         if len(kept) < len(self._rows):
             self._session.select(kept)
         self._rows = rows
-        self._session.step(tokens)
+        self._forward(tokens)
+
+    def _forward(self, tokens: list[int]) -> None:
+        """Steps; where the engine has no room for that, the longest row ends with the error."""
+        while self._session is not None:
+            try:
+                self._session.step(tokens)
+                return
+            except CacheFull as error:
+                if self.prefixes.held:
+                    self.prefixes.clear()
+                    continue
+                lengths = [len(ids) for ids in self._session.ids]
+                longest = lengths.index(max(lengths))
+                request, _ = self._rows.pop(longest)
+                tokens.pop(longest)
+                request.finish(error)
+                self._leave(request)
+                if self._rows:
+                    self._session.select([place for place in range(len(lengths)) if place != longest])
+                else:
+                    self._session.close()
+                    self._session = None
 
     def _advanced(self, index: int, request: Request, row: Row) -> int | None:
         """Delivers a row's next piece and returns its token, or None if it was the last."""
@@ -302,12 +339,3 @@ class Scheduler:
             for session in sessions:
                 if session is not None:
                     session.close()
-
-
-def _continued(going: list[tuple[Request, Session]]) -> Session:
-    """Returns one session that has read the rest of each prompt; the rests are of the same length."""
-    rests = [request.ids[len(session.ids[0]) :] for request, session in going]
-    (_, first), *others = going
-    first.join([session for _, session in others])
-    first.read(rests)
-    return first
