@@ -16,6 +16,7 @@ from jieba import finalseg
 from count_corpus import jieba, jieba_words, odd_text
 from shoestring.count import _kernel
 from shoestring.count.cutting import dictionary
+from shoestring.count.cutting.whole import keeping, unmatched
 
 
 def main(seconds: float, seed: int) -> int:
@@ -93,7 +94,7 @@ def user_words(rng) -> int:
     tokenizer, words = original.Tokenizer(), []
     for _ in range(rng.randrange(1, 300)):
         word = rng.choice(jieba_words()) if rng.random() < 0.5 else odd_text(rng)[:10].strip() or "好"
-        words.append(dictionary.UserWord(word, rng.choice([-1, 0, 1, 7, 1000, 10**6])))
+        words.append(dictionary.UserWord(word, rng.choice([-1, 0, 1, 7, 1000, 10**6, 2**53 + 1])))
         tokenizer.add_word(word, None if words[-1].frequency < 0 else words[-1].frequency)
     image = _kernel.build(
         dictionary.dict_path().read_bytes(),
@@ -101,8 +102,24 @@ def user_words(rng) -> int:
         dictionary._hmm(),
     )
     vocabulary = jieba_words()[:1000] + [each.word for each in words] * 10
-    different = cuts(_kernel.Table(image), tokenizer, [odd_text(rng, vocabulary) for _ in range(60)])
+    texts = [odd_text(rng, vocabulary) for _ in range(60)]
+    different = cuts(_kernel.Table(image), tokenizer, texts)
+    forced = sorted(finalseg.Force_Split_Words)
+    again = _kernel.build_from(tokenizer.FREQ, tokenizer.total, forced, dictionary._hmm())
+    different += cuts(_kernel.Table(again), tokenizer, texts) + whole(again, tokenizer, words, texts)
     finalseg.Force_Split_Words.clear()
+    return different
+
+
+def whole(image, tokenizer, words, texts) -> int:
+    """Differences where words that jieba can never match are kept whole."""
+    kept = unmatched(words)
+    table, different = _kernel.Table(image, kept), 0
+    wanted = keeping(tokenizer.lcut, kept)
+    for text in texts:
+        if table.cut(text, True) != wanted(text):
+            print("whole", kept, repr(text))
+            different += 1
     return different
 
 

@@ -52,7 +52,7 @@ def main(seconds: str) -> int:
         ]
         for command in (
             [sys.executable, str(HERE / "fuzz_kernel.py"), seconds, "1"],
-            [*tests, str(HERE / "test_cut.py"), str(HERE / "test_laws.py")],
+            [*tests, *(str(HERE / f"test_{name}.py") for name in ("cut", "laws", "whole_words"))],
         ):
             if code := subprocess.run(command, env=environment, cwd=name, check=False).returncode:
                 return code

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+import zipfile
 
 import pytest
 
@@ -81,3 +83,41 @@ def test_every_byte_is_looked_at_twice_at_most_however_long_the_lines_are(tmp_pa
     assert found == ["x" * 3_000_000, *["short"] * 9, "y" * 1_000_000]
     assert looked < 2.5 * path.stat().st_size
     assert sum(part.size for part in cut) == path.stat().st_size
+
+
+class Forwards:
+    """A pipe: members written to it have their lengths behind them."""
+
+    def __init__(self):
+        self.data = b""
+
+    def write(self, data):
+        self.data += data
+        return len(data)
+
+    def flush(self):
+        pass
+
+    getvalue = property(lambda self: lambda: self.data)
+
+
+@pytest.mark.parametrize(("method", "target"), [
+    (zipfile.ZIP_STORED, io.BytesIO), (zipfile.ZIP_DEFLATED, io.BytesIO), (zipfile.ZIP_DEFLATED, Forwards),
+])  # fmt: skip
+def test_salvage_keeps_what_a_cut_zip_begins_with(tmp_path, method, target):
+    lines = [f"第{number}行，{number * number}" for number in range(2000)]
+    target = target()
+    with zipfile.ZipFile(target, "w", method) as archive:
+        for name in ("a.txt", "b.txt", "picture.png.gz", "c.txt"):
+            archive.writestr(name, "\n".join(lines) + "\n")
+    whole, path = target.getvalue(), tmp_path / "cut.zip"
+    for kept in (len(whole), len(whole) - 30, len(whole) * 2 // 3, len(whole) // 3, len(whole) // 9):
+        path.write_bytes(whole[:kept])
+        report, reading = Report(), Reading(encoding="utf-8", salvage=True)
+        found = list(documents(path, reading, report))
+        assert [text for part in parts(path, reading) for text in read(part, reading)] == found
+        assert found == (lines * 3)[: len(found)]
+        assert len(found) > min(1, kept / len(whole)) * 6000 - 2600
+        assert bool(report.truncated) == (kept < len(whole))
+    with pytest.raises(InputError, match="not a sound zip"):
+        list(documents(path, Reading(encoding="utf-8")))

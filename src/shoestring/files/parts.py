@@ -168,7 +168,7 @@ def _whole(source: Source, reading: Reading) -> Part:
 def _cut(source: Source, reading: Reading, size: int) -> list[Part]:
     whole = _whole(source, reading)
     if whole.kind == "zip":
-        return _cut_zip(whole, size)
+        return _cut_zip(whole, size, reading.salvage)
     lines = whole.kind == "jsonl" or (whole.kind == "txt" and reading.document == "line")
     if not (lines and source.regular) or plain_name(source.path)[1]:
         return [whole]
@@ -296,16 +296,22 @@ def _tar(name: str, stream: Stream, reading: Reading, report: Report) -> Iterato
 
 
 def _zip(part: Part, file: BinaryIO, reading: Reading, report: Report) -> Iterator[list[str]]:
-    from shoestring.files.archives import zip_members
+    from shoestring.files.archives import is_whole, zip_front, zip_members
 
+    if reading.salvage and not is_whole(file):
+        for inner, member in zip_front(part.path, file, report):
+            yield from _member(part.path, inner, member, reading, report)
+        return
     for inner, opened_member in zip_members(part.path, file, part.start, part.stop):
         yield from _member(part.path, inner, opened_member, reading, report)
 
 
-def _cut_zip(whole: Part, size: int) -> list[Part]:
-    from shoestring.files.archives import zip_ranges
+def _cut_zip(whole: Part, size: int, salvage: bool) -> list[Part]:
+    from shoestring.files.archives import is_whole, zip_ranges
 
     with opened(whole.path) as file:
+        if salvage and not is_whole(file):
+            return [whole]
         return [
             replace(whole, start=each.start, stop=each.stop, member=each.first, size=each.size)
             for each in zip_ranges(whole.path, file, size)
