@@ -285,3 +285,31 @@ def test_what_is_no_model(tmp_path):
     with pytest.raises((OptionError, InputError)):
         convert(tmp_path / "bert", tmp_path / "out")
     assert not Path(tmp_path / "out").exists()
+
+
+def damaged(source, rank, change):
+    """Changes what one shard holds."""
+    path = source / "80000" / f"mp_rank_{rank:02d}_model_states.pt"
+    held = torch.load(path, weights_only=False)
+    change(held)
+    torch.save(held, path)
+
+
+def test_shards_that_are_no_model_together(model, vocabulary, tmp_path):
+    name = "transformer.layers.0.mlp.dense_h_to_4h.weight"
+    for number, (change, message) in enumerate((
+        (lambda held: held["module"].update({name: held["module"][name].float()}), "is torch.float32 .* in mp_rank_00"),
+        (lambda held: held["module"].update({name: held["module"][name][:-1]}), r"\(127, 64\), but .*\(128, 64\)"),
+        (lambda held: held["module"]["transformer.layers.0.mlp.dense_h_to_4h.bias"].fill_(torch.nan), "not finite"),
+    )):  # fmt: skip
+        source = checkpoint(model, tmp_path / str(number), 2)
+        damaged(source, 1, change)
+        for to in ("hf", "int8"):
+            with pytest.raises(InputError, match=message):
+                convert(source, tmp_path / "out", vocabulary=vocabulary, heads=4, to=to)
+    source = checkpoint(model, tmp_path / "alone", 2)
+    (source / "80000" / "mp_rank_01_model_states.pt").unlink()
+    damaged(source, 0, lambda held: held.pop("mp_world_size"))
+    with pytest.raises(InputError, match="1 shards hold 32 of 64 columns; copy the others too"):
+        convert(source, tmp_path / "out", vocabulary=vocabulary, heads=4)
+    assert not (tmp_path / "out").exists()

@@ -121,3 +121,11 @@ def test_wrong_files(tmp_path, data):
     (tmp_path / "half.model").write_bytes(broken)
     with pytest.raises(InputError, match="damaged or half downloaded"):
         CpmTokenizer(tmp_path / "half.model")
+
+
+def test_tokens_cannot_be_added_to_a_models_vocabulary(data):
+    tokenizer = CpmTokenizer(data / "cpm" / SECOND)
+    assert tokenizer.add_tokens(["<sep>", "▃"]) == 0
+    with pytest.raises(InputError, match="add_tokens '新词': CPM's vocabulary is fixed, 30,000 pieces"):
+        tokenizer.add_tokens(["新词"])
+    assert len(tokenizer) == 30_000

@@ -99,6 +99,20 @@ class ShoestringCpmTokenizer(PreTrainedTokenizer):
         """Returns what one id adds to a decoded text; decoding is joining these."""
         return self._texts[index]
 
+    def add_tokens(self, new_tokens: Any, special_tokens: bool = False) -> int:
+        """Returns 0 for pieces that are there.
+
+        Raises:
+            InputError: one that is not; the vocabulary is the model's, and a text is never cut at others.
+        """
+        several = new_tokens if isinstance(new_tokens, list | tuple) else [new_tokens]
+        for token in map(str, several):
+            if self.pieces.id_to_piece(self.pieces.piece_to_id(token)) != token:
+                raise InputError(
+                    f"add_tokens {token!r}: CPM's vocabulary is fixed, {len(self.pieces):,} pieces"
+                )
+        return 0
+
     def _tokenize(self, text: str, **kwargs: Any) -> list[str]:
         return [self.pieces.id_to_piece(index) for index in self.pieces.encode(_joined(text))]
 

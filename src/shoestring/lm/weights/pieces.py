@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from shoestring._errors import InputError
 from shoestring.lm.weights.quantize import GROUP, Parts, to_int4, to_int8
 from shoestring.lm.weights.safetensors_file import Shape
 from shoestring.lm.weights.skeleton import Layer, Layers, bits_of
@@ -31,7 +32,7 @@ class Piece:
 def plain(weights: Source) -> Iterator[Piece]:
     """Yields every weight as it is."""
     for name, shape in weights.shapes.items():
-        yield Piece(shape.bytes, {name: shape}, lambda name=name: {name: weights.read(name)})
+        yield Piece(shape.bytes, {name: shape}, lambda name=name: {name: _finite(weights, name)})
 
 
 def quantized(
@@ -53,7 +54,7 @@ def quantized(
             yield _few_bits(weights, name, layer, bits_of(layer, bits, layers.head), (fitted or {}).get(name))
         else:
             wide = {name: Shape(torch.float32, shape.sizes)}
-            yield Piece(shape.bytes, wide, lambda name=name: {name: weights.read(name).float()})
+            yield Piece(shape.bytes, wide, lambda name=name: {name: _finite(weights, name).float()})
 
 
 def _few_bits(weights: Source, name: str, layer: Layer, bits: int, known: Parts | None = None) -> Piece:
@@ -69,8 +70,24 @@ def _few_bits(weights: Source, name: str, layer: Layer, bits: int, known: Parts 
     def make() -> dict[str, torch.Tensor]:
         if known is not None:
             return dict(zip(shapes, known, strict=True))
-        weight = weights.read(name)
+        weight = _finite(weights, name)
         weight = weight.t() if layer.transposed else weight
         return dict(zip(shapes, to_int8(weight) if bits == 8 else to_int4(weight), strict=True))
 
     return Piece(weights.shapes[name].bytes, shapes, make)
+
+
+def _finite(weights: Source, name: str) -> torch.Tensor:
+    """Reads a weight; what is not a number would spread through all that the model says.
+
+    Raises:
+        InputError: it has numbers that are none.
+    """
+    weight = weights.read(name)
+    if weight.is_floating_point() and not torch.isfinite(weight.sum(dtype=torch.float32)):
+        count = int((~torch.isfinite(weight)).sum())  # a sum may be too large where no number is
+        if count:
+            raise InputError(
+                f"{weights.folder}: {name} has {count:,} values that are not finite; copy it again"
+            )
+    return weight

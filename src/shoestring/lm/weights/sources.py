@@ -71,6 +71,12 @@ class MegatronSource:
         _require_same_names(files, self._ranks, self._entries)
         self.shapes = {name: self._shape(entry) for name, entry in self._entries.items()}
         self.config = _gpt2_config(self.shapes, layers, heads)
+        hidden, attention = self.config["n_embd"], self.shapes["transformer.h.0.attn.c_attn.weight"].sizes
+        if attention != (hidden, 3 * hidden):
+            raise InputError(
+                f"{self.folder}: {len(files)} shards hold {attention[1] // 3:,} of {hidden:,} columns; "
+                "copy the others too"
+            )
         self._used_again = threading.local()
         self.as_published = (layers, self.config["n_embd"], len(files)) == CPM_LM
 
@@ -90,6 +96,13 @@ class MegatronSource:
 
     def _shape(self, entry: Entry) -> Shape:
         first = self._ranks[0][entry.megatron]
+        for file, rank in zip(self.files, self._ranks, strict=True):
+            other = rank[entry.megatron]
+            if (other.dtype, other.shape) != (first.dtype, first.shape):
+                raise InputError(
+                    f"{file}: {entry.megatron} is {other.dtype} {tuple(other.shape)}, but {first.dtype} "
+                    f"{tuple(first.shape)} in {self.files[0].name}; shards of one model are alike"
+                )
         return Shape(first.dtype, merged_shape(entry, first.shape, len(self._ranks)))
 
 
