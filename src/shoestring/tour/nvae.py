@@ -45,6 +45,7 @@ def nvae(settings: Settings, before: dict[str, Outcome]) -> Outcome:
             "skipped": done.skipped,
             "rollbacks": done.rollbacks,
         },
+        command="shoestring nvae train YOUR-IMAGES/ --preset digits -o model",
         figures=[
             ("Digits that never were (temperature 0.7)", samples),
             ("Unseen digits, black or white as the model gets them, and beneath each its reconstruction", pairs),

@@ -5,14 +5,17 @@ from __future__ import annotations
 import base64
 import html
 import json
+import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from shoestring import files
 from shoestring.env import describe
-from shoestring.tour.stage import Done
+from shoestring.tour.stage import Done, Headline
 
+NUMBER = re.compile(r"[-+]?[\d.,]+(e[-+]\d+)?( ?[%MsGB]+)?")
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #888; --bad: #c0392b; }
 body { font: 16px/1.6 system-ui, "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", sans-serif;
@@ -20,9 +23,13 @@ body { font: 16px/1.6 system-ui, "PingFang SC", "Microsoft YaHei", "Noto Sans CJ
 h1 { font-size: 1.7rem; margin-bottom: .2rem; } h2 { font-size: 1.2rem; margin-top: 2.4rem; }
 .soft, figcaption, caption { color: var(--soft); } .bad { color: var(--bad); }
 table { border-collapse: collapse; margin: 1rem 0; font-size: .95em; }
-caption { text-align: left; white-space: nowrap; padding-bottom: .3rem; }
+caption { text-align: left; padding-bottom: .3rem; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); }
 td.number { text-align: right; font-variant-numeric: tabular-nums; }
+.scroll { overflow-x: auto; } code { font-size: .9em; overflow-wrap: anywhere; }
+.first { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); margin: 1.5rem 0; }
+.first div { border: 1px solid var(--line); border-radius: 8px; padding: .8rem 1rem; }
+.first b { display: block; font-size: 1.3rem; line-height: 1.3; margin: .2rem 0; }
 figure { margin: 1rem 0; } img { max-width: 100%; border-radius: 4px; background: #fff; }
 """
 
@@ -48,6 +55,7 @@ def as_json(done: Sequence[Done], machine: dict[str, object]) -> dict[str, Any]:
             "line": each.outcome.line if each.outcome else None,
             "error": each.error,
             "facts": each.outcome.facts if each.outcome else {},
+            "headline": asdict(each.outcome.headline) if each.outcome and each.outcome.headline else None,
         }
         for each in done
     ]
@@ -70,8 +78,22 @@ def as_html(done: Sequence[Done], machine: dict[str, object]) -> str:
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>'
         "<h1>shoestring: the tour</h1>"
         f'<p class="soft">Big-model work on the hardware you have: {seconds / 60:.1f} minutes on {_text(facts)}.</p>'
-        f"{overview}{''.join(map(_section, done))}</body></html>\n"
+        f"{_first(done)}{overview}{''.join(map(_section, done))}</body></html>\n"
     )
+
+
+def headlines(done: Sequence[Done]) -> list[Headline]:
+    """Returns what the first screen shows."""
+    return [each.outcome.headline for each in done if each.outcome and each.outcome.headline]
+
+
+def _first(done: Sequence[Done]) -> str:
+    cards = "".join(
+        f'<div><span class="soft">{_text(each.what)}</span><b>{_text(each.ours)}</b>'
+        f'<span class="soft">{_text(each.beside)}</span></div>'
+        for each in headlines(done)
+    )
+    return f'<section class="first">{cards}</section>' if cards else ""
 
 
 def _section(done: Done) -> str:
@@ -79,7 +101,9 @@ def _section(done: Done) -> str:
     if done.outcome is None:
         return body.replace("<p>", '<p class="bad">')
     tables = "".join(_table(*table) for table in done.outcome.tables)
-    return body + "".join(_figure(*figure) for figure in done.outcome.figures) + tables
+    again = done.outcome.command
+    own = f'<p class="soft">On your own data: <code>{_text(again)}</code></p>' if again else ""
+    return body + "".join(_figure(*figure) for figure in done.outcome.figures) + tables + own
 
 
 def _line(done: Done) -> str:
@@ -97,13 +121,16 @@ def _figure(caption: str, path: Path) -> str:
 def _table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     head = "".join(f"<th>{_text(column)}</th>" for column in columns)
     body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
-    return f"<table><caption>{_text(caption)}</caption><tr>{head}</tr>{body}</table>"
+    return (
+        f'<div class="scroll"><table><caption>{_text(caption)}</caption><tr>{head}</tr>{body}</table></div>'
+    )
 
 
 def _cell(value: object) -> str:
     if isinstance(value, int | float):
         return f'<td class="number">{value:,}</td>'
-    return f"<td>{_text(value)}</td>"
+    number = NUMBER.fullmatch(str(value)) is not None
+    return f'<td class="number">{_text(value)}</td>' if number else f"<td>{_text(value)}</td>"
 
 
 def _text(value: object) -> str:

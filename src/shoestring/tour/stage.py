@@ -35,6 +35,15 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class Headline:
+    """A result for the first screen, with a peer that was measured in the same run beside it."""
+
+    what: str
+    ours: str
+    beside: str
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What a stage did.
 
@@ -43,12 +52,16 @@ class Outcome:
         facts: numbers for report.json and for later stages.
         figures: (caption, PNG) pairs.
         tables: (caption, column names, rows) triples.
+        command: does it again on the user's own data.
+        headline: for the first screen.
     """
 
     line: str
     facts: dict[str, Any] = field(default_factory=dict)
     figures: Sequence[tuple[str, Path]] = ()
     tables: Sequence[tuple[str, Sequence[str], Sequence[Sequence[object]]]] = ()
+    command: str | None = None
+    headline: Headline | None = None
 
 
 @dataclass(frozen=True)

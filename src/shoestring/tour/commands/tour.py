@@ -23,7 +23,7 @@ from shoestring import ui
 @click.option("--minutes", default=4.0, show_default=True, help="Training time, for all models together.")
 @click.option("--seed", default=0, show_default=True, help="Of everything random.")
 def tour(ui: ui.UI, output: Path, stages: str, minutes: float, seed: int) -> None:
-    """Count, tokenize, pre-train, fill in, continue: on real Chinese text, offline, with a report to look at."""
+    """Counts, trains, judges, grows, matches and finds: on real text with real models, offline, with a report."""
     from shoestring.tour import report
     from shoestring.tour.stage import Settings, run, select
     from shoestring.tour.stages import STAGES
@@ -34,6 +34,10 @@ def tour(ui: ui.UI, output: Path, stages: str, minutes: float, seed: int) -> Non
     page, data = report.write(output, done)
     failed = [each.stage.name for each in done if each.outcome is None]
     seconds = sum(each.seconds for each in done)
+    if not ui.as_json:
+        rows = [(each.what, each.ours, each.beside) for each in report.headlines(done)]
+        if rows:
+            ui.table(("", "this run", "beside"), rows)
     ui.result(
         report.as_json(done, {}) if ui.as_json else {},
         f"{page}  ({len(done) - len(failed)} of {len(done)} stages in {seconds / 60:.1f} minutes; data: {data})",

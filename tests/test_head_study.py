@@ -1,15 +1,14 @@
 """The study of wider keys and talking heads: equal parameters, paired seeds, known differences found."""
 
-import json
-import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from shoestring import ui
-from shoestring.tour.heads import Corpus, Study, compared, heads, new_model, trained
-from shoestring.tour.stage import Outcome, Settings
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+
+from head_study import Corpus, Study, compared, new_model, trained
 
 SMALL = Study(hidden_size=48, characters=20, length=8, batch_size=4, steps=10, seeds=2, held_out=4)
 TEXTS = [f"第{n}天我们在北京大学读书，喜欢自然语言处理。" for n in range(60)]
@@ -57,18 +56,3 @@ def test_differences_are_within_seeds_and_time_is_read_off_the_curve():
     assert found["equal steps"][talking] == pytest.approx({"loss": 10, "difference": -1, "half": 0})
     assert found["steps in equal time"] == {first: 100, wide: 50, talking: 100}
     assert found["equal time"][wide]["loss"] == pytest.approx(10 + np.mean([2.95, 3, 3.05]))
-
-
-def test_the_stage_says_that_it_decides_nothing(tmp_path):
-    (tmp_path / "text.txt").write_text("\n".join(TEXTS), "utf-8")
-    before = {"text": Outcome("", {"files": [str(tmp_path / "text.txt")]})}
-    done = heads(Settings(tmp_path, ui.UI(quiet=True), minutes=0.1), before)
-    assert "too short to decide" in done.line
-    assert (tmp_path / "heads.png").stat().st_size > 1000
-    assert len(done.tables[0][2]) == 6
-    json.dumps(done.facts)
-
-
-def test_listing_the_stages_imports_no_torch():
-    code = "import sys, shoestring.tour.stages; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

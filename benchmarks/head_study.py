@@ -1,4 +1,4 @@
-"""The tour's question: do wider keys or talking heads pay, at equal parameters? A study, and a small run of it.
+"""Do wider keys or talking heads pay, at equal parameters? The study that `head_width.py` runs.
 
 - Language models over characters, 2 layers. Three forms with exactly as many parameters, the feed-forward layer giving
   what attention takes: keys of hidden / heads, keys four times as wide, and talking heads.
@@ -7,7 +7,7 @@
 - The learning rate is constant, so a run of n steps is the beginning of a longer one: one curve tells the loss after as
   many steps and the loss after as much of the processor's time.
 
-`benchmarks/head_width.py` runs the study larger; its table is in the guide of the transformer.
+The table of its results is in the guide of the transformer.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shoestring import files, plot
-from shoestring.tour.stage import Outcome, Settings
+from shoestring import plot
 from shoestring.ui import UI
 
 if TYPE_CHECKING:
@@ -229,33 +228,3 @@ def draw(found: Mapping[str, Any], path: Any, title: str) -> None:
         for kind in ("equal steps", "equal time")
     }
     plot.differences(groups, path, title=title)
-
-
-def heads(settings: Settings, before: dict[str, Outcome]) -> Outcome:
-    """Runs the study small: enough to see how it is done, not to decide anything."""
-    study = Study(
-        hidden_size=48, length=32, seeds=3, steps=max(10, round(10 * settings.minutes)), held_out=128
-    )
-    corpus = Corpus.of(files.documents(before["text"].facts["files"]), study.characters)
-    runs: dict[str, list[Run]] = {form: [] for form in study.forms}
-    with settings.ui.bar("small models", len(study.jobs), "run") as bar:
-        for form, seed in study.jobs:
-            runs[form].append(trained(study, corpus, form, seed))
-            bar.update()
-    found, figure = compared(study, runs), settings.folder / "heads.png"
-    draw(found, figure, f"Held-out loss after {study.steps} steps, against keys of hidden / heads")
-    rows = [
-        (form, kind, f"{row['loss']:.3f}", f"{row['difference']:+.3f} ± {row['half']:.3f}")
-        for kind in ("equal steps", "equal time")
-        for form, row in found[kind].items()
-    ]
-    gaps = [f"{form} {gap}" for form, kind, _, gap in rows[1 : len(study.forms)]]
-    return Outcome(
-        f"{study.seeds} seeds of {study.steps} steps at equal parameters: {', '.join(gaps)} nats; "
-        "too short to decide, the guide of the transformer has a longer study",
-        {**found, "steps": study.steps, "seeds": study.seeds, "runs": runs},
-        figures=[
-            ("Differences in loss with 95 % intervals: a demonstration, far too short to decide", figure)
-        ],
-        tables=[("Equal parameters", ("form", "compared for", "held-out loss", "difference, 95 %"), rows)],
-    )
