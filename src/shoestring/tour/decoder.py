@@ -74,7 +74,8 @@ def decoder(settings: Settings, before: dict[str, Outcome]) -> Outcome:
             ("Choosing among ten candidates after the shots", ("way", "seconds"), choosing),
             ("A conversation", ("you", "SmolLM2"), [(QUESTION, answer)]),
         ],
-        command="shoestring lm chat MODEL; shoestring lm eval MODEL YOUR-TEXT; shoestring lm fewshot MODEL SHOTS.tsv --test T.tsv",
+        command="shoestring lm chat MODEL; shoestring lm eval MODEL YOUR-TEXT; "
+        "shoestring lm fewshot MODEL SHOTS.tsv --test T.tsv",
     )  # fmt: skip
 
 

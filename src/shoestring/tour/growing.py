@@ -9,7 +9,10 @@ from typing import Any
 
 from shoestring.tour.stage import Headline, Outcome, Settings
 
-WIDER = {"2x": {"hidden": "2x", "heads": "2x", "ffn": "2x"}, "1.5x": {"hidden": "1.5x"}}
+WIDER: dict[str, dict[str, Any]] = {
+    "2x": {"hidden": "2x", "heads": "2x", "ffn": "2x"},
+    "1.5x": {"hidden": "1.5x"},
+}
 PROMPT = "The most important thing about a good book is"
 WORDS = 24  # tokens
 
@@ -20,13 +23,13 @@ def grow(settings: Settings, before: dict[str, Outcome]) -> Outcome:
     from shoestring.grow import grow as enlarge
 
     source = Path(before["decoder"].facts["folder"])
-    said, logits = _says(source)
+    said, logits = says(source)
     rows, texts = [], [("as it was", said)]
     for name, wish in WIDER.items():
         target, begun = settings.folder / f"smollm2-{name}", time.perf_counter()
         report = enlarge(source, target, Request(**wish, seed=settings.seed), overwrite=True, ui=settings.ui)
         seconds = time.perf_counter() - begun
-        words, grown = _says(target)
+        words, grown = says(target)
         apart = float((grown - logits).abs().max() / logits.abs().max())
         rows.append(
             (f"{name} hidden", f"{report.plan.parameters / 1e6:,.0f} M", f"{seconds:.1f} s", f"{apart:.1e}")
@@ -35,21 +38,23 @@ def grow(settings: Settings, before: dict[str, Outcome]) -> Outcome:
         shutil.rmtree(target)
     same = sum(words == said for _, words in texts[1:])
     return Outcome(
-        f"{rows[0][1]} and {rows[1][1]} weights from 135 M, {same} of {len(WIDER)} say the same {WORDS} tokens: …{said!r}",
+        f"{rows[0][1]} and {rows[1][1]} weights from 135 M, {same} of {len(WIDER)} say the same {WORDS} tokens: "
+        f"{said!r}",
         {"rows": rows, "said": texts},
         tables=[
-            ("Largest difference of all logits in fp32, as a share of the largest", ("model", "weights", "time", "difference"), rows),
+            ("Logits in fp32 beside the old ones", ("model", "weights", "time", "largest difference"), rows),
             (f"What each says after {PROMPT!r}", ("model", "text"), texts),
         ],
         command="shoestring grow YOUR-MODEL bigger --hidden 2x",
         headline=Headline(
-            "a real model twice as wide", f"{rows[0][1]} weights, the same {WORDS} tokens: {'yes' if texts[1][1] == said else 'NO'}",
+            "a real model twice as wide",
+            f"{rows[0][1]} weights, {'the same' if texts[1][1] == said else 'OTHER'} {WORDS} tokens",
             f"before: 135 M; logits differ by {rows[0][3]} of the largest",
         ),
     )  # fmt: skip
 
 
-def _says(folder: Path) -> tuple[str, Any]:
+def says(folder: Path) -> tuple[str, Any]:
     """Returns what a model says greedily, and its logits of the prompt in fp32."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer

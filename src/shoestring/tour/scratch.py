@@ -45,7 +45,8 @@ def scratch(settings: Settings, before: dict[str, Outcome]) -> Outcome:
         },
         figures=[("Loss of the encoder", target / "loss.png")],
         tables=[("The most likely words", ("sentence", "1", "2", "3"), rows)],
-        command="shoestring tokenizer YOUR-TEXT/ -o tokenizer && shoestring pretrain YOUR-TEXT/ --tokenizer tokenizer -o model",
+        command="shoestring tokenizer YOUR-TEXT/ -o tokenizer; "
+        "shoestring pretrain YOUR-TEXT/ --tokenizer tokenizer -o model",
     )  # fmt: skip
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 from shoestring import files
-from shoestring.tour.growing import PROMPT, WORDS
+from shoestring.tour.growing import PROMPT, WORDS, says
 from shoestring.tour.stage import Outcome, Settings
 
 STEPS, ROWS, LENGTH, RATE = 5, 4, 96, 1e-4
@@ -16,11 +17,10 @@ def talking(settings: Settings, before: dict[str, Outcome]) -> Outcome:
     import torch
 
     from shoestring import hub
-    from shoestring.tour.growing import _says
     from shoestring.transformer import ShoestringForCausalLM, convert
 
     source, target = Path(before["decoder"].facts["folder"]), settings.folder / "smollm2-talking"
-    said, _ = _says(source)
+    said, _ = says(source)
     convert(source, target, settings={"talking_heads": "both"}, overwrite=True)
     with hub.silenced():
         model, tokenizer = (
@@ -30,10 +30,7 @@ def talking(settings: Settings, before: dict[str, Outcome]) -> Outcome:
         ids = tokenizer(PROMPT, return_tensors="pt")["input_ids"]
         out = model.generate(ids, do_sample=False, max_new_tokens=WORDS, pad_token_id=0)
     words = tokenizer.decode(out[0, ids.shape[1] :]).strip()
-    text = "\n".join(
-        document
-        for document, _ in zip(files.documents(before["text"].facts["files"]), range(400), strict=False)
-    )
+    text = "\n".join(islice(files.documents(before["text"].facts["files"]), 400))
     tokens = torch.tensor(tokenizer(text)["input_ids"][: STEPS * ROWS * LENGTH]).view(-1, ROWS, LENGTH)
     optimizer = torch.optim.AdamW(model.train().parameters(), RATE)
     losses = []
