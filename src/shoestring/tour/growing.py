@@ -63,7 +63,7 @@ def says(folder: Path) -> tuple[str, Any]:
 
     with hub.silenced():
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         ids = tokenizer(PROMPT, return_tensors="pt")["input_ids"]
         with torch.no_grad():
             logits = model(ids).logits

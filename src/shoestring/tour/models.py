@@ -114,7 +114,7 @@ class _File:
         return (values * blocks["scale"][:, None]).reshape(rows, columns)
 
     def _take(self, form: str) -> tuple[Any, ...]:
-        found = struct.unpack_from(form, self.data, self._at)
+        found = struct.unpack_from(form, self.data.data, self._at)
         self._at += struct.calcsize(form)
         return found
 

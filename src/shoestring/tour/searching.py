@@ -30,7 +30,7 @@ def search(settings: Settings, before: dict[str, Outcome]) -> Outcome:
     rows, literal = [], 0
     begun = time.perf_counter()
     for question in QUESTIONS:
-        hits = index.search(question, 3)
+        (hits,) = index.search([question], 3)
         rows += [
             (question if not at else "", f"{hit.score:.3f}", hit.text[:60]) for at, hit in enumerate(hits)
         ]
