@@ -21,6 +21,10 @@ VERBS = {
     ),
     "count": ("shoestring.count.commands.group:verb", "exact word frequencies of a huge corpus"),
     "tour": ("shoestring.tour.commands.tour:tour", "the whole story on real text, offline, in minutes"),
+    "examples": (
+        "shoestring.tour.commands.examples:examples",
+        "small real inputs and models in a folder, to try the recipes on",
+    ),
     "tokenizer": ("shoestring.transformer.commands.tokenizer:tokenizer", "train a tokenizer on your text"),
     "pretrain": (
         "shoestring.transformer.commands.pretrain:pretrain",

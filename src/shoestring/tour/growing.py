@@ -62,7 +62,7 @@ def says(folder: Path) -> tuple[str, Any]:
     from shoestring import hub
 
     with hub.silenced():
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
         tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         ids = tokenizer(PROMPT, return_tensors="pt")["input_ids"]
         with torch.no_grad():
