@@ -1,6 +1,6 @@
 """How long eight clients wait for their first token while a ninth is being answered, and how long that one is held up.
 
-    python benchmarks/lm_first_token.py              a random model of SmolLM2-135M's shape, prompts of 8 and 200 tokens
+    python benchmarks/lm_first_token.py              a random model of SmolLM2-135M's shape, prompts of 8 and 100 tokens
     ... --before FOLDER                              another checkout's src beside this one, alternately in one run
 
 The real server and the openai package over loopback. Written to benchmarks/results/lm_first_token.json.
@@ -24,7 +24,7 @@ from typing import Any
 
 RESULT = Path(__file__).with_name("results") / "lm_first_token.json"
 HERE = Path(__file__).resolve().parents[1] / "src"
-CLIENTS, ROUNDS, LENGTHS = 8, 2, (8, 200)
+CLIENTS, ROUNDS, LENGTHS = 8, 2, (8, 100)
 
 
 def model(folder: Path) -> Path:
@@ -112,13 +112,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         folder = model(Path(work) / "random")
         runs: dict[str, list[Any]] = {name: [] for name in sources}
-        for _ in range(2):
+        load = round(os.getloadavg()[0], 2)  # of the machine, before the run
+        for _ in range(1):
             for name, source in sources.items():
                 runs[name].append(measured(folder, source, given.threads))
     best = {name: {length: min((run[length] for run in each), key=lambda run: run["first_token_median"])
                    for length in map(str, LENGTHS)} for name, each in runs.items()}  # fmt: skip
     RESULT.write_text(
-        json.dumps({"clients": CLIENTS, "rounds": ROUNDS, "threads": given.threads, **best}, indent=1) + "\n"
+        json.dumps(
+            {"clients": CLIENTS, "rounds": ROUNDS, "threads": given.threads, "load_before": load, **best},
+            indent=1,
+        )
+        + "\n"
     )
     print(json.dumps(best, indent=1))
 
