@@ -85,6 +85,7 @@ def test_pieces_of_real_text_are_read_as_what_they_are_or_refused(encoding):
 @pytest.mark.parametrize(
     "data",
     [
+        "目前\n".encode("gb18030"),  # valid UTF-8: Ŀǰ
         "算法".encode("gb18030"),  # its last three bytes are a character of UTF-8
         "火".encode("shift_jis"),
         "Contraseña".encode("latin-1"),  # any two letters are a character of UTF-16
@@ -103,6 +104,13 @@ def test_weak_evidence_is_refused_with_what_to_type(data, tmp_path):
         for attempt in (documents, parts):
             with pytest.raises(InputError, match=r"a\.txt: this is not UTF-8.* --encoding gb18030"):
                 list(attempt(tmp_path, reading))
+
+
+@pytest.mark.parametrize(
+    "text", ["El niño", "sélectionné·e·s.", "dương", "да", "Ωmega", "5 µm ±α", "שלום", "Łódź", "déjà"]
+)
+def test_short_utf_8_stays_utf_8(text):
+    assert detect(text.encode()) == "utf-8"
 
 
 def test_long_and_endless_lines_are_sampled_quickly():

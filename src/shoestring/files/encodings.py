@@ -15,6 +15,7 @@ import codecs
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from unicodedata import name as name_of
 
 from shoestring._errors import InputError
 from shoestring._extras import require
@@ -111,7 +112,7 @@ def detect(sample: bytes, complete: bool = True, name: str = "the text") -> str:
             return encoding
     if (utf16 := _by_zero_bytes(sample)) is not None:
         return utf16
-    if _is_utf8(sample, complete):
+    if _is_utf8(sample, complete) and not _are_pairs_of_han(sample):
         return "utf-8"
     for encoding in ("utf-16-le", "utf-16-be"):
         if _looks_cjk(sample, encoding):
@@ -146,6 +147,27 @@ def _is_utf8(sample: bytes, complete: bool) -> bool:
         )
         return wide >= 2 and 6 * wide >= _high(sample)
     return broken == 0
+
+
+def _are_pairs_of_han(sample: bytes) -> bool:
+    """Whether a few characters are valid UTF-8 only by chance: as GB2312 they are Han, as UTF-8 letters that nobody
+    writes side by side, such as 目前, which would be read as "\u013f\u01f0".
+    """
+    if not 4 <= _high(sample) < 2 * _LEAST or _share_broken(sample, "gb2312", True) > 0:
+        return False
+    text = sample.decode("utf-8", "replace")
+    if any(character > "\u07ff" for character in text):
+        return False
+    runs = re.findall("[\x80-\u07ff]{2,}", text)
+    return bool(runs) and all(
+        len({_script(letter) for letter in run if letter.isalpha()}) > 1 for run in runs
+    )
+
+
+def _script(character: str) -> str:
+    """LATIN, GREEK, CYRILLIC ... from the character's name; rare letters of Latin are each their own."""
+    rare = "\u0180" <= character <= "\u02ff" and character not in "\u01a0\u01a1\u01af\u01b0"
+    return character if rare else name_of(character, "NONE").split()[0]
 
 
 def _telling(sample: bytes, encoding: str = "") -> bytes:
