@@ -47,12 +47,14 @@ if __name__ == "__main__":
 
 # Output:
 #       0.0 s  PC 02:11:22:33:44:55 starts a login
+#       0.0 s  the switch says of the account: 您当前使用的服务为学生包月计费
 #       0.0 s  on line, kept by ruijie-echo: 欢迎使用校园网
 #     120.0 s  PC gone: it logged off, which the switch was not told; keeping the session by ruijie-echo
 #    3720.0 s  PC 02:11:22:33:44:55 starts a login
+#    3720.0 s  the switch says of the account: 您当前使用的服务为学生包月计费
 #    3720.0 s  on line, kept by ruijie-echo: 欢迎使用校园网
-#    4326.2 s  PC gone: its echo has stopped; keeping the session by ruijie-echo
-# still on line: True; echoes 4541, put off line 0 times
+#    4366.3 s  PC gone: its echo has stopped; keeping the session by ruijie-echo
+# still on line: True; echoes 4539, put off line 0 times
 # ruijie  by ruijie-echo  on line: True; 129739 echoes, 0 handshakes, 0 re-authentications
 # h3c     by identity     on line: True; 0 echoes, 43199 handshakes, 0 re-authentications
 # plain   by md5          on line: True; 0 echoes, 0 handshakes, 719 re-authentications

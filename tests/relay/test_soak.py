@@ -11,7 +11,7 @@ from shoestring.relay.settings.settings import Settings
 DAYS = 30
 VARIANTS = {
     "ruijie, long success": (Rules(), Settings()),
-    "ruijie, swapped success": (Rules(layout="minieap-18"), Settings()),
+    "ruijie, another layout": (Rules(layout="minieap-18"), Settings()),
     "ruijie, bare success": (Rules(layout="sysu"), Settings()),
     "ruijie, short alive time": (Rules(alive=60.0), Settings()),
     "ruijie, reauthentication": (Rules(reauth=7200.0), Settings(password=b"secret")),
@@ -35,6 +35,18 @@ def test_a_month_without_the_pc(variant):
         assert result.handshakes >= DAYS * 86400 / rules.handshake - 2
     if rules.reauth:
         assert result.reauths >= DAYS * 86400 / rules.reauth - 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize("dialect", ["plain", "ruijie", "h3c"])
+def test_a_year_of_reauthentications(dialect, steps):
+    rules = Rules(dialect=dialect, reauth=3600.0, handshake=300.0, steps=steps)
+    settings = Settings(password=b"secret", successes=steps, identity=b"student" if steps > 1 else None)
+    result = soak(365, rules, settings, seed=11)
+    assert result.online
+    assert (result.lost, result.late) == (0, 0)
+    assert result.reauths >= 365 * 24 - 2
 
 
 @pytest.mark.slow
