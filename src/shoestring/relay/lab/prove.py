@@ -99,7 +99,10 @@ class Run:
             self._take(self.session.feed(LAN, pc_frame(who, what), self.now)[0], PCS[who][0])
         elif who in SWITCHES:
             self._hear(SWITCHES[who], what)
-            self._take(self.session.feed(WAN, switch_frame(who, what), self.now)[0], None)
+            effects = self.session.feed(WAN, switch_frame(who, what), self.now)[0]
+            if what.endswith("?") and any(isinstance(effect, Send) for effect in effects):
+                self.requests.add(SWITCHES[who])  # one that nobody hears is no request
+            self._take(effects, None)
         elif who == "clock":
             self._pass_time(what)
         else:
@@ -126,7 +129,6 @@ class Run:
     def _hear(self, switch: bytes, what: str) -> None:
         """The witness hears a switch's result."""
         if not self.up or what not in ("success", "key", "failure"):
-            self.requests.update([switch] if self.up else [])
             return
         early = self.granted is None and self.requests == {switch} and self.said is not None
         answered = switch in self.asked or switch == self.granted or early
