@@ -93,7 +93,7 @@ class Run:
     def apply(self, event: tuple[str, str]) -> None:
         """Lets one event happen, and looks at what comes of it."""
         who, what = event
-        self.now += PAUSE
+        self._until(self.now + PAUSE)
         self.out = []
         if who in PCS:
             self._take(self.session.feed(LAN, pc_frame(who, what), self.now)[0], PCS[who][0])
@@ -109,7 +109,9 @@ class Run:
             self._link(WAN if who == "link" else LAN, what == "up")
 
     def _pass_time(self, what: str) -> None:
-        end = self.now + LONG if what == "wait" else max(self.now, self.session.deadline or 0)
+        self._until(self.now + LONG if what == "wait" else max(self.now, self.session.deadline or 0))
+
+    def _until(self, end: float) -> None:
         for _ in range(200):
             deadline = self.session.deadline
             if deadline is None or deadline > end:
@@ -133,7 +135,8 @@ class Run:
         early = self.granted is None and self.requests == {switch} and self.said is not None
         answered = switch in self.asked or switch == self.granted or early
         if what == "failure":
-            if switch == self.granted or (self.granted is None and switch in self.asked):
+            known = switch in self.asked or not self.requests or switch in self.requests
+            if switch == self.granted or (self.granted is None and known):
                 self.granted, self.successes, self.said = None, 0, None
             self.asked.discard(switch)
             self.requests.discard(switch)

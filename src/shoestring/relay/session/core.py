@@ -206,13 +206,16 @@ class Core:
         if since is not None and self.now - since >= STABLE:
             self._failures = 0
         self.steps, self.online_since, self.echo, self._pending = 0, None, None, None
-        self._told_offline = self._answered = self._flapped = False
-        self.memory.forget_heard()
-        self.peers.dismiss_guest()
-        self.peers.forget_server()
+        self._told_offline = self._flapped = False
         self.machine.stop("answer")
         self.revision += 1
-        if relogin:
+        going_on = self.machine.login is Login.PC
+        if not relogin or not (going_on or self._answered):  # else what was said since may prove something anew
+            self._answered = False
+            self.memory.forget_heard()
+            self.peers.dismiss_guest()
+            self.peers.forget_server()
+        if relogin and not going_on:
             self._back_off()
 
     def _back_off(self) -> None:
