@@ -383,6 +383,9 @@ def test_another_switch_is_told_apart_until_the_first_is_silent(session):
     session.feed(WAN, eap(FAILURE, 9, src=OTHER), 501.0)
     assert session.state is State.ONLINE, "nor can it refuse what it has not granted"
     session.feed(WAN, eap(REQUEST, 10, b"\1", src=OTHER), 502.0)
+    session.feed(WAN, eap(SUCCESS, 10, src=OTHER), 502.1)
+    assert session.server == SWITCH, "nobody has answered it"
+    session.feed(LAN, eap(RESPONSE, 10, b"\1alice", src=PC), 502.2)
     session.feed(WAN, eap(SUCCESS, 10, src=OTHER), 503.0)
     assert session.server == OTHER
 
@@ -391,6 +394,7 @@ def test_another_switch_is_accepted_at_once_where_the_link_was_lost(session):
     session.link(WAN, False, 5.0)
     session.link(WAN, True, 6.0)
     session.feed(WAN, eap(REQUEST, 9, b"\1", src=OTHER), 7.0)
+    session.feed(LAN, eap(RESPONSE, 9, b"\1alice", src=PC), 7.05)
     session.feed(WAN, eap(SUCCESS, 9, src=OTHER), 7.1)
     assert session.server == OTHER
 

@@ -130,6 +130,9 @@ class Run:
 
     def _hear(self, switch: bytes, what: str) -> None:
         """The witness hears a switch's result."""
+        if switch == self.granted:  # it is there: whoever else has asked is nobody
+            self.asked &= {switch}
+            self.requests &= {switch}
         if not self.up or what not in ("success", "key", "failure"):
             return
         early = self.granted is None and self.requests == {switch} and self.said is not None

@@ -48,7 +48,9 @@ class Core:
         self.last_message = self.accounting = ""
         self.revision = 0  # counts every change that `snapshot` would show
         self._allowed = KEEPALIVES[settings.keepalive]
-        self._answered = False  # somebody has answered the switch since the last Start or Failure
+        self._answered: bytes | None = (
+            None  # the switch that was given an answer since the last Start or Failure
+        )
         self._told_offline = False  # the hooks were; the next sign of life is news to them
         self._flapped = False  # the link was down since the switch last gave a sign of life
         self._failures = 0
@@ -157,7 +159,7 @@ class Core:
         self.memory.forget_heard()
         if self.machine.proof is Proof.NONE:
             self.peers.forget_server()
-            self._answered = False
+            self._answered = None
         self.machine.set("silence", self.now + LOGIN_LIMIT)
         self._say("info", "logging in without the PC")
         self._send_start()
@@ -210,8 +212,10 @@ class Core:
         self.machine.stop("answer")
         self.revision += 1
         going_on = self.machine.login is Login.PC
-        if not relogin or not (going_on or self._answered):  # else what was said since may prove something anew
-            self._answered = False
+        if not relogin or not (
+            going_on or self._answered is not None
+        ):  # else what was said since may prove anew
+            self._answered = None
             self.memory.forget_heard()
             self.peers.dismiss_guest()
             self.peers.forget_server()
@@ -252,7 +256,7 @@ class Core:
                 self._doubt()
             return False
         self.memory.forget_heard()  # the Success that may follow proves what we said
-        self._answered = True
+        self._answered = frame.src
         self.counters["answered"] += 1
         self._say("debug", f"answered a request of EAP type {eap.type} for the PC")
         self._out.send_own(self._out.rewritten(answer.frame))

@@ -51,7 +51,7 @@ class Downstream(Core):
         self.memory.heard.start = frame
         if self.machine.proof not in PROVEN:
             self.peers.forget_server()
-            self._answered = False
+            self._answered = None
         if self.machine.login is not Login.PC:
             self._say("info", f"PC {frames.mac_text(frame.src)} starts a login")
         self._begin()
@@ -64,7 +64,7 @@ class Downstream(Core):
 
     def _client_responds(self, frame: Frame, eap: Eap) -> None:
         self.memory.hear(frame, eap)
-        self._answered, self._pending = True, None
+        self._answered, self._pending = self.peers.rival or self.peers.server or frame.dst, None
         self.machine.stop("answer")
         if self.machine.proof is Proof.NONE and self.machine.login is not Login.PC:
             self._begin()

@@ -34,16 +34,19 @@ class Upstream(Core):
             self._out.pass_to_client(frame, self.lan_mac)
         elif eap.code == REQUEST:
             self._request(frame, eap)
-        elif eap.code == RESPONSE or not self._result_is_due:
+        elif eap.code == RESPONSE or not self._result_is_due(frame):
             self.counters["unexpected"] += 1
         else:
             self._out.pass_to_client(frame, self.lan_mac)
             (self._success if eap.code == SUCCESS else self._failure)(frame, eap)
 
-    @property
-    def _result_is_due(self) -> bool:
+    def _result_is_due(self, frame: Frame) -> bool:
         """Whether a Success or Failure may mean us; one may come after a login has been given up."""
-        return self.machine.proof in PROVEN or self._answered or self.machine.login in (Login.PC, Login.OWN)
+        if self.machine.proof in PROVEN:
+            return (
+                frame.src in (self.server, self._answered) or frame.eap is None or frame.eap.code != SUCCESS
+            )
+        return self._answered is not None or self.machine.login in (Login.PC, Login.OWN)
 
     # Requests
 
@@ -105,7 +108,7 @@ class Upstream(Core):
         self._prove(frame)
         machine.stop("answer", "link", "grace", "start", "calm", "doubt")
         machine.on(Event.SUCCESS if self.steps == wanted else Event.STEP)
-        self._pending, self._answered, self._told_offline, self._flapped = None, False, False, False
+        self._pending, self._answered, self._told_offline, self._flapped = None, None, False, False
         if self.online_since is None or fresh:
             self.online_since = self.now
         self._complained.clear()
@@ -150,7 +153,7 @@ class Upstream(Core):
         machine = self.machine
         text = dialects.message(frame, eap) or "no reason given"
         self._say("warning", f"the switch refused: {text}")
-        self._answered, self._pending = False, None
+        self._answered, self._pending = None, None
         machine.stop("answer")
         if machine.proof in PROVEN and frame.src != self.peers.server:
             self._login_failed()  # a rival's word ends no session of another switch
