@@ -103,9 +103,14 @@ class Memory:
         if self.heard.identity is None or self.same_user:
             self.proven.answers.update(self.heard.answers)
 
+    @property
+    def was_asked(self) -> bool:
+        """Whether a switch has asked anything since the login began: what is said unasked answers nobody."""
+        return self._asked is not None
+
     def forget_heard(self) -> None:
         """What was heard has come to nothing."""
-        self.heard = Voice()
+        self.heard, self._asked = Voice(), None
 
     @property
     def _voice(self) -> Voice:

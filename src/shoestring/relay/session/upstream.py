@@ -120,6 +120,8 @@ class Upstream(Core):
         self._tell_success(fresh)
 
     def _prove(self, frame: Frame) -> None:
+        if self.machine.proof in PROVEN and not self.memory.was_asked:
+            self.memory.forget_heard()  # the Success is that of the session that stands
         identity = self.memory.heard.identity
         unasked = self.machine.login is Login.PC and self.machine.proof is Proof.NONE
         client = self.client if unasked else None  # some are let in without a word
