@@ -26,7 +26,7 @@ LEFT = ("config.json", "README.md", "model.safetensors.index.json", "pytorch_mod
 
 
 def planned(source: str | os.PathLike[str], request: Request) -> Plan:
-    """Plans a growth; reads headers only, unless the architecture has no rule and one must be inferred.
+    """Plans a growth; reads headers only, asks transformers what it makes of them, infers a rule where there is none.
 
     Raises:
         InputError: no model folder, damaged, quantised, or of an architecture that cannot be grown.

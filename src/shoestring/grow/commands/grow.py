@@ -43,12 +43,10 @@ def grow(
     SRC is a Hugging Face folder, with safetensors or pytorch_model.bin, DST the folder to write. Memory does not
     depend on the size of the model; interrupted, the same command goes on.
     """
-    require("grow", "numpy")
+    require("grow", "numpy", "torch", "transformers")
     from shoestring.grow.growing import grow as run
     from shoestring.grow.plan.request import Request
 
-    if verify != "algebra":
-        require("grow", "torch", "transformers")
     report = run(
         source, target, Request(**options), verify=verify, overwrite=overwrite, optimizer=optimizer, ui=ui
     )

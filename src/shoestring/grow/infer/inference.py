@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -13,20 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from shoestring._errors import InputError, OptionError
-from shoestring.grow.infer.deepening import Silence, deeper, renumbered, silences
+from shoestring.grow.infer.deepening import deeper, silences
+from shoestring.grow.infer.growths import growths_of, placed
 from shoestring.grow.infer.probing import ACCEPTED, TRIALS, Finding, Key, Kind, Probe, keys_of
 from shoestring.grow.infer.tiny import FFN, MODES, head_width, number, scaled, sizes_of, tiny_configs
-from shoestring.grow.plan.planning import Plan, as_matrix
+from shoestring.grow.plan.planning import Plan
 from shoestring.grow.plan.request import Request, Sizes, amount, option
 from shoestring.grow.stored.architecture import as_read, modelled, names_of, reason
 from shoestring.grow.stored.checkpoint import Checkpoint, same
-from shoestring.grow.stored.dtypes import OF_TORCH, STORAGE
 from shoestring.grow.stored.models import auto_config
 from shoestring.grow.stored.tensor import Stored
 from shoestring.grow.tensors import axes
-from shoestring.grow.tensors.axes import Axis
-from shoestring.grow.tensors.rows import Growth
-from shoestring.grow.tensors.sides import side
 from shoestring.grow.writing import write
 
 FOLLOW = ("heads", "kv_heads", "ffn")  # may be asked for beside hidden, by the same factor
@@ -113,7 +109,7 @@ def _searched(probe: Probe, base: dict[Key, Kind], kind: str, mode: str, wanted:
     best = Finding(base, float("inf"), [], mode, probe.config)
     request, trial = Request(hidden=f"{probe.times}x", dtype="float64"), probe.folder / "trial"
     for kinds, words in islice(probe.candidates(base), TRIALS):
-        growths = tuple(_growths(probe.small, request, kinds, probe.keys, probe.times, probe.sizes))
+        growths = tuple(growths_of(probe.small, request, kinds, probe.keys, probe.times, probe.sizes))
         plan = Plan(
             probe.small, request, kind, Sizes(), Sizes(), growths, {}, (), (), False, axes.identity(1), infer,
         )  # fmt: skip
@@ -179,9 +175,9 @@ def _plan(checkpoint: Checkpoint, request: Request, finding: Finding, keys: Mapp
             f"outputs do not depend on {', '.join(sorted({key[0] for key in idle}))}: grown by its shape alone",
         )
     growths = tuple(
-        placed
-        for each in _growths(checkpoint, request, finding.kinds, keys, times, sizes_of(config))
-        for placed in _placed(each, keys, blocks, finding.silence)
+        growth
+        for each in growths_of(checkpoint, request, finding.kinds, keys, times, sizes_of(config))
+        for growth in placed(each, keys, blocks, finding.silence)
     )
     return Plan(
         checkpoint, request, kind, old, new, growths, settings, exact, lossy,
@@ -235,21 +231,6 @@ def _misfit(checkpoint: Checkpoint, request: Request, finding: Finding, keys: Ma
     return ""
 
 
-def _placed(
-    growth: Growth, keys: Mapping[str, Key], blocks: list[tuple[int, bool]], silence: Silence
-) -> Iterator[Growth]:
-    """Yields a tensor's growth for every new block that copies its block."""
-    key = keys[growth.source]
-    number_ = next((int(part) for part in growth.name.split(".") if part.isdigit()), None)
-    if not blocks or number_ is None or "*" not in key[0]:
-        yield growth
-        return
-    for new, (old, inserted) in enumerate(blocks):
-        if old == number_:
-            fill = silence.get(key) if inserted else None
-            yield replace(growth, name=renumbered(growth.name, new), fill=fill)
-
-
 def _depth(request: Request, config: Any, kind: str) -> int:
     """Returns how many blocks are asked for."""
     old = number(config, "num_hidden_layers")
@@ -295,53 +276,6 @@ def _require_asked(request: Request, kind: str, old: Sizes, new: Sizes) -> None:
                 f"{option(name)} {text}: {kind} has no rule, and what is inferred makes {found:,} of "
                 f"{getattr(old, name):,} with --hidden {request.hidden}; leave {option(name)} out"
             )
-
-
-def _growths(
-    checkpoint: Checkpoint,
-    request: Request,
-    kinds: Mapping[Key, Kind],
-    keys: Mapping[str, Key],
-    times: int,
-    sizes: Mapping[str, int],
-) -> Iterator[Growth]:
-    final = _last_blocks(checkpoint)
-    for name, stored in checkpoint.tensors.items():
-        kind = kinds.get(keys[name])
-        if kind is None or len(kind.grows) != len(stored.shape):
-            raise InputError(
-                f"{stored.path}: {name} was not met when {checkpoint.config['model_type']} was inferred"
-            )
-        dtype = stored.dtype
-        if request.dtype and dtype in STORAGE:
-            dtype = OF_TORCH[request.dtype]
-        applies = not kind.last or name in final
-        sides = []
-        for dimension, (extent, grows) in enumerate(zip(stored.shape, kind.grows, strict=True)):
-            fused = kind.parts if dimension != kind.reads and grows else ("all",)
-            axis = _axis(extent, times if grows else 1, fused, sizes)
-            extra = kind.factor if applies and dimension == len(stored.shape) - 1 else 1.0
-            sides.append(side(axis, "read" if dimension == kind.reads else "write", extra))
-        yield Growth(
-            name, name, stored.shape, tuple(each.size for each in sides), dtype, *as_matrix(sides),
-            shift=kind.shift if applies else 0.0, seed=request.seed, split=request.split, noise=request.noise,
-        )  # fmt: skip
-
-
-def _axis(extent: int, times: int, parts: tuple[str, ...], sizes: Mapping[str, int]) -> Axis:
-    if len(parts) == 1:
-        return axes.tiled(extent, extent * times)
-    return axes.joined([axes.tiled(sizes[part], sizes[part] * times) for part in parts])
-
-
-def _last_blocks(checkpoint: Checkpoint) -> set[str]:
-    """Returns the names that belong to the last block of their stack."""
-    last: dict[str, int] = {}
-    pattern = re.compile(r"^(.*?\.)(\d+)\.")
-    for name in checkpoint.tensors:
-        if match := pattern.match(name):
-            last[match[1]] = max(last.get(match[1], 0), int(match[2]))
-    return {name for name in checkpoint.tensors if (m := pattern.match(name)) and int(m[2]) == last[m[1]]}
 
 
 def _sizes(config: Any) -> Sizes:

@@ -76,6 +76,12 @@ class Plan:
         return [each.name for each in self.growths if each.rounded]
 
     @property
+    def left_out(self) -> list[str]:
+        """Stored names that transformers does not read and no rule knows."""
+        kept = {each.source for each in self.growths}
+        return [name for name in self.checkpoint.unread if name not in kept]
+
+    @property
     def changes(self) -> dict[str, tuple[int, int]]:
         """Sizes that change: name -> (old, new)."""
         new = asdict(self.new)

@@ -40,10 +40,10 @@ class Report:
         return {
             **planned_facts(self.plan),
             "shoestring": __version__,
-            "seconds": round(self.seconds, 3),
+            "seconds": self.seconds,
             "tensors written": self.written.tensors,
             "tensors projected back": self.written.checked,
-            "worst distance (roundings)": round(self.written.distance, 3),
+            "worst distance (roundings)": self.written.distance,
             "rounded numbers": self.written.rounded,
             "resumed tensors": self.written.resumed,
             "compared": self.proof.subject if self.proof else None,
@@ -99,7 +99,7 @@ def planned_facts(planned: Plan) -> dict[str, Any]:
         "exact": list(planned.exact),
         "not exact": list(planned.lossy),
         "rounded tensors": len(planned.rounded),
-        "left out": list(planned.checkpoint.unread),
+        "left out": planned.left_out,
     }
 
 
@@ -112,8 +112,7 @@ def planned_lines(planned: Plan) -> list[str]:
         f"{old.parameters / 1e6:,.2f} M -> {new.parameters / 1e6:,.2f} M parameters, "
         f"{old.bytes / 1e9:,.3f} GB -> {new.bytes / 1e9:,.3f} GB",
     ]
-    if planned.checkpoint.unread:
-        unread = planned.checkpoint.unread
+    if unread := planned.left_out:
         more = f" and {len(unread) - 1} more" if unread[1:] else ""
         lines.append(f"left out {unread[0]}{more}, which transformers does not read")
     lines += [f"exact    {line}" for line in planned.exact]

@@ -63,8 +63,9 @@ def opened(path: str | os.PathLike[str]) -> Checkpoint:
     Raises:
         InputError: it is none, lacks a shard, is quantised, damaged, or a pickle of something else than tensors.
     """
-    _refuse_adapter(Path(path))
-    folder = hub.require_model_folder(path)
+    folder = hub.located(path)
+    _refuse_adapter(folder)
+    hub.require_model_folder(folder)
     config = json.loads((folder / "config.json").read_text("utf-8"))
     _refuse_quantised(folder, config)
     _refuse_code(folder, config)
