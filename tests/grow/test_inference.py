@@ -5,6 +5,7 @@ sizes unequal to each other and to those that inference tries.
 """
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,11 @@ def test_every_text_model_is_exact_or_refused(tie, tmp_path, capsys):
     bad = {kind: fact for kind, fact in found.items() if fact["verdict"] in ("wrong", "crashed")}
     assert not bad
     assert sum(fact["verdict"] == "exact" for fact in found.values()) >= 90
+
+
+def test_no_kind_that_the_benchmark_tried_was_wrong_or_crashed():
+    found = json.loads((ROOT / "benchmarks" / "results" / "grow_families.json").read_text())["kinds"]
+    verdicts = [fact["verdict"] for fact in found.values()]
+    assert set(found) == {kind for names in families.LISTS for kind in names}
+    assert not {"wrong", "crashed"} & set(verdicts)
+    assert verdicts.count("exact") >= 90

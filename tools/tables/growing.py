@@ -17,14 +17,20 @@ def grow_families() -> str:
         kinds[fact["verdict"]].append(f"`{kind}`")
     summary = measured["summary"]
     counts = ", ".join(
-        f"{len(kinds[verdict])} {verdict}" for verdict in ("exact", "refused", "crashed", "wrong", "not made")
+        f"{len(kinds[verdict])} {verdict}"
+        for verdict in ("exact", "refused", "crashed", "wrong", "not made", "not tried")
     )
     return (
-        f"All {summary['kinds']} kinds of text model that transformers {summary['transformers']} lists, 2x wide, "
+        f"Of the {summary['kinds']} kinds of text model that transformers {summary['transformers']} lists, 2x wide, "
         f"six blocks or more of their own pattern (`benchmarks/grow_families.py`): {counts}.\n\n"
         f"Exact to 1e-12 in fp64: {', '.join(kinds['exact'])}.\n\n"
         f"Refused, with the reason: {', '.join(kinds['refused'])}.\n\n"
-        "Not made: the benchmark has no small model of them, most are of several parts with sound or pictures."
+        "Not made: the benchmark has no small model of them; most are of several parts, with sound or pictures."
+        + (
+            f"\n\nNot tried yet, for want of time: {', '.join(kinds['not tried'])}."
+            if kinds["not tried"]
+            else ""
+        )
     )
 
 
@@ -33,7 +39,8 @@ def grow_smollm2() -> str:
     measured = result("grow_smollm2")
     if measured is None:
         return ""
-    return "\n\n".join(part for part in (_exactness(measured), _training(measured)) if part)
+    parts = [part for part in (_exactness(measured), _training(measured)) if part]
+    return "\n\n".join(["SmolLM2-135M, a real model:", *parts])
 
 
 def _exactness(measured: dict) -> str:

@@ -103,9 +103,7 @@ def _audits(found: dict[str, Any]) -> list[str]:
     rows = []
     for name, each in sets.items():
         cells = (f"{right:.1%}, {area:.2f}" for right, area in each["guessed from"].values())
-        rows.append(
-            f"| {name} ({each['pairs']:,}) | {each['majority']:.1%} | {' | '.join(cells)} |"
-        )
+        rows.append(f"| {name} ({each['pairs']:,}) | {each['majority']:.1%} | {' | '.join(cells)} |")
     head = f"| labels guessed right, and area, from | the more frequent label | {' | '.join(kinds)} |"
     return [head, "|---" * (2 + len(kinds)) + "|", *rows]
 
