@@ -19,6 +19,7 @@ from transformers.modeling_outputs import (
     BaseModelOutputWithPast,
     BaseModelOutputWithPoolingAndCrossAttentions,
 )
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import capture_outputs
 
@@ -51,9 +52,10 @@ class ShoestringPreTrainedModel(PreTrainedModel):
     def get_correct_attn_implementation(
         self, requested_attention: str | None, is_init_check: bool = False
     ) -> str:
-        """Refuses at once what would ignore the mixes of the heads."""
-        if self.config.talking_heads != "none":
-            mixing(requested_attention or "sdpa")
+        """Refuses at once what would ignore the mixes; transformers itself refuses what it does not know."""
+        name = requested_attention or "sdpa"
+        if self.config.talking_heads != "none" and name in ("eager", *ALL_ATTENTION_FUNCTIONS.valid_keys()):
+            mixing(name)
         return super().get_correct_attn_implementation(requested_attention, is_init_check)
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], *arguments: Any, **kwargs: Any) -> None:
