@@ -39,6 +39,13 @@ class Metric:
     false_positive: float = 1.0
     false_negative: float = 1.0
 
+    @property
+    def range(self) -> tuple[float, float]:
+        """The least and the largest value that it can have."""
+        if self.name == "cost":
+            return -max(self.false_positive, self.false_negative), 0.0
+        return (-1.0 if self.name == "mcc" else 0.0), 1.0
+
     def __post_init__(self) -> None:
         if self.name not in ("accuracy", "f1", "mcc", "balanced", "cost", "recall", "precision"):
             raise OptionError(f"metric {self.name!r}: choose one of {' '.join(METRICS)}")

@@ -44,7 +44,9 @@ def nested(
     low, high = np.percentile(
         [_value(metric, each) for each in drawn.astype(float)], [50 - 50 * level, 50 + 50 * level]
     )
-    return value, (value - WIDER * max(0.0, value - low), value + WIDER * max(0.0, high - value))
+    least, most = metric.range
+    wide = (value - WIDER * max(0.0, value - low), value + WIDER * max(0.0, high - value))
+    return value, (max(least, wide[0]), min(most, wide[1]))
 
 
 def _judged(curve: Curve, metric: Metric, rng: np.random.Generator) -> NDArray | None:
