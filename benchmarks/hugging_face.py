@@ -20,6 +20,7 @@ import unittest
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +75,10 @@ class Tester:
 def made(config: Callable[[], Any], classes: Sequence[type], decodes: bool) -> type:
     """Returns a class of their tests: the base model first, then the language model, then the others."""
     import torch
-    from tests.generation.test_utils import GenerationTesterMixin
-    from tests.test_modeling_common import ModelTesterMixin
 
-    bases = (ModelTesterMixin, *((GenerationTesterMixin,) if decodes else ()), unittest.TestCase)
+    common = import_module("tests.test_modeling_common").ModelTesterMixin
+    generation = import_module("tests.generation.test_utils").GenerationTesterMixin
+    bases = (common, *((generation,) if decodes else ()), unittest.TestCase)
 
     class Form(*bases):  # pyrefly: ignore
         all_model_classes = tuple(classes)
