@@ -124,7 +124,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--work", type=Path, required=True, help="where the models are kept")
+    parser.add_argument("--work", type=Path, default=Path("build/lm-real"), help="where the models are kept")
     parser.add_argument("--vocab", type=Path, help="CPM's chinese_vocab.model, for the width")
     parser.add_argument("--prepare", action="store_true", help="make the models, measure nothing")
     arguments = parser.parse_args()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from shoestring._errors import InputError, OptionError
+from shoestring.lm.engines import torch as torch_engine
 from shoestring.lm.engines.load import load
 from shoestring.lm.weights import few_bits
 from shoestring.lm.weights.conversion import convert
@@ -270,3 +271,11 @@ def test_a_stored_precision_is_kept(folder, tmp_path):
         load(tmp_path / "four", precision="int8")
     with pytest.raises(ValueError, match="shoestring-quantized"):
         AutoModelForCausalLM.from_pretrained(tmp_path / "four")
+
+
+def test_auto_never_takes_bits_away_in_silence(folder, monkeypatch):
+    assert "fp32" in load(folder, device="cpu").kind
+    monkeypatch.setattr(torch_engine, "ROOM", 1e-9)
+    with pytest.raises(OptionError, match=r"fp32 takes .* GB, this machine has .*; pass --precision int8"):
+        load(folder, device="cpu")
+    assert "int8" in load(folder, device="cpu", precision="int8").kind

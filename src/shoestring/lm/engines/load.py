@@ -27,8 +27,8 @@ def load(
         path: a folder made by `shoestring lm convert`, one of a Hugging Face decoder, or a .gguf file.
         backend: one of `BACKENDS`; auto takes llama.cpp for a folder with model.gguf, and for a .gguf file where it is
             installed and no precision is asked for.
-        precision: one of `PRECISIONS`; auto keeps a quantized folder's, takes bf16 on a GPU, and on the CPU
-            fp32 for up to 300 million weights and int8 above.
+        precision: one of `PRECISIONS`; auto keeps a quantized folder's, takes bf16 on a GPU and fp32 on the CPU, where
+            fp32 that does not fit is refused: fewer bits cost quality and are asked for by name.
         device: cpu, cuda, cuda:1, mps; by default the CPU unless there is a GPU.
         threads: of llama.cpp; 0 is every core.
 
