@@ -33,11 +33,16 @@ def described(chat_folder):
     scheduler.close()
 
 
-@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
-@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+@pytest.mark.parametrize(
+    ("method", "path", "mode"),
+    [
+        (method, path, mode)
+        for method, path in OPERATIONS
+        for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
+        if (method, mode) != ("GET", GenerationMode.NEGATIVE)  # there is nothing to get wrong
+    ],
+)
 def test_answers_are_as_described(described, method, path, mode):
-    if mode is GenerationMode.NEGATIVE and method == "GET":
-        pytest.skip("nothing to get wrong")
     strategy = described[path][method].as_strategy(generation_mode=mode)
     checks = CHECKS + ([negative_data_rejection] if mode is GenerationMode.NEGATIVE else [])
 

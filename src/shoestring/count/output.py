@@ -22,6 +22,7 @@ from shoestring.files import atomic
 FORMATS = (".tsv", ".csv", ".parquet")
 ROWS = 1 << 18  # written at a time
 UNESCAPED = {"t": "\t", "n": "\n", "r": "\r", "\\": "\\"}
+LARGEST = 2**63 - 1
 
 
 def checked_format(path: str | os.PathLike[str]) -> str:
@@ -114,9 +115,15 @@ def _pieces(path, rows: Iterator[tuple[str, ...]], first_line: int) -> Iterator[
         try:
             if not row[0] or len(row) not in (2, 3):
                 raise ValueError
-            held.append((row[0], int(row[1]), int(row[2]) if len(row) == 3 else 0))
+            word = row[0].removeprefix("\ufeff") if number == first_line else row[0]
+            counts = int(row[1]), int(row[2]) if len(row) == 3 else 0
+            if not (word and 0 <= counts[0] <= LARGEST and 0 <= counts[1] <= LARGEST):
+                raise ValueError
+            held.append((word, *counts))
         except (ValueError, IndexError):
-            raise InputError(f"{path}, line {number}: not word, count[, documents]") from None
+            raise InputError(
+                f"{path}, line {number}: not word, count[, documents] with whole numbers from 0 to 2^63 - 1"
+            ) from None
         width = len(row)
         if len(held) == ROWS:
             yield Columns.of(held, width == 3)

@@ -110,6 +110,7 @@ def detect(sample: bytes, complete: bool = True, name: str = "the text") -> str:
     for bom, encoding in _BOMS:
         if sample.startswith(bom):
             return encoding
+    _refuse_seven_bits(sample, name)
     if (utf16 := _by_zero_bytes(sample)) is not None:
         return utf16
     if _is_utf8(sample, complete) and not _are_pairs_of_han(sample):
@@ -133,6 +134,18 @@ def detect(sample: bytes, complete: bool = True, name: str = "the text") -> str:
         f"{name}: this is not UTF-8, and too little says what it is ({likely}?); "
         "give its encoding, such as --encoding gb18030"
     )
+
+
+def _refuse_seven_bits(sample: bytes, name: str) -> None:
+    """Refuses what looks like ASCII and spells other characters by escapes, and UTF-32 without a mark."""
+    if b"\x1b$" in sample or b"\x1b(" in sample:
+        raise InputError(f"{name}: ISO-2022 escapes; give its encoding, such as --encoding iso2022_jp")
+    if re.search(rb"~\{(?:[!-w][!-~])+~\}", sample):
+        raise InputError(
+            f"{name}: HZ escapes (~{{ ~}}); if they are that, give --encoding hz, else --encoding utf-8"
+        )
+    if re.search(rb"(?:[\x01-\x7f]\0\0\0){4}|(?:\0\0\0[\x01-\x7f]){4}", sample):
+        raise InputError(f"{name}: UTF-32 without a mark; give --encoding utf-32-le or utf-32-be")
 
 
 def _is_utf8(sample: bytes, complete: bool) -> bool:

@@ -150,7 +150,7 @@ def _with_ends(lines: Lines) -> Iterator[str]:
 
 
 def _column(header: list[str], field: str | None, name: str) -> int:
-    wanted = [field] if field else [*TEXT, *(header if len(header) == 1 else ())]
+    wanted = [field] if field else TEXT
     for each in wanted:
         found = [place for place, cell in enumerate(header) if cell == each] or [
             place for place, cell in enumerate(header) if cell.strip().casefold() == each.casefold()
@@ -159,6 +159,11 @@ def _column(header: list[str], field: str | None, name: str) -> int:
             raise InputError(f"{name}: {len(found)} columns are called {each!r}; rename one of them")
         if found:
             return found[0]
+    if field is None and len(header) == 1:
+        raise InputError(
+            f"{name}: its first line is {header[0][:40]!r}; if that is the name of the column, say "
+            f"field={header[0][:40]!r}, if it is text, rename the file to .txt"
+        )
     if field is None:
         raise InputError(f"{name}: which column is the text? say field=...; there are: {_listed(header)}")
     raise InputError(f"{name}: no column {field!r}; there are: {_listed(header)}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from shoestring import ui
+from shoestring import hub, ui
 from shoestring._extras import require
 from shoestring.grow.commands.options import sizes
 
@@ -43,6 +43,7 @@ def grow(
     SRC is a Hugging Face folder, with safetensors or pytorch_model.bin, DST the folder to write. Memory does not
     depend on the size of the model; interrupted, the same command goes on.
     """
+    hub.located(source)  # a wrong path is told before anything heavy is loaded
     require("grow", "numpy", "torch", "transformers")
     from shoestring.grow.growing import grow as run
     from shoestring.grow.plan.request import Request

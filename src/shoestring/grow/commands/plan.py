@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from shoestring import ui
+from shoestring import hub, ui
 from shoestring._extras import require
 from shoestring.grow.commands.options import sizes
 
@@ -16,6 +16,7 @@ from shoestring.grow.commands.options import sizes
 @sizes
 def plan(ui: ui.UI, source: str, **options: Any) -> None:
     """Says what a growth would do: tensors, bytes, what is exact and why, what is refused. Writes nothing."""
+    hub.located(source)  # a wrong path is told before anything heavy is loaded
     require("grow", "numpy")
     from shoestring.grow.growing import planned
     from shoestring.grow.plan.request import Request

@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 @model_options
 @click.argument("prompt")
 @click.argument("candidates", nargs=-1, required=True)
-@click.option("--score", default="mean", show_default=True, help="likelihood or mean.")
+@click.option(
+    "--score",
+    type=click.Choice(["likelihood", "mean"]),
+    default="mean",
+    show_default=True,
+    help="By the sum or the mean of a candidate's tokens.",
+)
 def choose(
     ui: ui.UI, model: str, backend: str, precision: str, device: str | None, threads: int, prompt: str,
     candidates: tuple[str, ...], score: str,

@@ -6,7 +6,7 @@ import time
 
 import click
 
-from shoestring import ui
+from shoestring import hub, ui
 from shoestring._extras import require
 
 
@@ -34,6 +34,7 @@ def convert(
 
     SOURCE has mp_rank_00_model_states.pt and its like, or config.json and weights, or is a .gguf file.
     """
+    hub.located(source)  # a wrong path is told before anything heavy is loaded
     require("lm", "torch", "sentencepiece", "jieba", "transformers")
     from shoestring import files
     from shoestring.lm.weights.conversion import convert

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 @click.option("--labelled", metavar="FILE", help="input TAB answer a line: accuracy of the template on it.")
 @click.option("--template", default="sentiment", show_default=True, help="For --labelled.")
 @click.option(
-    "--score", default="mean", show_default=True, help="For --labelled: likelihood, mean or channel."
+    "--score",
+    type=click.Choice(["likelihood", "mean", "channel"]),
+    default="mean",
+    show_default=True,
+    help="For --labelled.",
 )
 @click.option("--limit", default=0, help="Only the first so many documents or lines; 0 is all.")
 @click.option(

@@ -29,7 +29,11 @@ from shoestring.lm.commands.eval import accuracy_line
 @click.option("--query", "queries", multiple=True, help="A query; may be repeated.")
 @click.option("--choose", "choosing", is_flag=True, help="Choose among the answers of the shots.")
 @click.option(
-    "--score", default="mean", show_default=True, help="likelihood, mean or channel; with --choose."
+    "--score",
+    type=click.Choice(["likelihood", "mean", "channel"]),
+    default="mean",
+    show_default=True,
+    help="With --choose.",
 )
 @click.option("--calibrate", is_flag=True, help="Do not favour answers that are likely everywhere.")
 def fewshot(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from shoestring import ui
+from shoestring import hub, ui
 from shoestring._errors import InputError, OptionError
 from shoestring._extras import require
 
@@ -23,8 +23,20 @@ def model_options(function: Callable) -> Callable:
     for option in (
         click.option("--threads", default=0, help="Of the processor.  [default: every core]"),
         click.option("--device", help="cpu, cuda, cuda:1 or mps.  [default: a GPU if there is one]"),
-        click.option("--precision", default="auto", show_default=True, help="fp32, bf16, int8 or int4."),
-        click.option("--backend", default="auto", show_default=True, help="torch or llama.cpp."),
+        click.option(
+            "--precision",
+            type=click.Choice(["auto", "fp32", "bf16", "int8", "int4"]),
+            default="auto",
+            show_default=True,
+            help="Of the weights.",
+        ),
+        click.option(
+            "--backend",
+            type=click.Choice(["auto", "torch", "llama.cpp"]),
+            default="auto",
+            show_default=True,
+            help="What computes.",
+        ),
         click.argument("model"),
     ):
         function = option(function)
@@ -68,6 +80,7 @@ def sampling_options(function: Callable, max_tokens: int = 64) -> Callable:
 
 def loaded(ui: ui.UI, model: str, backend: str, precision: str, device: str | None, threads: int) -> Engine:
     """Loads a model and says so."""
+    hub.located(model)  # a wrong path is told before anything heavy is loaded
     require("lm", "torch", "sentencepiece", "jieba", "transformers")
     import torch
 

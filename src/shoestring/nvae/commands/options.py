@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from shoestring import ui
+from shoestring import hub, ui
 from shoestring._errors import OptionError
 from shoestring._extras import require
 
@@ -96,6 +96,7 @@ def join(device: str) -> None:
 
 def loaded(folder: str, device: str) -> NVAE:
     """Returns a model of a folder, on a device."""
+    hub.located(folder)  # a wrong path is told before anything heavy is loaded
     require("nvae", "torch", "accelerate", "safetensors", "huggingface_hub", "PIL")
     import torch
 

@@ -61,6 +61,7 @@ class World:
         self.trouble = trouble or Trouble()
         self.wan_up = True
         self.said: list[tuple[float, str, str]] = []  # (when, level, text), the last thousand
+        self.events = 0  # all that was said
         self.hooks: list[tuple[float, str]] = []
         self._random = random.Random(seed)
         self._wire: list[tuple[float, int, str, bytes]] = []  # (arrival, order, to whom, frame)
@@ -125,6 +126,7 @@ class World:
                 self._send("switch" if effect.side == WAN else "pc", effect.frame)
             elif isinstance(effect, Say):
                 self.said.append((self.now, effect.level, effect.text))
+                self.events += 1
                 del self.said[:-1000]
             elif isinstance(effect, Hook):
                 self.hooks.append((self.now, effect.event))
@@ -202,5 +204,5 @@ def soak(
     return SoakResult(
         days, rules.dialect, world.session.strategy, world.online and switch.counts["lost"] == 0,
         switch.counts["echoes"], switch.counts["handshakes"], switch.counts["reauths"], switch.counts["lost"],
-        switch.counts["late"], round(switch.echo_gap, 3), len(world.said),
+        switch.counts["late"], round(switch.echo_gap, 3), world.events,
     )  # fmt: skip

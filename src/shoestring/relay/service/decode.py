@@ -17,7 +17,12 @@ METHODS = {
     1: "Identity", 2: "Notification", 3: "Nak", 4: "MD5", 6: "GTC", 7: "password in clear", 13: "TLS", 18: "SIM",
     20: "on-line question", 21: "TTLS", 23: "AKA", 25: "PEAP", 43: "FAST",
 }  # fmt: skip
-GROUPS = {frames.PAE_GROUP: "PAE-group", frames.RUIJIE_GROUP: "Ruijie-group", b"\xff" * 6: "broadcast"}
+GROUPS = {
+    frames.PAE_GROUP: "PAE-group",
+    frames.RUIJIE_GROUP: "Ruijie-group",
+    b"\xff" * 6: "broadcast",
+    bytes(6): "unknown",
+}
 FCS = 4  # bytes of the checksum that some cards deliver
 
 
@@ -25,7 +30,7 @@ def lines(records: Iterable[tuple[float, bytes, int]]) -> Iterator[str]:
     """Yields a line for each (seconds since 1970, frame, bytes that it had on the wire)."""
     for when, raw, size in records:
         clock = time.strftime("%H:%M:%S", time.localtime(when))
-        yield f"{clock}.{int(when % 1 * 1e6):06d} {line(raw, size)}"
+        yield f"{clock}.{round(when % 1 * 1e6) % 1_000_000:06d} {line(raw, size)}"
 
 
 def line(raw: bytes, size: int | None = None) -> str:

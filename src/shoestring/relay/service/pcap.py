@@ -54,7 +54,9 @@ def write(records) -> bytes:
         seconds = (
             int(when) & 0xFFFFFFFF
         )  # the format's clock starts anew in 2106; a capture is still worth having
-        parts.append(struct.pack("<IIII", seconds, int(when % 1 * 1e6), len(raw), len(raw)) + raw)
+        parts.append(
+            struct.pack("<IIII", seconds, round(when % 1 * 1e6) % 1_000_000, len(raw), len(raw)) + raw
+        )
     return b"".join(parts)
 
 

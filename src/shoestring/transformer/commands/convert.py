@@ -22,9 +22,21 @@ from shoestring.transformer.commands.pretrain import changed, say
     help="none, embedding, masked-lm, causal-lm, unilm, sequence-classification or token-classification. "
     "[default: as it was saved]",
 )
-@click.option("--to", help="llama, gpt2 or bert: a model of our family that is exactly one leaves as that.")
-@click.option("--kind", help="bert, nezha or roformer, where a TensorFlow checkpoint does not tell.")
-@click.option("--pooling", help="mean, cls or max, for --head embedding. [default: as the source, or mean]")
+@click.option(
+    "--to",
+    type=click.Choice(["llama", "gpt2", "bert"]),
+    help="A model of our family that is exactly one leaves as that.",
+)
+@click.option(
+    "--kind",
+    type=click.Choice(["bert", "nezha", "roformer"]),
+    help="Where a TensorFlow checkpoint does not tell.",
+)
+@click.option(
+    "--pooling",
+    type=click.Choice(["mean", "cls", "max"]),
+    help="For --head embedding. [default: as the source, or mean]",
+)
 @click.option(
     "--keep", "corpus", multiple=True, metavar="CORPUS", help="Keep only the tokens that this text uses."
 )

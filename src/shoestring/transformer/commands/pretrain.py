@@ -21,15 +21,24 @@ from shoestring.transformer.commands.options import changed, corpus, say
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the model.")
 @click.option(
     "--objective",
+    type=click.Choice(["mlm", "clm", "unilm"]),
     default="mlm",
     show_default=True,
     help="mlm (encoder), clm (decoder) or unilm (both ways, then on).",
 )
-@click.option("--size", default="nano", show_default=True, help="nano, tiny, small or base.")
+@click.option(
+    "--size",
+    type=click.Choice(["nano", "tiny", "small", "base"]),
+    default="nano",
+    show_default=True,
+    help="Of the model.",
+)
 @click.option("--key-size", type=int, help="Width of a head's queries and keys, free of hidden / heads.")
 @click.option("--value-size", type=int, help="Width of a head's values.")
 @click.option(
-    "--talking-heads", help="Mix the heads: none, pre (before the softmax), post (after it) or both."
+    "--talking-heads",
+    type=click.Choice(["none", "pre", "post", "both"]),
+    help="Mix the heads: none, pre (before the softmax), post (after it) or both.",
 )
 @click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Any other setting of the model.")
 @click.option("--epochs", type=float, help="Passes over the corpus. [default: 1]")
@@ -41,7 +50,13 @@ from shoestring.transformer.commands.options import changed, corpus, say
 @click.option("--learning-rate", type=float, help="Its peak. [default: the size's own]")
 @click.option("--seed", default=0, show_default=True, help="Of weights, order, masks and dropout.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
-@click.option("--precision", default="auto", show_default=True, help="auto, fp32 or bf16.")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16"]),
+    default="auto",
+    show_default=True,
+    help="Of the computation.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a finished model, start an interrupted one again.")
 @reading_options
 def pretrain(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from shoestring import files, ui
+from shoestring import files, hub, ui
 from shoestring._errors import OptionError
 from shoestring._extras import require
 
@@ -48,6 +48,7 @@ def rank(ui: ui.UI, model: str, text: str | None, lengths: str, output: Path) ->
     more than key size; where they come close to it, a larger key size or talking heads would give it room.
     """
     chosen = _lengths(lengths)
+    hub.located(model)  # a wrong path is told before anything heavy is loaded
     require("transformer", "torch", "transformers", "matplotlib")
     from shoestring.transformer.rank.report import draw, measured
 

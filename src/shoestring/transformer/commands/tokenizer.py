@@ -18,7 +18,14 @@ from shoestring.transformer.commands.options import corpus, say
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the tokenizer."
 )
 @click.option("--vocab-size", default=8192, show_default=True, help="Ids, with 5 special and 256 bytes.")
-@click.option("--model", "kind", default="unigram", show_default=True, help="unigram or bpe.")
+@click.option(
+    "--model",
+    "kind",
+    type=click.Choice(["unigram", "bpe"]),
+    default="unigram",
+    show_default=True,
+    help="How pieces are found.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace what is there.")
 @reading_options
 def tokenizer(
