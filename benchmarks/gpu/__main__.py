@@ -50,7 +50,7 @@ def run(part: str, options: argparse.Namespace, seconds: float) -> str:
                 env=settings,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                timeout=seconds * 1.15 + 5,
+                timeout=seconds * 1.15,
                 check=False,
             ).returncode
         except subprocess.TimeoutExpired:

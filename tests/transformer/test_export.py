@@ -121,12 +121,12 @@ def test_the_command(tmp_path, capsys):
     assert code("--to", "llama", "--json") == 0
     assert json.loads(capsys.readouterr().out) == {"model": there, "is": "llama", "largest difference": 0.0}
     assert AutoConfig.from_pretrained(there).model_type == "llama"
-    for arguments, says in (
-        (["--to", "llama"], "is there already"),
-        (["--to", "t5", "--overwrite"], "choose one of llama, gpt2, bert"),
-        (["--to", "llama", "--head", "none", "--overwrite"], "--head does not go with it"),
+    for arguments, says, ends in (
+        (["--to", "llama"], "is there already", 1),
+        (["--to", "t5", "--overwrite"], "'t5' is not one of 'llama', 'gpt2', 'bert'", 2),
+        (["--to", "llama", "--head", "none", "--overwrite"], "--head does not go with it", 1),
     ):
-        assert code(*arguments) == 1
+        assert code(*arguments) == ends
         assert says in capsys.readouterr().err
     with pytest.raises(InputError, match="not a model of our family"):
         export(there, tmp_path / "twice", "llama")

@@ -177,7 +177,7 @@ def test_a_unilm_model_with_wide_keys_and_talking_heads_from_the_command_line(sh
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ((*PRETRAIN, "--talking-heads", "loud"), "talking_heads 'loud': unknown; choose none or pre or post"),
+        ((*PRETRAIN, "--talking-heads", "loud"), "'loud' is not one of 'none', 'pre', 'post', 'both'"),
         ((*PRETRAIN, "--key-size", "0"), "key_size 0: must be a whole number of at least 1"),
         ((*PRETRAIN, "--key-size", "7"), "key_size 7: rope turns pairs"),
         ((*PRETRAIN, "--set", "rope_bands=[8192, 4, 1]"), "must be [length, few, many]"),
@@ -186,10 +186,10 @@ def test_a_unilm_model_with_wide_keys_and_talking_heads_from_the_command_line(sh
         (("tokenizer", "empty.txt", "-o", "t"), "empty.txt"),
         (("tokenizer", "corpus.txt", "-o", "t", "--vocab-size", "90000"), "this corpus supports only"),
         (("tokenizer", "corpus.txt", "-o", "tk", "--vocab-size", "300"), "tk: exists and is not empty"),
-        ((*PRETRAIN, "--size", "giant"), "--size giant: unknown; choose one of nano, tiny"),
+        ((*PRETRAIN, "--size", "giant"), "'giant' is not one of 'nano', 'tiny'"),
         ((*PRETRAIN, "--set", "wheels=4"), "wheels: no such setting"),
         ((*PRETRAIN, "--set", "wheels"), "--set wheels: write NAME=VALUE"),
-        ((*PRETRAIN, "--objective", "rtd"), "choose one of mlm, clm"),
+        ((*PRETRAIN, "--objective", "rtd"), "'rtd' is not one of 'mlm', 'clm', 'unilm'"),
         ((*PRETRAIN, "--tokenizer", "none"), "none"),
         ((*PRETRAIN, "--length", "100000"), "too small to train on"),
         ((*PRETRAIN, "--steps", "3", "--minutes", "1"), "give one of them"),
@@ -201,9 +201,9 @@ def test_bad_input_is_one_line_and_leaves_everything(corpus, arguments, says, mo
     monkeypatch.chdir(corpus)
     with pytest.raises(SystemExit) as stop:
         main([*arguments, "-q"])
-    assert stop.value.code == 1
     said = capsys.readouterr().err
     assert says in said
+    assert stop.value.code == (2 if "is not one of" in said else 1)
     assert said.count("\n") == 1, said
     assert sorted((corpus / "tk").iterdir()) == before
     assert not Path(corpus / "m" / "config.json").exists()
