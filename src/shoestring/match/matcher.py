@@ -187,7 +187,8 @@ class Matcher:
         """
         digest = hashlib.sha256(json.dumps(self._settings(), sort_keys=True, default=str).encode())
         for name, value in sorted(self.model.state_dict().items()):
-            if not self.crossed and ".pooler." in name:  # no embedding reads it, and where it is absent it is random
+            # No embedding reads a pooler, and where the folder has none it is random.
+            if not self.crossed and ".pooler." in name:
                 continue
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().view(-1).numpy().tobytes())
