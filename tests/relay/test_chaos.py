@@ -190,6 +190,11 @@ def test_mutated_frames_raise_nothing_and_leave_nothing_behind():
 
 
 @pytest.mark.slow
-def test_a_million_frames_of_garbage():
+def test_half_a_million_frames_of_garbage():
     fuzz(MANY // 2, 3)
-    mutate(MANY // 2, 4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10))
+def test_a_million_mutated_frames_half_of_them_seen_in_the_field(seed):
+    mutate(MANY // 10, 4 + seed)

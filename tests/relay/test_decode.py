@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from shoestring.relay import frames
 from shoestring.relay.service import capture, decode, pcap
 from shoestring.relay.service.capture import CaptureError, read
+from shoestring.relay.vendors import dialects
 
-from .field import load, names
+from .field import eap, load, names
 
 RECORDS = st.lists(st.tuples(st.integers(0, 2**31).map(float), st.binary(max_size=100)), max_size=5)
 ETHERNET, COOKED, COOKED_2 = 1, 113, 276
@@ -20,13 +21,18 @@ ETHERNET, COOKED, COOKED_2 = 1, 113, 276
 # What a reader of the frame must be told; frames/README.md says how each is known.
 WORDS = {
     "att-identity-request-prompt": ["Request id 1 Identity 'User Name:'"],
+    "cernet-identity-response": ["Identity '200000000001'", "address: 192.0.2.56", "version: 03.02.05"],
+    "drcom-md5-response": ["name '200000000001'", "address: 192.0.2.56"],
+    "drcom-notification": ["Notification 'userid error3'"],
+    "h3c-account-words": ["EAP code 10 id 5", "account: 您的帐户余额为4.20元 剩余上网时长100小时"],
+    "h3c-response-20-token": ["token: 32 bytes", "address: 192.0.2.56", "user: 200000000001"],
     "cernet-echo": ["EAPOL type 0x06", "42 more bytes a5a5"],
     "drcom-failure-08-fcs": ["Failure id 2", "08 state: 05", "FCS 144dd784 ok"],
     "drcom-gdufs-identity-ruijie-trailer": ["Identity 'user0000001'", "program: 8021x.exe 02320000",
                                             "18 DHCP, not counted", "40 bytes"],
     "drcom-identity-response": ["'200000000001'", "address: 192.0.2.56"],
     "drcom-md5-request-fcs": ["id 0 MD5 challenge of 16 bytes v1", "extra: 10800000", "FCS 233d5f0c"],
-    "h3c-code10-skeleton": ["EAP code 10 id 4 37 bytes"],
+    "h3c-code10-skeleton": ["EAP code 10 id 4 37 bytes v1 | h3c | token: 32 bytes"],
     "h3c-failure-08-lengths-differ": ["Failure id 5", "08 state: 05"],
     "h3c-failure-09-text": ["E63018: 用户不存在或者用户没有申请该服务。"],
     "h3c-identity-response-online": ["Identity '200000000001'", "address: 192.0.2.56",
@@ -73,6 +79,19 @@ def test_every_frame_of_the_field_survives_the_round_trip_and_has_its_words(name
     for words in WORDS.get(name, []):
         assert words in line
     assert "broken" not in line
+
+
+@pytest.mark.parametrize("code", [5, 6, 9, 11, 200])
+def test_a_code_of_nobody_is_no_vendors(code):
+    """RFC 6696 has codes 5 and 6; only 10 is H3C's."""
+    assert "vendor" not in decode.describe(eap(code, 1, "您好".encode("gbk")))
+
+
+@given(st.binary(min_size=32, max_size=32))
+def test_a_token_is_never_taken_for_words(token):
+    for mark in (b"#D#1", b"\x19+D+5", b"\x19+D+2"):
+        frame = frames.decode(eap(10, 4, mark + token))
+        assert dialects.accounting(frame, frame.eap) == ""
 
 
 @pytest.mark.parametrize("name", names())

@@ -23,7 +23,7 @@ def python(request) -> tuple[str, ...]:
     emulator, root = shutil.which(MACHINES[request.param]), FOLDER / request.param
     pythons = sorted(root.glob("usr/bin/python3.[0-9]*"))
     if emulator is None or not pythons:
-        pytest.skip(f"not there; type: apt-get install qemu-user-static; tools/foreign_pythons.sh {FOLDER}")
+        pytest.skip("not there; type: apt-get install qemu-user-static && make foreign")
     return (emulator, "-L", str(root), str(pythons[0]), "-I", "-S")
 
 

@@ -289,6 +289,26 @@ def test_every_verb_has_help(verb):
         (["simulate", "--days", "nan"], 2, "relay simulate: --days nan; a number is needed"),
         (["simulate", "--days", "-1"], 2, "relay simulate: --days -1; allowed: 0.01 to 36500"),
         (["simulate", "--reauth", "inf"], 2, "relay simulate: --reauth inf; a number is needed"),
+        (
+            ["simulate", "--seconds", "5"],
+            1,
+            "SettingError: --seconds is for --interface IF; a simulation takes --days",
+        ),
+        (
+            ["simulate", "--interface", "x", "--days", "5"],
+            1,
+            "SettingError: --days is for a simulation; --interface x",
+        ),
+        (
+            ["simulate", "--interface", "x", "--seed", "0"],
+            1,
+            "SettingError: --seed is for a simulation; --interface x",
+        ),
+        (
+            ["simulate", "--dialect", "plain", "--layout", "sysu"],
+            1,
+            "SettingError: --layout is of Ruijie's Success",
+        ),
         (["doctor", "--seconds", "inf"], 2, "relay doctor: --seconds inf; a number is needed"),
         (["doctor", "--wan", "nowhere0"], 1, "SettingError: --wan nowhere0: no such interface"),
         (["decode"], 2, "relay decode: expected one FILE.pcap|-, got none"),

@@ -12,10 +12,11 @@ from shoestring.relay.vendors import dialects, ruijie
 from shoestring.relay.vendors.texts import readable
 
 TYPES = {0: "EAP", 1: "Start", 2: "Logoff", 3: "Key", 4: "Alert", 5: "MKA", 0xBF: "Ruijie echo"}
-CODES = {1: "Request", 2: "Response", 3: "Success", 4: "Failure"}
+CODES = {1: "Request", 2: "Response", 3: "Success", 4: "Failure", 5: "Initiate", 6: "Finish"}
 METHODS = {
-    1: "Identity", 2: "Notification", 3: "Nak", 4: "MD5", 6: "GTC", 7: "password in clear", 13: "TLS", 18: "SIM",
-    20: "on-line question", 21: "TTLS", 23: "AKA", 25: "PEAP", 43: "FAST",
+    1: "Identity", 2: "Notification", 3: "Nak", 4: "MD5", 6: "GTC", 7: "password in clear", 13: "TLS", 17: "LEAP",
+    18: "SIM", 20: "on-line question", 21: "TTLS", 23: "AKA", 25: "PEAP", 26: "MSCHAPv2", 43: "FAST", 50: "AKA'",
+    52: "PWD", 55: "TEAP", 254: "Expanded",
 }  # fmt: skip
 GROUPS = {
     frames.PAE_GROUP: "PAE-group",
@@ -156,7 +157,7 @@ def _method(eap: Eap) -> dict:
         return {"text": readable(data)} if data and eap.code == REQUEST else {"bytes": len(data)}
     if eap.type == MD5 and data:
         kind = "challenge" if eap.code == REQUEST else "answer"
-        name = data[1 + data[0] :].split(ruijie.MAGIC)[0]
+        name = dialects.user(data[1 + data[0] :].split(ruijie.MAGIC)[0])
         named = name and min(name) >= 0x20  # some put other things where EAP-MD5 has its name
         return {kind: data[0], **({"name": readable(name)} if named else {})}
     return {"bytes": len(data)} if data else {}

@@ -46,6 +46,9 @@ class Core:
         self.steps = 0  # successes so far of `settings.successes`
         self.online_since: float | None = None
         self.last_message = self.accounting = ""
+        self._notice = self._news = (
+            ""  # the switch's last words if no request followed; of the account since the Start
+        )
         self.revision = 0  # counts every change that `snapshot` would show
         self._allowed = KEEPALIVES[settings.keepalive]
         self._answered: bytes | None = (
@@ -157,6 +160,7 @@ class Core:
     def _login(self) -> None:
         self.machine.on(Event.OWN)
         self.memory.forget_heard()
+        self._notice = self._news = ""
         if self.machine.proof is Proof.NONE:
             self.peers.forget_server()
             self._answered = None

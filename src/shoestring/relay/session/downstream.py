@@ -49,6 +49,7 @@ class Downstream(Core):
     def _client_starts(self, frame: Frame) -> None:
         self.memory.forget_heard()
         self.memory.heard.start = frame
+        self._notice = self._news = ""
         if self.machine.proof not in PROVEN:
             self.peers.forget_server()
             self._answered = None

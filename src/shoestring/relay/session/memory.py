@@ -143,27 +143,31 @@ class Memory:
         """
         kind = request.type
         if kind not in REPEATED:
-            return self._prove_knowledge(request, frame, mac, allowed)
+            return self._prove_knowledge(request, frame, mac, allowed, address)
         if "identity" not in allowed:
             return Answer(None, "answering for the PC is switched off by --keepalive")
         cached = self._voice.answers.get(kind)
         if cached is not None:
             return Answer(_repeated(cached, request, frame, mac, address), "")
-        return self._by_settings(request, frame, mac, allowed)
+        return self._by_settings(request, frame, mac, allowed, address)
 
-    def _by_settings(self, request: Eap, frame: Frame, mac: bytes, allowed: frozenset[str]) -> Answer:
+    def _by_settings(
+        self, request: Eap, frame: Frame, mac: bytes, allowed: frozenset[str], address: bytes
+    ) -> Answer:
         """Answers what no PC has answered yet."""
         kind = request.type
         if kind == ONLINE:
             return Answer(None, "")  # the switch asks again; a Nak would end the session
         if kind == CLEAR:
-            return self._prove_knowledge(request, frame, mac, allowed)
+            return self._prove_knowledge(request, frame, mac, allowed, address)
         data = {NOTIFICATION: b"", IDENTITY: self.identity}[kind]
         if data is None:
             return Answer(None, "no PC has logged in yet whose identity could be given")
         return Answer(_made(request, frame, mac, bytes([kind]) + data), "")
 
-    def _prove_knowledge(self, request: Eap, frame: Frame, mac: bytes, allowed: frozenset[str]) -> Answer:
+    def _prove_knowledge(
+        self, request: Eap, frame: Frame, mac: bytes, allowed: frozenset[str], address: bytes
+    ) -> Answer:
         """Answers a request that takes a password."""
         kind = request.type
         if "md5" not in allowed or self.password is None:
@@ -171,9 +175,9 @@ class Memory:
             return Answer(None, f"the switch asks for {asked}; the PC must stay, or give --password-file")
         if kind != MD5:
             return Answer(_made(request, frame, mac, bytes([NAK, MD5])), "")
-        return self._md5(request, frame, mac)
+        return self._md5(request, frame, mac, address)
 
-    def _md5(self, request: Eap, frame: Frame, mac: bytes) -> Answer:
+    def _md5(self, request: Eap, frame: Frame, mac: bytes, address: bytes) -> Answer:
         voice = self._voice
         user = voice.md5_user if voice.md5_user is not None else self.user
         size = request.data[1] if len(request.data) > 1 else 0
@@ -191,7 +195,8 @@ class Memory:
                 None, "the switch wants the vendor's client hash, which only the official client computes"
             )
         value = md5_value(request.id, self.password or b"", challenge)
-        return Answer(_made(request, frame, mac, bytes([MD5, len(value)]) + value + user, trailer), "")
+        name = dialects.readdress(user, address)
+        return Answer(_made(request, frame, mac, bytes([MD5, len(value)]) + value + name, trailer), "")
 
 
 def _repeated(cached: Frame, request: Eap, frame: Frame, mac: bytes, address: bytes) -> Frame:

@@ -32,6 +32,8 @@ class Upstream(Core):
         self.dialect.hear(frame)
         if eap is None or eap.code not in (REQUEST, RESPONSE, SUCCESS, frames.FAILURE):
             self._out.pass_to_client(frame, self.lan_mac)
+            if self._hear_account(dialects.accounting(frame, eap)):
+                self._hook("account")
         elif eap.code == REQUEST:
             self._request(frame, eap)
         elif eap.code == RESPONSE or not self._result_is_due(frame):
@@ -55,7 +57,7 @@ class Upstream(Core):
         self._starts = 0
         machine.stop("start")
         self.memory.ask(eap)
-        text = dialects.message(frame, eap)
+        text = self._notice = dialects.message(frame, eap)
         if text:
             self.last_message = text
             self._say("info", f"the switch says: {text}")
@@ -112,12 +114,21 @@ class Upstream(Core):
         if self.online_since is None or fresh:
             self.online_since = self.now
         self._complained.clear()
-        self.last_message, self.accounting = dialects.message(frame, eap), dialects.accounting(frame, eap)
+        self.last_message, self.accounting = dialects.message(frame, eap), self._news
+        self._notice = self._news = ""
         self._take_key(frame, eap, anew)
         self.dialect.logged_in()
         if machine.proof is Proof.PARTIAL:
             machine.set("next", self.now + LOGIN_PAUSE)
+        self._hear_account(dialects.accounting(frame, eap))
         self._tell_success(fresh)
+
+    def _hear_account(self, text: str) -> bool:
+        """Takes words on the account, which come with a Success, before or after it; returns whether there are any."""
+        if text:
+            self.accounting = self._news = text
+            self._say("info", f"the switch says of the account: {text}")
+        return bool(text)
 
     def _prove(self, frame: Frame) -> None:
         if self.machine.proof in PROVEN and not self.memory.was_asked:
@@ -140,8 +151,6 @@ class Upstream(Core):
 
     def _tell_success(self, fresh: bool) -> None:
         message = f": {self.last_message}" if self.last_message else ""
-        if self.accounting:
-            self._say("info", f"the switch says of the account: {self.accounting}")
         if not fresh:
             self._say("info", f"authenticated again{message}")
             return
@@ -153,7 +162,11 @@ class Upstream(Core):
 
     def _failure(self, frame: Frame, eap: Eap) -> None:
         machine = self.machine
-        text = dialects.message(frame, eap) or "no reason given"
+        said = dict.fromkeys(
+            (self._notice, dialects.message(frame, eap), "")
+        )  # some say why before they refuse
+        text = "; ".join(filter(None, said)) or "no reason given"
+        self._notice = self._news = ""
         self._say("warning", f"the switch refused: {text}")
         self._answered, self._pending = None, None
         machine.stop("answer")

@@ -19,7 +19,7 @@ KEEPALIVES = {
 PAYLOADS = ("off", "mac", "all")
 LOGOFFS = ("drop", "forward")
 STARTS = ("pc", "none", "all")
-EVENTS = ("success", "failure", "offline", "doubt")
+EVENTS = ("success", "failure", "offline", "doubt", "account")
 
 
 class SettingError(ValueError):

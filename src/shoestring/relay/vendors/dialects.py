@@ -9,10 +9,10 @@
 from __future__ import annotations
 
 from shoestring.relay.frames import IDENTITY, Eap, Frame
-from shoestring.relay.vendors import h3c, plain, ruijie
+from shoestring.relay.vendors import cernet, h3c, plain, ruijie
 from shoestring.relay.vendors.plain import Keepalive, Private
 
-VENDORS = (ruijie, h3c, plain)  # the first that finds his mark in a frame reads it
+VENDORS = (ruijie, h3c, cernet, plain)  # the first that finds his mark in a frame reads it
 HANDSHAKES = 3  # this many in a row, and it is no re-authentication
 
 
@@ -39,12 +39,16 @@ def keepalive(frame: Frame, eap: Eap | None) -> Keepalive | None:
 
 def user(identity: bytes) -> bytes:
     """Returns the user's name within an identity, without the vendor's fields around it."""
-    return h3c.user(identity)  # which leaves every other one as it is
+    return _reader(identity).user(identity)
 
 
 def readdress(identity: bytes, address: bytes) -> bytes:
     """Returns an identity with the IPv4 address replaced that some vendors' carry; address zero keeps it."""
-    return h3c.readdress(identity, address) if any(address) else identity
+    return _reader(identity).readdress(identity, address) if any(address) else identity
+
+
+def _reader(identity: bytes):
+    return cernet if cernet.is_identity(identity) else h3c  # which leaves every other one as it is
 
 
 class Dialect:

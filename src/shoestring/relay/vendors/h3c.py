@@ -1,10 +1,14 @@
 """H3C's private data, and Dr.COM's, which is of the same kind: fields within the EAP packets themselves.
 
-- An identity bears `15 04` and the client's IPv4 address, `06 07` and 28 characters of its version in base64 with two
-  blanks behind, then the user's name without a length. Dr.COM's has the name, `00 44 61 00 00` and the address.
+- An identity bears fields in any order: `15 04` and the client's IPv4 address, `16 20` and the 32 bytes that it makes
+  of the switch's token, `06 07` and 28 characters of its version in base64 with two blanks behind; then the user's name
+  without a length. An answer of type 20 has a NUL (no proxy) and the same. Dr.COM's identities and MD5 answers have the
+  name, `00 44 61`, two bytes and the address.
 - A Failure bears fields of (type, size, value): 08 a number, 09 the reason, as in "E63018: ...".
-- A Request of type 20 asks a client that is on line, one of type 7 for the password in clear; EAP code 10 comes before
-  a Success. A Notification is answered with `01 16` and `02 16`: the versions of client and Windows, XOR 6d.
+- A Request of type 20 asks a client that is on line, one of type 7 for the password in clear. A Notification is
+  answered with `01 16` and `02 16`: the versions of client and Windows, XOR 6d.
+- EAP code 10 comes around a Success: a token of 32 bytes behind `+D+5` or `#D#1`, the address of a client to download,
+  or, behind four bytes, words on the account.
 
 Source: frames of real switches and clients, tests/relay/frames/h3c-* and drcom-*.
 """
@@ -25,10 +29,14 @@ from shoestring.relay.frames import (
     Frame,
 )
 from shoestring.relay.vendors.plain import Keepalive, Private
-from shoestring.relay.vendors.texts import printable, readable
+from shoestring.relay.vendors.texts import is_chinese, printable, readable
 
-ADDRESS, VERSION, NAME_MARK = b"\x15\x04", b"\x06\x07", b"\0Da\0\0"
-VERSION_SIZE = 28  # characters of base64; two blanks follow
+NEWS = 10  # H3C's EAP code
+ADDRESS, TOKEN, VERSION, VERSION_SIZE = b"\x15\x04", b"\x16\x20", b"\x06\x07", 28
+FIELDS = {ADDRESS: ("address", 4), TOKEN: ("token", 32), VERSION: ("version", VERSION_SIZE)}  # of an identity
+DRCOM_MARK = b"\0Da"  # two bytes and the address follow
+TOKENS, TOKEN_SIZE = (b"+D+", b"#D#"), 32
+LINE_END = b"4\x86"  # between the lines of words on the account
 STATE, REASON = 8, 9  # fields of a Failure
 VEIL = 0x6D  # what the versions of a Notification are XORed with
 
@@ -44,10 +52,10 @@ def private(frame: Frame, eap: Eap | None) -> Private | None:
     elif eap.code == REQUEST:
         fields = _request(eap)
     else:
-        fields = [("data", f"{len(eap.data)} bytes {eap.data[:16].hex()}")]
+        fields = [_news(eap.data)] if eap.code == NEWS else []
     if not fields:
         return None
-    drcom = (eap.code == REQUEST and eap.type == MD5) or (eap.code == RESPONSE and NAME_MARK in eap.data)
+    drcom = (eap.code == REQUEST and eap.type == MD5) or (eap.code == RESPONSE and _drcom_address(eap.data))
     return Private("drcom" if drcom else "h3c", tuple(fields))
 
 
@@ -75,32 +83,55 @@ def _reason_beyond(trailer: bytes) -> bytes:
 def _response(eap: Eap) -> list[tuple[str, str]]:
     if eap.type == NOTIFICATION:
         return _versions(eap.data[1:])
-    if eap.type == IDENTITY and NAME_MARK in eap.data:
-        name, _, rest = eap.data[1:].partition(NAME_MARK)
-        return [("user", readable(name)), ("address", _address(rest[:4]))]
     data = eap.data[1:]
-    if eap.type == ONLINE and data[:1] == b"\0":
-        data = data[1:]
+    if eap.type == IDENTITY and (at := _drcom_address(data)):
+        return [("user", readable(user(data))), ("address", _address(data[at : at + 4]))]
+    if eap.type == MD5 and (at := _drcom_address(data)):
+        return [("address", _address(data[at : at + 4]))]
     fields = _split(data) if eap.type in (IDENTITY, ONLINE) else []
-    if not fields:
-        return []
-    shown = {"address": _address, "version": readable, "user": readable}
-    return [(name, shown[name](value)) for name, value in fields]
+    shown = {
+        "address": _address,
+        "token": lambda value: f"{len(value)} bytes",
+        "version": readable,
+        "user": readable,
+    }
+    return [(name, shown[name](value)) for name, value, _ in fields]
 
 
-def _split(data: bytes) -> list[tuple[str, bytes]]:
-    """Returns (what, value) of an identity's fields, the user's name last; nothing where it has no field."""
-    fields: list[tuple[str, bytes]] = []
-    while True:
-        if data[:2] == ADDRESS and len(data) >= 6:
-            fields.append(("address", data[2:6]))
-            data = data[6:]
-        elif data[:2] == VERSION and len(data) >= 2 + VERSION_SIZE:
-            fields.append(("version", data[2 : 2 + VERSION_SIZE]))
-            data = data[2 + VERSION_SIZE :]
-            data = data[2:] if data[:2] == b"  " else data
-        else:
-            return [*fields, ("user", data)] if fields else []
+def _split(data: bytes) -> list[tuple[str, bytes, int]]:
+    """Returns (what, value, where) of an identity's fields, the user's name last; nothing where it has no field."""
+    fields: list[tuple[str, bytes, int]] = []
+    at = 1 if data[:1] == b"\0" else 0  # an answer of type 20 begins with a NUL
+    while (found := FIELDS.get(data[at : at + 2])) and len(data) >= at + 2 + found[1]:
+        name, size = found
+        fields.append((name, data[at + 2 : at + 2 + size], at + 2))
+        at += 2 + size
+        at += 2 * (name == "version" and data[at : at + 2] == b"  ")
+    return [*fields, ("user", data[at:], at)] if fields else []
+
+
+def _drcom_address(data: bytes) -> int:
+    """Returns where the address of Dr.COM's client lies, 0 where there is none."""
+    at = data.find(DRCOM_MARK) + len(DRCOM_MARK) + 2
+    there = at > len(DRCOM_MARK) + 1 and len(data) >= at + 4 and data[at - 1] == 0
+    return at if there and any(data[at : at + 4]) else 0  # zeros may be padding
+
+
+def _news(data: bytes) -> tuple[str, str]:
+    """Returns what a packet of code 10 says."""
+    if any(token in data[:4] for token in TOKENS) and len(data) >= 4 + TOKEN_SIZE:
+        return "token", f"{TOKEN_SIZE} bytes"
+    if text := _account(data):
+        return "account", text
+    if b"://" in data and data[4:].rstrip(b"\0").isascii():
+        return "client", readable(data[4:])
+    return "data", f"{len(data)} bytes {data[:16].hex()}"
+
+
+def _account(data: bytes) -> str:
+    """Returns the words on the account in a packet of code 10: a text in Chinese, which no token looks like."""
+    words = data[4:].rstrip(b"\0").replace(LINE_END, b"\n\n")
+    return readable(words) if is_chinese(words) else ""
 
 
 def _versions(data: bytes) -> list[tuple[str, str]]:
@@ -138,8 +169,8 @@ def message(frame: Frame, eap: Eap | None) -> str:
 
 
 def accounting(frame: Frame, eap: Eap | None) -> str:
-    """Returns nothing: no switch is known to say it."""
-    return ""
+    """Returns the words on the account in a packet of code 10."""
+    return _account(eap.data) if eap is not None and eap.code == NEWS else ""
 
 
 def keepalive(frame: Frame, eap: Eap | None) -> Keepalive | None:
@@ -154,18 +185,11 @@ def user(data: bytes) -> bytes:
     b'alice'
     """
     fields = _split(data)
-    return fields[-1][1] if fields else data.partition(NAME_MARK)[0].rstrip(b"\0")
+    return fields[-1][1] if fields else data.partition(DRCOM_MARK)[0].rstrip(b"\0")
 
 
 def readdress(data: bytes, address: bytes) -> bytes:
     """Returns the identity with its address replaced: that of the router, not of the PC behind it."""
-    at = data.find(NAME_MARK)
-    if at >= 0 and len(data) >= at + len(NAME_MARK) + 4:
-        at += len(NAME_MARK)
-        return data[:at] + address + data[at + 4 :]
-    at = 1 if data[:1] == b"\0" else 0  # an answer of type 20 begins with a NUL
-    if data[at : at + 2] == VERSION:  # the version may come first
-        at += 2 + VERSION_SIZE + 2 * (data[at + 2 + VERSION_SIZE : at + 4 + VERSION_SIZE] == b"  ")
-    if data[at : at + 2] == ADDRESS and len(data) >= at + 6:
-        return data[: at + 2] + address + data[at + 6 :]
-    return data
+    places = [at for name, _, at in _split(data) if name == "address"] or [_drcom_address(data)]
+    at = places[0]
+    return data[:at] + address + data[at + 4 :] if at else data

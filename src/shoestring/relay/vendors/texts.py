@@ -30,6 +30,21 @@ def _is_utf8(data: bytes) -> bool:
     return any(0xE0 <= byte <= 0xEF for byte in data)
 
 
+def is_chinese(data: bytes) -> bool:
+    """True where the bytes are a whole text in GBK or UTF-8 with a letter beyond ASCII in it.
+
+    >>> is_chinese("余额 4.20 元".encode("gbk")), is_chinese(b"balance"), is_chinese(b"\\xff\\xd0")
+    (True, False, False)
+    """
+    try:
+        text = data.decode("utf-8" if _is_utf8(data) else "gbk")
+    except LookupError:  # no codec: the first byte must do
+        return data[:1] >= b"\xb0"
+    except UnicodeDecodeError:
+        return False
+    return not text.isascii() and all(char.isprintable() or char in "\r\n\t" for char in text)
+
+
 def printable(text: str) -> str:
     """Returns the text with every run of unprintable characters as one space."""
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())
