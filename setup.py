@@ -2,6 +2,7 @@
 
 import sys
 import sysconfig
+from pathlib import Path
 
 from setuptools import Extension, setup
 
@@ -14,13 +15,13 @@ flags = (
 )
 
 
-def kernel(system: str, names: str, *more: str) -> Extension:
+def kernel(system: str, *more: str) -> Extension:
     """Returns the kernel of a system, which lies in its folder `kernel`."""
     folder = f"src/shoestring/{system}/kernel/"
     return Extension(
         f"shoestring.{system}._kernel",
-        [f"{folder}{name}.c" for name in names.split()],
-        depends=[f"{folder}kernel.h"],
+        sorted(map(str, Path(folder).glob("*.c"))),
+        depends=sorted(map(str, Path(folder).glob("*.h"))),
         extra_compile_args=[*flags, *more],
         extra_link_args=["-Wl,-s"] if sys.platform.startswith("linux") else [],  # a quarter of the size
         define_macros=[("Py_LIMITED_API", "0x030A0000")] if stable else [],
@@ -31,12 +32,8 @@ def kernel(system: str, names: str, *more: str) -> Extension:
 
 setup(
     ext_modules=[
-        kernel("count", "module dictionary table whole cut counts rows split utf8"),
-        kernel(
-            "lm",
-            "module activations products threads",
-            *([] if sys.platform == "win32" else ["-D_GNU_SOURCE"]),
-        ),
+        kernel("count"),
+        kernel("lm", *([] if sys.platform == "win32" else ["-D_GNU_SOURCE"])),
     ],
     options={"bdist_wheel": {"py_limited_api": "cp310"}} if stable else {},
 )

@@ -26,7 +26,10 @@ def main(seconds: float, seed: int) -> int:
     while time.monotonic() < end:
         texts = [odd_text(rng) for _ in range(200)]
         different += (
-            cuts(plain, jieba(), texts) + counts(plain, texts[:50]) + bytes_of(plain, texts[:50], rng)
+            cuts(plain, jieba(), texts)
+            + counts(plain, texts[:50])
+            + runs(plain, texts[:50])
+            + bytes_of(plain, texts[:50], rng)
         )
         if rounds % 5 == 0:
             different += user_words(rng)
@@ -63,6 +66,21 @@ def counts(table, texts) -> int:
     if not same:
         print("counts", texts)
     return not same
+
+
+def runs(table, texts) -> int:
+    """Differences between the kernel's runs of two and three words and those of jieba's tokens."""
+    from shoestring.count.counting.batches import ngrams
+    from shoestring.count.counting.columns import Columns
+
+    grams, wanted = _kernel.Grams(table, False, 2, 3, True, ["的"]), Counter()
+    grams.feed_texts(texts, 1)
+    for text in texts:
+        wanted.update(ngrams(jieba().lcut(text), (2, 3), frozenset({"的"})))
+    found = [(word, count) for word, count, _ in Columns(*grams.columns(False, 1, 0)).rows()]
+    if found != sorted(wanted.items()):
+        print("runs", texts)
+    return found != sorted(wanted.items())
 
 
 def bytes_of(table, texts, rng) -> int:

@@ -145,14 +145,58 @@ def test_a_function_of_the_user(corpus, monkeypatch, tmp_path):
     assert [row[:2] for row in found] == rows(wanted)
 
 
-def test_word_ngrams(corpus):
-    wanted = Counter()
-    for text in sentences(1500):
-        tokens = list(counted_tokens(text))
-        for length in (2, 3):
-            wanted.update(" ".join(tokens[at : at + length]) for at in range(len(tokens) - length + 1))
-    found = table(Job(ngrams=(2, 3), workers=1), corpus)
-    assert [row[:2] for row in found] == rows(wanted)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_word_ngrams(engine, corpus, tmp_path):
+    stop = tmp_path / "stop.txt"
+    stop.write_text("的\t\n， \r\n  酒店\n \n", encoding="utf-8")  # blanks around a word are none of it
+    some = corpus.with_name("some.txt")
+    some.write_text("\n".join(sentences(300)), encoding="utf-8")
+    left_out = {"的", "，", "酒店", " "}
+    per_text = [
+        [" ".join(kept[at : at + length]) for length in (1, 2, 3) for at in range(len(kept) - length + 1)]
+        for text in sentences(300)
+        for kept in [[token for token in counted_tokens(text) if token not in left_out]]
+    ]
+    wanted = Counter(run for runs in per_text for run in runs)
+    inside = Counter(run for runs in per_text for run in set(runs))
+    job = Job(engine=engine, ngrams=(1, 3), workers=2, df=True, stopwords=str(stop), part_bytes=9_000)
+    for memory in (1 << 20, 1 << 30):
+        found = table(replace(job, memory=memory), some)
+        assert found == [(run, count, inside[run]) for run, count in rows(wanted)]
+
+
+WORDS = ["a", "b", "ab", "a\x01", "a\x01\x02", "a\x1f", "\x00", "b\x00", "字", "字\x01", "𠀀"]
+
+
+@pytest.mark.skipif(not HAS_KERNEL, reason="no C compiler")
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.lists(st.sampled_from(WORDS), max_size=9), max_size=8),
+    st.integers(1, 4),
+    st.sets(st.sampled_from(WORDS), max_size=2),
+    st.data(),
+)
+def test_kernel_runs_of_words_equal_a_dict(texts, longest, stop, data):
+    from shoestring.count import _kernel
+
+    shortest, joint = data.draw(st.integers(1, longest)), data.draw(st.sampled_from([" ", ""]))
+    cut, by_count = data.draw(st.integers(0, len(texts))), data.draw(st.booleans())
+    lines = [" ".join(text) if joint else "".join(text) for text in texts]
+    halves = [_kernel.Grams(None, True, shortest, longest, joint == " ", sorted(stop)) for _ in range(2)]
+    mode = 3 if joint else 2
+    halves[0].feed_texts(lines[:cut], mode)
+    assert halves[1].feed("\r\n".join(lines[cut:]).encode(), mode, True) == -1
+    halves[0].merge(halves[1])
+    counts, documents = Counter(), Counter()
+    for line in lines:
+        kept = [token for token in (line.split() if joint else line) if token not in stop]
+        runs = list(ngrams(kept, (shortest, longest), joint=joint))
+        counts.update(runs)
+        documents.update(set(runs))
+    wanted = rows(counts) if by_count else sorted(counts.items())
+    assert halves[0].tokens() == counts.total()
+    found = Columns(*halves[0].columns(by_count, 1, 0)).rows()
+    assert list(found) == [(run, count, documents[run]) for run, count in wanted]
 
 
 def counted_tokens(text):
@@ -171,16 +215,16 @@ def test_runs_of_characters_equal_a_dict(tmp_path, data):
     high = data.draw(st.integers(low, 4))
     path = tmp_path / "text.txt"
     path.write_bytes("\n".join([*lines, "x"]).encode())
-    documents = list(files.documents(path))
+    reading = files.Reading(encoding="utf-8")  # a few NUL would pass for the zeros of UTF-16
+    documents = list(files.documents(path, reading))
     wanted = Counter(
         text[at : at + length]
         for text in documents
         for length in range(low, high + 1)
         for at in range(len(text) - length + 1)
     )
-    job = Job(
-        "ngram", ngrams=(low, high), workers=2, part_bytes=data.draw(st.integers(1, 200)), memory=1 << 20
-    )
+    size = data.draw(st.integers(1, 200))
+    job = Job("ngram", ngrams=(low, high), workers=2, part_bytes=size, memory=1 << 20, reading=reading)
     counts = count_words(path, job) if wanted else None
     assert counts is None or list(counts.items()) == rows(wanted)
 

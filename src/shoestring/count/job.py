@@ -123,7 +123,8 @@ class Job:
             raise InputError(
                 f"stop words {self.stopwords}: {getattr(error, 'strerror', None) or error}"
             ) from error
-        return frozenset(line.rstrip("\r") for line in text.split("\n") if line.rstrip("\r"))
+        lines = (line.removesuffix("\r") for line in text.split("\n"))
+        return frozenset(line.strip() or line for line in lines if line)  # a line of blanks is that blank
 
     def fingerprint(self, parts: Sequence[Part]) -> str:
         """Identifies all that a half-finished count depends on: settings, files of words, and the parts in their order.

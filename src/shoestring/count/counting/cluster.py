@@ -15,7 +15,7 @@ from shoestring.count.counting.batches import Batch, count_batch, describe, prep
 from shoestring.count.counting.columns import Columns
 from shoestring.count.counting.parallel import ItemFailed, WorkerDied
 from shoestring.count.counting.workers import KernelWorker, PackedWorker
-from shoestring.count.cutting.tokenizers import choose_engine, kernel_table
+from shoestring.count.cutting.tokenizers import choose_engine, counts_natively, kernel_table
 from shoestring.count.job import Job
 from shoestring.files import Report
 
@@ -78,7 +78,7 @@ def count_remote(batch: Batch, job: Job) -> tuple[Columns, Report]:
         for part in batch:
             characters.count(part, lambda: None)
         return characters.columns(), characters.kept.report
-    if engine == "kernel" and job.ngrams == (1, 1):
+    if engine == "kernel" and counts_natively(job):
         worker = KernelWorker(job, kernel_table(job))
         for part in batch:
             worker.count(part, lambda: None)

@@ -25,7 +25,7 @@ from shoestring.count.counting.batches import batched, count_batch, describe, pr
 from shoestring.count.counting.columns import Columns
 from shoestring.count.counting.tally import NativeTally, Tally
 from shoestring.count.counting.workers import Kept, KernelWorker, PackedWorker, TableWorker
-from shoestring.count.cutting.tokenizers import choose_engine, doubt, kernel_table
+from shoestring.count.cutting.tokenizers import choose_engine, counts_natively, doubt, kernel_table
 from shoestring.count.job import Job
 from shoestring.files import Report
 
@@ -103,7 +103,7 @@ class Count:
         self._numbers = count(
             1 + max((int(name[4:9]) for name in self._ledger.runs), default=0) if self._ledger else 1
         )
-        in_threads = self._packed or (self.engine == "kernel" and self.job.ngrams == (1, 1) and not self.dask)
+        in_threads = self._packed or (self.engine == "kernel" and counts_natively(self.job) and not self.dask)
         workers = self._threads(todo) if in_threads else self._processes(todo)
         if self._ledger is not None:
             for worker in workers:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from shoestring.count.counting.columns import Columns
 
 if TYPE_CHECKING:
     from shoestring.count import _kernel
+    from shoestring.count.job import Job
 
 DICT_ENTRY = 150  # bytes that a word takes in a dict, with its str, about
 
@@ -41,7 +42,7 @@ class NativeTally:
         from shoestring.count import _kernel
 
         self.with_documents = with_documents
-        self.counter = _kernel.Counter(table, with_documents)
+        self.counter: Any = _kernel.Counter(table, with_documents)
 
     def add(self, columns: Columns) -> None:
         """Adds rows in any order."""
@@ -67,6 +68,20 @@ class NativeTally:
     def memory(self) -> int:
         """Returns the bytes that grow with the number of words."""
         return self.counter.memory()
+
+
+class RunTally(NativeTally):
+    """Counts runs of words in the kernel; stop words never get in."""
+
+    def __init__(self, job: Job, table: _kernel.Table | None) -> None:
+        from shoestring.count import _kernel
+
+        self.with_documents = job.df
+        stop = [] if job.characters else sorted(job.stop_set())
+        self.counter = _kernel.Grams(table, job.df, *job.ngrams, not job.characters, stop)
+
+    def discard(self, words: Iterable[str]) -> None:
+        """Has nothing to forget: a run that looks like a stop word would have a space in it, see counts_natively."""
 
 
 class DictTally:

@@ -11,11 +11,11 @@ from shoestring import files
 from shoestring._errors import InputError
 from shoestring.count.counting import runs
 from shoestring.count.counting.columns import Columns
-from shoestring.count.counting.tally import NativeTally, Tally, new_tally
+from shoestring.count.counting.tally import NativeTally, RunTally, Tally, new_tally
 from shoestring.count.job import Job
 from shoestring.files import Part, Report
 
-MODES = {"char": 2, "whitespace": 3}  # of the kernel; jieba is 0 without and 1 with HMM
+MODES = {"char": 2, "ngram": 2, "whitespace": 3}  # of the kernel; jieba is 0 without and 1 with HMM
 FEED = 1 << 20  # characters of documents taken at a time
 HEADROOM = 6  # what sorting and writing a table takes, in tables
 CHARACTER = 64  # bytes that packing and sorting take per character
@@ -39,7 +39,11 @@ class KernelWorker:
         self.job, self.table = job, table
         self.mode = MODES.get(job.tokenizer, int(job.hmm))
         self.kept = Kept()
-        self.tally = NativeTally(job.df, table)
+        self.tally = self._empty()
+
+    def _empty(self) -> NativeTally:
+        job = self.job
+        return NativeTally(job.df, self.table) if job.ngrams == (1, 1) else RunTally(job, self.table)
 
     def count(self, part: Part, spill: Callable[[], None]) -> None:
         """Counts one part; `spill` is called where the table may be written in the midst of it."""
@@ -75,7 +79,7 @@ class KernelWorker:
         columns = self.tally.columns(by_count=False)
         if len(columns):
             runs.write_run(path, columns)
-        self.tally = NativeTally(self.job.df, self.table)
+        self.tally = self._empty()
         return len(columns) > 0
 
 

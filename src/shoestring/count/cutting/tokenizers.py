@@ -20,7 +20,7 @@ from shoestring.count.cutting import dictionary
 from shoestring.count.cutting.cutter import slow_cut
 from shoestring.count.cutting.finalseg import finalseg
 from shoestring.count.cutting.whole import unmatched, warning
-from shoestring.count.job import Job
+from shoestring.count.job import LONGEST_PACKED, Job
 
 Cut = Callable[[str], Iterable[str]]
 MEMO = 1 << 18  # runs whose cut is remembered
@@ -32,7 +32,7 @@ def choose_engine(job: Job) -> tuple[str, str]:
     Raises:
         OptionError: the engine asked for is not installed or not exact for this job.
     """
-    if job.tokenizer not in ("jieba", "char", "whitespace"):
+    if ":" in job.tokenizer or (job.tokenizer == "ngram" and not job.df):
         return "python", ""
     why = without_kernel(job) if job.engine in ("auto", "kernel") else "not asked for"
     if not why:
@@ -64,6 +64,19 @@ def without_kernel(job: Job | None = None) -> str:
         except dictionary.Unfit as error:
             return f"the native kernel cannot take this dictionary ({error})"
     return ""
+
+
+def counts_natively(job: Job) -> bool:
+    """Whether the kernel also counts what it cuts: words, and runs of up to four words.
+
+    A run is spelled with spaces, so no word of it may have one inside: then two runs could be spelled alike.
+    """
+    if job.ngrams == (1, 1):
+        return True
+    if job.ngrams[1] > LONGEST_PACKED or (job.characters and job.stopwords):
+        return False
+    kept = unmatched(_user_words(job)) if job.whole_words else []
+    return not any(" " in word and word != " " for word in (*kept, *job.stop_set()))
 
 
 def doubt(job: Job) -> str:

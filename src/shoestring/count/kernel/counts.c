@@ -226,121 +226,49 @@ void counts_note(Counts *counts, const uint8_t *key, size_t length) {
     }
 }
 
+uint64_t *counts_slot(Counts *counts, const uint8_t *key, size_t length) {
+    Entry *entry = entry_of(counts, key, length);
+    return entry ? &entry->count : NULL;
+}
+
 /* The cache misses of many keys overlap: first all entries are asked for, then they are counted. */
-void counts_queue(Counts *counts, const uint64_t (*keys)[2], uint32_t length) {
+static int ask_for(Counts *counts, const uint64_t (*keys)[2], uint32_t length) {
     counts_reserve(counts, length);
-    if (counts->failed)
-        return;
-    for (uint32_t each = 0; each < length; each++)
+    for (uint32_t each = 0; each < length && !counts->failed; each++)
         PREFETCH_WRITE(&counts->entries[mix(keys[each][0], keys[each][1]) & counts->mask]);
+    return !counts->failed;
+}
+
+ALWAYS_INLINE uint64_t add_to(Counts *counts, uint64_t head, uint64_t tail, uint64_t count) {
+    uint64_t at = mix(head, tail) & counts->mask;
+    while (counts->entries[at].count && (counts->entries[at].head != head || counts->entries[at].tail != tail))
+        at = (at + 1) & counts->mask;
+    counts->used += !counts->entries[at].count;
+    counts->entries[at] = (Entry){head, tail, counts->entries[at].count + count};
+    return at;
+}
+
+void counts_queue(Counts *counts, const uint64_t (*keys)[2], uint32_t length) {
+    if (!ask_for(counts, keys, length))
+        return;
     for (uint32_t each = 0; each < length; each++) {
-        uint64_t head = keys[each][0], tail = keys[each][1];
-        for (uint64_t at = mix(head, tail) & counts->mask;; at = (at + 1) & counts->mask) {
-            Entry *entry = &counts->entries[at];
-            if (!entry->count) {
-                *entry = (Entry){head, tail, 1};
-                counts->used++;
-                break;
-            }
-            if (entry->head == head && entry->tail == tail) {
-                entry->count++;
-                break;
-            }
+        uint64_t at = add_to(counts, keys[each][0], keys[each][1], 1);
+        if (UNLIKELY(counts->with_documents) && counts->entry_seen[at].last != counts->document) {
+            counts->entry_seen[at].last = counts->document;
+            counts->entry_seen[at].documents++;
         }
     }
     counts->tokens += length;
 }
 
-/* ---- merging ---- */
-
-/* Spells the word of a trie node into `out`, from its last character to its first; returns where it begins. */
-static uint8_t *spell(const Table *table, const uint32_t *owner, uint32_t node, uint8_t *out_end) {
-    uint8_t *out = out_end, character[4];
-    for (;;) {
-        int is_root = node <= table->header->ids;
-        uint32_t id = is_root ? node : node_check(table->nodes[node]), size = utf8_write(character, table->char_of[id]);
-        memcpy(out -= size, character, size);
-        if (is_root)
-            return out;
-        node = owner[node - id];
-    }
-}
-
-enum { LONGEST_WORD = 1 << 20 };
-
-/* Length in characters of the longest counted word, so that spelling has room; LONGEST_WORD if there is no end. */
-static uint32_t longest(const Table *table, const uint32_t *owner, const uint64_t *by_node) {
-    uint32_t most = 0;
-    for (uint32_t node = 1; node < table->header->nodes; node++) {
-        uint32_t length = 1;
-        if (by_node[node])
-            for (uint32_t at = node; at > table->header->ids && length < LONGEST_WORD; length++)
-                at = owner[at - node_check(table->nodes[at])];
-        most = length > most ? length : most;
-    }
-    return most;
-}
-
-/* Moves what was counted by node into the hash table. */
-void counts_fold(Counts *counts) {
-    const Table *table = counts->table;
-    if (!table || counts->failed)
+void counts_put(Counts *counts, const uint64_t (*keys)[2], const uint64_t (*amounts)[2], uint32_t length) {
+    if (!ask_for(counts, keys, length))
         return;
-    uint32_t nodes = table->header->nodes;
-    uint32_t *owner = calloc(nodes, sizeof *owner); /* base -> the node that has it */
-    if (!owner) {
-        counts->failed = 1;
-        return;
-    }
-    for (uint32_t node = 1; node < nodes; node++)
-        if (node_base(table->nodes[node]))
-            owner[node_base(table->nodes[node])] = node;
-    uint32_t characters = longest(table, owner, counts->by_node);
-    size_t room = (size_t)characters * 4 + 4;
-    uint8_t *buffer = characters < LONGEST_WORD ? malloc(room) : NULL;
-    counts->failed |= !buffer;
-    for (uint32_t node = 1; node < nodes && !counts->failed; node++) {
-        if (!counts->by_node[node])
-            continue;
-        uint8_t *word = spell(table, owner, node, buffer + room);
-        uint64_t documents = counts->with_documents ? counts->node_seen[node].documents : 0;
-        counts_add(counts, word, (size_t)(buffer + room - word), counts->by_node[node], documents);
-        counts->by_node[node] = 0;
+    for (uint32_t each = 0; each < length; each++) {
+        uint64_t at = add_to(counts, keys[each][0], keys[each][1], amounts[each][0]);
         if (counts->with_documents)
-            counts->node_seen[node] = (Seen){0, 0};
+            counts->entry_seen[at].documents += amounts[each][1];
     }
-    free(buffer);
-    free(owner);
-}
-
-void counts_merge(Counts *into, Counts *from) {
-    if (into->table != from->table) {
-        counts_fold(into);
-        counts_fold(from);
-    } else if (into->table) {
-        for (uint32_t node = 0; node < into->table->header->nodes; node++) {
-            into->by_node[node] += from->by_node[node];
-            if (into->with_documents)
-                into->node_seen[node].documents += from->node_seen[node].documents;
-        }
-    }
-    for (uint32_t code = 0; code < CODE_POINTS; code++) {
-        into->by_code[code] += from->by_code[code];
-        if (into->with_documents)
-            into->code_seen[code].documents += from->code_seen[code].documents;
-    }
-    for (uint64_t at = 0; at <= from->mask; at++) {
-        const Entry *entry = &from->entries[at];
-        const uint8_t *key;
-        if (!entry->count)
-            continue;
-        size_t length = counts_key(from, entry, &key);
-        counts_add(into, key, length, entry->count, into->with_documents ? from->entry_seen[at].documents : 0);
-    }
-    into->tokens += from->tokens;
-    into->documents += from->documents;
-    into->document += from->document;
-    into->failed |= from->failed;
 }
 
 uint64_t counts_codes(const Counts *counts) {

@@ -6,7 +6,8 @@
  * jieba's, ties go to the longer word; (3) one forward pass hands the words out. Characters between words are
  * given to jieba's finalseg: runs of Han to the Viterbi decoder, the rest to its regular expression.
  *
- * Each function is compiled four times, for each `hmm` and `mode`, which are constants wherever it is inlined.
+ * Each function is compiled six times, for each `hmm` and `mode`, which are constants wherever it is inlined; for that
+ * they lie in one file, which is longer than others.
  */
 #include "kernel.h"
 
@@ -15,7 +16,7 @@
 #include <string.h>
 
 enum { CHUNK = 2048, SPARE = 8, STRINGS = QUEUE };
-enum Mode { SPANS, COUNT };
+enum Mode { SPANS, COUNT, GRAMS };
 #define SEPARATOR 0x80000000u /* on a code: the character is in no block */
 #define DEEPER 0x80000000u    /* on a node: it has children */
 
@@ -37,6 +38,7 @@ struct Cutter {
     uint32_t *ends;            /* SPANS: where each token ends, in characters */
     size_t end_count, end_room, done; /* done: characters before the chunk */
     Counts *counts;
+    Grams *grams;
     int failed, lines;
 };
 
@@ -108,6 +110,8 @@ ALWAYS_INLINE void end_at(Cutter *cutter, uint32_t to) {
 ALWAYS_INLINE void give_character(Cutter *cutter, uint32_t at, const int mode) {
     if (mode == SPANS)
         end_at(cutter, at + 1);
+    else if (mode == GRAMS)
+        grams_word(cutter->grams, &cutter->grams->words.by_code[cutter->code[at]]);
     else
         cutter->codes[cutter->code_count++] = cutter->code[at];
 }
@@ -128,9 +132,13 @@ static uint32_t find(const Cutter *cutter, uint32_t from, uint32_t to) {
     return node;
 }
 
-ALWAYS_INLINE void count_string(Cutter *cutter, const uint8_t *chunk, uint32_t from, uint32_t to) {
+ALWAYS_INLINE void count_string(Cutter *cutter, const uint8_t *chunk, uint32_t from, uint32_t to, const int mode) {
     const uint8_t *key = chunk + cutter->offset[from];
     uint32_t length = cutter->offset[to] - cutter->offset[from];
+    if (mode == GRAMS) {
+        grams_string(cutter->grams, key, length);
+        return;
+    }
     if (UNLIKELY(cutter->counts->with_documents)) { /* one place per word, else a document could count twice */
         uint32_t node = find(cutter, from, to);
         if (node) {
@@ -159,7 +167,7 @@ ALWAYS_INLINE void give_string(Cutter *cutter, const uint8_t *chunk, uint32_t fr
     else if (mode == SPANS)
         end_at(cutter, to);
     else
-        count_string(cutter, chunk, from, to);
+        count_string(cutter, chunk, from, to, mode);
 }
 
 /* ---- finalseg ---- */
@@ -354,7 +362,14 @@ ALWAYS_INLINE uint32_t give_separator(Cutter *cutter, const uint8_t *chunk, uint
         end_at(cutter, next);
     } else if (next == at + 2) {
         if (!cutter->lines)
-            count_string(cutter, chunk, at, next);
+            count_string(cutter, chunk, at, next, mode);
+        else if (mode == GRAMS)
+            grams_document(cutter->grams);
+    } else if (mode == GRAMS) {
+        if (!cutter->lines || code != '\n')
+            grams_word(cutter->grams, &cutter->grams->words.by_code[code]);
+        else
+            grams_document(cutter->grams);
     } else if (!cutter->lines || code != '\n') {
         cutter->codes[cutter->code_count++] = code;
     }
@@ -386,6 +401,8 @@ ALWAYS_INLINE void cut_chunk(Cutter *cutter, const uint8_t *chunk, uint32_t leng
             give_rest(cutter, chunk, rest, at, hmm, mode);
             if (mode == SPANS)
                 end_at(cutter, to);
+            else if (mode == GRAMS)
+                grams_word(cutter->grams, &cutter->grams->words.by_node[cutter->node[at]]);
             else
                 cutter->nodes[node_count++] = cutter->node[at];
         } else if (code[at] & SEPARATOR) {
@@ -429,13 +446,20 @@ ALWAYS_INLINE int run(Cutter *cutter, const uint8_t *text, size_t length, const 
     }
     if (mode == COUNT)
         flush_strings(cutter);
-    return cutter->failed || (mode == COUNT && cutter->counts->failed) ? NO_MEMORY : OK;
+    int failed = mode == COUNT ? cutter->counts->failed
+                 : mode == GRAMS ? cutter->grams->words.failed || cutter->grams->counts.failed
+                                 : 0;
+    return cutter->failed || failed ? NO_MEMORY : OK;
 }
 
 /* A word that is kept whole: a token of its own, whatever jieba would make of its characters. */
 static void give_whole(Cutter *cutter, const uint8_t *word, size_t length, int mode) {
     if (mode == COUNT) {
         counts_note(cutter->counts, word, length);
+        return;
+    }
+    if (mode == GRAMS) {
+        grams_string(cutter->grams, word, length);
         return;
     }
     for (size_t at = 0; at < length; cutter->done++) {
@@ -448,6 +472,8 @@ static void give_whole(Cutter *cutter, const uint8_t *word, size_t length, int m
 static int run_between(Cutter *cutter, const uint8_t *text, size_t length, int hmm, int mode) {
     if (mode == SPANS)
         return hmm ? run(cutter, text, length, 1, SPANS) : run(cutter, text, length, 0, SPANS);
+    if (mode == GRAMS)
+        return hmm ? run(cutter, text, length, 1, GRAMS) : run(cutter, text, length, 0, GRAMS);
     return hmm ? run(cutter, text, length, 1, COUNT) : run(cutter, text, length, 0, COUNT);
 }
 
@@ -497,4 +523,16 @@ int cutter_count(Cutter *cutter, const uint8_t *text, size_t length, int hmm, in
         text = next;
     }
     return done;
+}
+
+/* Lines are documents: the cutter tells where each one ends. */
+int cutter_grams(Cutter *cutter, const uint8_t *text, size_t length, int hmm, int lines, Grams *grams) {
+    if (length > INT32_MAX)
+        return TOO_LONG;
+    cutter->grams = grams;
+    cutter->lines = lines;
+    cutter->done = 0;
+    cutter->failed = 0;
+    grams_document(grams);
+    return run_all(cutter, text, length, hmm, GRAMS);
 }

@@ -4,11 +4,13 @@
  * - table.c       compiles that dictionary into one read-only image: a double-array trie, weights, the HMM
  * - whole.c       words with spaces and punctuation that are kept whole, on wish
  * - cut.c         jieba 0.42.1's cut, token for token, on UTF-8
- * - counts.c      64-bit counters for what is cut, and their merging
+ * - counts.c      64-bit counters for what is cut
+ * - fold.c        their words by trie node as strings; their merging
  * - rows.c        counts as sorted columns
+ * - grams.c       runs of up to four words
  * - split.c       the simple tokenizers: characters, white space
  * - utf8.c        UTF-8 read, written and checked
- * - module.c      the Python module around them; the only file that knows Python
+ * - module*.c     the Python module around them; nothing else knows Python
  *
  * Every allocation is checked. Nothing here is global or writes to a file. Floating point must be IEEE
  * double without contraction (-ffp-contract=off): ties between two ways to cut are decided by exact equality.
@@ -188,6 +190,10 @@ void counts_reserve(Counts *counts, uint64_t more);
 void counts_add(Counts *counts, const uint8_t *key, size_t length, uint64_t count, uint64_t documents);
 void counts_note(Counts *counts, const uint8_t *key, size_t length); /* one more, in the present document */
 void counts_queue(Counts *counts, const uint64_t (*keys)[2], uint32_t length); /* one more of each short key */
+/* Adds pairs of a count and a number of documents to short keys; what they sum to is not added to `tokens`. */
+void counts_put(Counts *counts, const uint64_t (*keys)[2], const uint64_t (*amounts)[2], uint32_t length);
+/* The key's count, to be set to another number than 0 before anything else is asked; NULL without memory. */
+uint64_t *counts_slot(Counts *counts, const uint8_t *key, size_t length);
 void counts_merge(Counts *into, Counts *from);
 void counts_discard(Counts *counts, const uint8_t *key, size_t length);
 uint64_t counts_bytes(const Counts *counts);
@@ -200,6 +206,7 @@ size_t counts_key(const Counts *counts, const Entry *entry, const uint8_t **key)
 /* ---- rows.c ---- */
 
 int counts_columns(Counts *counts, int by_count, uint64_t min_count, uint64_t top, Columns *columns);
+int columns_start(Columns *columns, uint64_t rows, size_t bytes, int with_documents);
 void columns_free(Columns *columns);
 uint64_t key_word(const uint8_t *bytes, size_t length); /* <= 8 bytes, little-endian, padded with zeros */
 
@@ -219,6 +226,59 @@ ALWAYS_INLINE void note_code(Counts *counts, uint32_t code) {
     }
 }
 
+/* ---- grams.c ---- */
+
+typedef struct {
+    Counts words;  /* ids in the place of counts */
+    Counts counts; /* of runs: keys are four ids */
+    uint32_t shortest, longest;
+    int joint;                      /* words are joined by a space, else by nothing */
+    uint64_t ids;                   /* the last one given */
+    uint64_t before[3]; /* the ids before the present word in its document, the nearest first; 0: none */
+    uint64_t queue[QUEUE][2];
+    uint32_t queued;
+} Grams;
+
+int grams_start(Grams *grams, const Table *table, int documents, uint32_t shortest, uint32_t longest, int joint);
+void grams_free(Grams *grams);
+void grams_stop(Grams *grams, const uint8_t *word, size_t length); /* leaves this word out, as if it were not there */
+void grams_string(Grams *grams, const uint8_t *word, size_t length); /* the next word of the document */
+void grams_document(Grams *grams);                                   /* the next document begins */
+void grams_flush(Grams *grams);
+int grams_merge(Grams *into, Grams *from);
+int grams_columns(Grams *grams, int by_count, uint64_t min_count, uint64_t top, Columns *columns); /* uses it up */
+uint64_t grams_bytes(const Grams *grams);
+
+ALWAYS_INLINE void grams_break(Grams *grams) { grams->before[0] = grams->before[1] = grams->before[2] = 0; }
+
+ALWAYS_INLINE void grams_run(Grams *grams, uint64_t head, uint64_t tail) {
+    uint64_t *key = grams->queue[grams->queued];
+    key[0] = head;
+    key[1] = tail;
+    if (++grams->queued == QUEUE)
+        grams_flush(grams);
+}
+
+/* The next word of the document, whose id is or will be kept in `slot`: all runs that end with it. */
+ALWAYS_INLINE void grams_word(Grams *grams, uint64_t *slot) {
+    if (!*slot)
+        *slot = ++grams->ids;
+    uint64_t id = *slot, *before = grams->before;
+    if (id == 1) /* a stop word */
+        return;
+    if (grams->shortest == 1)
+        grams_run(grams, id, 0);
+    if (grams->shortest <= 2 && grams->longest >= 2 && before[0])
+        grams_run(grams, before[0] | id << 32, 0);
+    if (grams->shortest <= 3 && grams->longest >= 3 && before[1])
+        grams_run(grams, before[1] | before[0] << 32, id);
+    if (grams->longest == 4 && before[2])
+        grams_run(grams, before[2] | before[1] << 32, before[0] | id << 32);
+    before[2] = before[1];
+    before[1] = before[0];
+    before[0] = id;
+}
+
 /* ---- cut.c ---- */
 
 typedef struct Cutter Cutter;
@@ -230,11 +290,14 @@ int cutter_cut(Cutter *cutter, const uint8_t *text, size_t length, int hmm, size
 const uint32_t *cutter_ends(const Cutter *cutter);
 /* Cuts and counts. With `lines`, each line is a document: LF and one CR before it are not counted. */
 int cutter_count(Cutter *cutter, const uint8_t *text, size_t length, int hmm, int lines, Counts *counts);
+int cutter_grams(Cutter *cutter, const uint8_t *text, size_t length, int hmm, int lines, Grams *grams);
 
 /* ---- split.c ---- */
 
 uint64_t count_lines(const uint8_t *text, size_t length); /* that are not empty */
 int split_characters(const uint8_t *text, size_t length, int lines, Counts *counts);
 int split_white_space(const uint8_t *text, size_t length, int lines, Counts *counts); /* as str.split() */
+int split_character_runs(const uint8_t *text, size_t length, int lines, Grams *grams);
+int split_white_space_runs(const uint8_t *text, size_t length, int lines, Grams *grams);
 
 #endif

@@ -79,20 +79,25 @@ static size_t gather(const Counts *counts, uint64_t min_count, Row *rows, uint8_
     return length;
 }
 
+int columns_start(Columns *columns, uint64_t rows, size_t bytes, int with_documents) {
+    columns->rows = rows;
+    columns->blob_bytes = bytes;
+    columns->offsets = malloc((rows + 1) * sizeof *columns->offsets);
+    columns->counts = malloc((rows + 1) * sizeof *columns->counts);
+    columns->documents = with_documents ? malloc((rows + 1) * sizeof *columns->documents) : NULL;
+    columns->blob = malloc(bytes + 1);
+    if (columns->offsets && columns->counts && columns->blob && (!with_documents || columns->documents))
+        return OK;
+    columns_free(columns);
+    return NO_MEMORY;
+}
+
 static int write_columns(const Row *rows, size_t length, int with_documents, Columns *columns) {
     size_t blob = 0;
     for (size_t each = 0; each < length; each++)
         blob += rows[each].length;
-    columns->rows = length;
-    columns->blob_bytes = blob;
-    columns->offsets = malloc((length + 1) * sizeof *columns->offsets);
-    columns->counts = malloc((length + 1) * sizeof *columns->counts);
-    columns->documents = with_documents ? malloc((length + 1) * sizeof *columns->documents) : NULL;
-    columns->blob = malloc(blob + 1);
-    if (!columns->offsets || !columns->counts || !columns->blob || (with_documents && !columns->documents)) {
-        columns_free(columns);
+    if (columns_start(columns, length, blob, with_documents) != OK)
         return NO_MEMORY;
-    }
     size_t place = 0;
     for (size_t each = 0; each < length; each++) {
         columns->offsets[each] = (int64_t)place;

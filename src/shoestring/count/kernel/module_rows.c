@@ -1,0 +1,100 @@
+/* Texts into the kernel, and sorted rows out of it: as columns, as lines. */
+#include "module.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+PyObject *columns_tuple(Columns *columns) {
+    Py_ssize_t rows = (Py_ssize_t)columns->rows * 8, bytes = (Py_ssize_t)columns->blob_bytes;
+    char *offsets = (char *)columns->offsets, *counts = (char *)columns->counts, *documents = (char *)columns->documents;
+    PyObject *result = documents ? Py_BuildValue("y#y#y#y#", offsets, rows + 8, (char *)columns->blob, bytes, counts,
+                                                 rows, documents, rows)
+                                 : Py_BuildValue("y#y#y#O", offsets, rows + 8, (char *)columns->blob, bytes, counts,
+                                                 rows, Py_None);
+    columns_free(columns);
+    return result;
+}
+
+Text *texts_of(PyObject *list, PyObject **kept) {
+    *kept = PyList_AsTuple(list);
+    if (!*kept)
+        return NULL;
+    Py_ssize_t count = PyTuple_Size(*kept), at = 0;
+    Text *each = malloc(((size_t)count + 1) * sizeof *each);
+    for (; each && at < count; at++) {
+        PyObject *text = PyTuple_GetItem(*kept, at);
+        each[at].bytes = PyUnicode_Check(text) ? PyUnicode_AsUTF8AndSize(text, &each[at].length) : NULL;
+        if (!each[at].bytes)
+            break;
+    }
+    if (each && at == count)
+        return each;
+    if (!each)
+        PyErr_NoMemory();
+    else if (!PyErr_Occurred())
+        PyErr_SetString(PyExc_TypeError, "texts must be str");
+    free(each);
+    Py_CLEAR(*kept);
+    return NULL;
+}
+
+static char *put_number(char *out, uint64_t number) {
+    char digits[20];
+    int length = 0;
+    do
+        digits[length++] = (char)('0' + number % 10);
+    while (number /= 10);
+    while (length)
+        *out++ = digits[--length];
+    return out;
+}
+
+static char *put_word(char *out, const char *word, const char *end) {
+    for (; word < end; word++) {
+        char escaped = *word == '\t' ? 't' : *word == '\n' ? 'n' : *word == '\r' ? 'r' : *word == '\\' ? '\\' : 0;
+        if (escaped)
+            *out++ = '\\';
+        *out++ = escaped ? escaped : *word;
+    }
+    return out;
+}
+
+PyObject *to_tsv(PyObject *module, PyObject *args) {
+    (void)module;
+    const char *offsets, *blob, *counts, *documents;
+    Py_ssize_t size, blob_size, counts_size, documents_size, first, last;
+    if (!PyArg_ParseTuple(args, "y#y#y#z#nn", &offsets, &size, &blob, &blob_size, &counts, &counts_size, &documents,
+                          &documents_size, &first, &last))
+        return NULL;
+    Py_ssize_t rows = counts_size / 8;
+    int64_t from = 0, to = 0, number;
+    if (first < 0 || first > last || last > rows || size < (rows + 1) * 8 || (documents && documents_size < rows * 8))
+        return PyErr_Format(PyExc_ValueError, "columns of different lengths");
+    memcpy(&from, offsets + first * 8, 8);
+    memcpy(&to, offsets + last * 8, 8);
+    if (from < 0 || to < from || to > blob_size)
+        return PyErr_Format(PyExc_ValueError, "an offset is outside of the words");
+    char *text = malloc((size_t)(to - from) * 2 + (size_t)(last - first) * 44 + 1), *out = text;
+    if (!text)
+        return PyErr_NoMemory();
+    for (Py_ssize_t row = first; row < last; row++) {
+        int64_t end;
+        memcpy(&end, offsets + (row + 1) * 8, 8);
+        if (end < from || end > to)
+            break;
+        out = put_word(out, blob + from, blob + end);
+        from = end;
+        memcpy(&number, counts + row * 8, 8);
+        *out++ = '\t';
+        out = put_number(out, (uint64_t)number);
+        if (documents) {
+            memcpy(&number, documents + row * 8, 8);
+            *out++ = '\t';
+            out = put_number(out, (uint64_t)number);
+        }
+        *out++ = '\n';
+    }
+    PyObject *result = PyBytes_FromStringAndSize(text, out - text);
+    free(text);
+    return result;
+}
