@@ -51,6 +51,8 @@ def test_train_then_everything_else(run, tmp_path):
     more = ("train", "--data", "digits", "-o", "more", "--from", "m", "--steps", 3, "--json", "-q")
     code, out, err = run(*more)
     assert code == 0, err
+    before = json.loads(out)["negative ELBO before (nats)"]
+    assert before == pytest.approx(trained["negative ELBO (nats)"], rel=1e-6)
     log = [json.loads(line) for line in (tmp_path / "more" / "log.jsonl").open()]
     assert log[0]["step"] == 0
     assert list((tmp_path / "m" / "samples").iterdir())

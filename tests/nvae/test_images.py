@@ -3,6 +3,7 @@
 import gzip
 import json
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +147,45 @@ def test_every_picture_is_what_its_maker_meant_or_refused_by_name():
     assert (len(read), len(refused)) == (56, 17)
 
 
+@pytest.mark.parametrize(
+    ("name", "chunk", "content", "refused"),
+    [
+        (
+            "rgb-8.png",
+            b"cHRM",
+            (31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000),
+            "primary colours",
+        ),  # P3
+        ("rgb-8.png", b"cHRM", (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000), ""),  # sRGB
+        ("gray-8.png", b"cHRM", (31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000), ""),  # gray has none
+        ("rgb-8.png", b"cICP", bytes((1, 13, 0, 0)), "cICP 1-13-0-0"),  # 16 is black
+        ("rgb-8.png", b"cICP", bytes((1, 13, 0, 1)), ""),
+        ("palette.png", b"PLTE", bytes(3), "palette ends at 0"),
+    ],
+)
+def test_what_pngs_say_about_colours_is_followed_or_refused(name, chunk, content, refused):
+    """By files of other tools, with one chunk put in or exchanged, as the PNG specification has it."""
+    whole = (TOOLS / name).read_bytes()
+    content = content if isinstance(content, bytes) else np.array(content, ">u4").tobytes()
+    pieces = [piece for piece in chunks(whole) if piece[4:8] not in (b"cHRM", b"gAMA", b"sRGB", chunk)]
+    checked = chunk + content
+    put = len(content).to_bytes(4, "big") + checked + zlib.crc32(checked).to_bytes(4, "big")
+    changed = whole[:8] + b"".join([pieces[0], put, *pieces[1:]])
+    if refused:
+        with pytest.raises(InputError, match=refused):
+            Decoding().decoded(changed, name)
+    else:
+        assert np.array_equal(Decoding().decoded(changed, name), Decoding().decoded(whole, name))
+
+
+def chunks(png):
+    position = 8
+    while position < len(png):
+        stop = position + 12 + int.from_bytes(png[position : position + 4], "big")
+        yield png[position:stop]
+        position = stop
+
+
 def test_a_huge_picture_is_left_out_like_any_that_cannot_be_read(tmp_path):
     for name in ("rgb-8.png", "huge.png", "turned-1.jpg", "cut.png"):
         (tmp_path / name).write_bytes((TOOLS / name).read_bytes())
@@ -190,6 +230,70 @@ def test_a_class_called_train_is_a_class_and_a_split_is_a_split(tmp_path, zipped
         InputError, match="has test and train, but car beside them; give the folder that is meant"
     ):
         read_images(mixed)
+
+
+def test_splits_inside_are_found_or_refused_never_one_heap(tmp_path):
+    """`images/train` and `images/val` are a detector's layout, `bottle/train` and `bottle/test` an inspector's."""
+    for name, few in (
+        ("yolo/images/train", 5),
+        ("yolo/images/val", 3),
+        ("a/x/train", 2),
+        ("a/x/test", 2),
+        ("a/y", 2),
+    ):
+        pictures(tmp_path / name, PIXELS[:few])
+    for yolo in (tmp_path / "yolo", zip_of(tmp_path / "yolo")):
+        assert (len(read_images(yolo)), len(read_images(yolo, test=True))) == (5, 3)
+    for inside in (tmp_path / "a", zip_of(tmp_path / "a")):
+        with pytest.raises(InputError, match=r"has test and train inside .*x; give the folder that is meant"):
+            read_images(inside)
+    with zipfile.ZipFile(tmp_path / "windows.zip", "w") as archive:
+        for name in ("x\\train\\0.png", "x\\train\\1.png", "x\\test\\0.png", ".\\x\\test\\1.png"):
+            archive.writestr(name, (tmp_path / "a" / "y" / "0.png").read_bytes())
+    assert len(read_images(tmp_path / "windows.zip")) == 2
+
+
+def test_a_picture_with_another_name_is_not_passed_over(tmp_path):
+    folder = pictures(tmp_path / "e")
+    (folder / "labels.txt").write_text("0 1 2 3 4")
+    assert len(read_images(folder)) == 5
+    for name in ("photo.jpg?w=100", "raw.k25"):
+        (folder / name).write_bytes((TOOLS / ("rgb.jpg" if "jpg" in name else "gray-16.tif")).read_bytes())
+        for source in (folder, zip_of_all(folder)):
+            with pytest.raises(
+                InputError, match="begins like a picture but is not named like one; rename it"
+            ):
+                read_images(source)
+            assert len(read_images(source, skip_broken=True).skipped) == 1
+        (folder / name).unlink()
+    (folder / "icon.ico").write_bytes(b"")
+    with pytest.raises(InputError, match=r"icon.ico: .ico is not read here"):
+        read_images(folder)
+
+
+def zip_of_all(folder):
+    path = folder.with_suffix(".zip")
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in folder.iterdir():
+            archive.write(file, file.name)
+    return path
+
+
+@pytest.mark.parametrize(
+    "shape", [(6, 6, 3), (3, 6, 6), (20, 6, 1), (6, 6, 3, 20), (20, 6, 6, 4), (20, 3, 6, 3), (20, 6)]
+)
+def test_arrays_whose_axes_cannot_be_told_are_refused(tmp_path, shape):
+    np.save(tmp_path / "a.npy", np.full(shape, 9, np.uint8))
+    with pytest.raises(InputError, match=r"an array of shape \("):
+        read_images(tmp_path / "a.npy")
+
+
+def test_a_second_array_in_a_file_is_not_passed_over(tmp_path):
+    with (tmp_path / "a.npy").open("wb") as file:
+        np.save(file, PIXELS)
+        np.save(file, PIXELS)
+    with pytest.raises(InputError, match="bytes after its array"):
+        read_images(tmp_path / "a.npy")
 
 
 def zip_of(folder):

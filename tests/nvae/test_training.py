@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
@@ -23,12 +24,12 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from shoestring._errors import InputError, OptionError, OutputError, TrainError
-from shoestring.nvae import NVAE, Images, NVAESettings, evaluate, preset, read_images, train
+from shoestring.nvae import NVAE, Images, NVAEConfig, NVAESettings, evaluate, preset, read_images, train
 from shoestring.nvae.batches import Feed, indices
 from shoestring.nvae.images import fingerprints, held_out, remembered, unseen
 from shoestring.nvae.training.guard import Guard, Verdict
 from shoestring.nvae.training.run import Run
-from shoestring.nvae.training.settings import RECIPES, recipe
+from shoestring.nvae.training.settings import RECIPES, continued, recipe
 from shoestring.nvae.training.step import Stepper
 from shoestring.ui import UI
 
@@ -174,6 +175,21 @@ def test_every_preset_has_a_run(name):
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(OptionError, match=next(iter(wrong))):
         settings(**wrong)
+
+
+@pytest.mark.parametrize(
+    "value", ["x", math.nan, math.inf, -1, -1.5, True, (), (1,), ("a", "b"), {"a": 1}, None, 1.5]
+)
+def test_a_setting_of_any_kind_is_taken_or_refused_by_its_name(value):
+    """`--set` takes whatever JSON knows."""
+    for make, kind in ((partial(recipe, "digits"), NVAESettings), (partial(preset, "digits"), NVAEConfig)):
+        for field in fields(kind):
+            try:
+                found = getattr(make(**{field.name: value}), field.name)
+            except OptionError as error:
+                found = str(error)
+            taken = (value, getattr(make(), field.name))
+            assert found in taken or field.name in str(found)
 
 
 @given(count=st.integers(2, 50), batch=st.integers(1, 20), seed=st.integers(0, 99))
@@ -444,6 +460,16 @@ def test_a_run_that_cannot_be_is_refused_before_its_first_step(tmp_path, bars):
     (tmp_path / "m" / "config.json").unlink()
     with pytest.raises(TrainError, match="has images per pass 8, this one 16"):  # batch norm would see others
         train(bars, tiny_config(), settings(steps=2), tmp_path / "m", ui=QUIET)
+
+
+def test_going_on_does_not_undo_what_was_learned(tmp_path, bars):
+    """Adamax without moments moves every weight by the whole rate: a short run must survive that."""
+    fresh = settings(steps=60, learning_rate=1e-2)
+    train(bars, tiny_config(), fresh, tmp_path / "m", test=bars, ui=QUIET)
+    on = continued(None, steps=8, batch_size=fresh.batch_size, device="cpu")
+    done = train(bars, tiny_config(), on, tmp_path / "on", test=bars, start=tmp_path / "m", ui=QUIET)
+    assert done.before is not None
+    assert -done.evaluation.elbo < 1.03 * done.before
 
 
 def test_what_was_held_out_is_found_again_and_stays_held_out(tmp_path):

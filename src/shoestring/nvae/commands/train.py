@@ -96,6 +96,7 @@ def train(
             {
                 "model": str(done.folder),
                 "parameters": done.parameters,
+                **({} if done.before is None else {"negative ELBO before (nats)": done.before}),
                 "negative ELBO (nats)": -done.evaluation.elbo,
                 "bits per dimension": done.evaluation.bits_per_dimension,
                 "seconds": done.seconds,

@@ -15,6 +15,7 @@ from shoestring._errors import InputError
 from shoestring._extras import require
 
 SAMPLE = 256  # images that are looked at before all are
+CHANNELS = (1, 3)  # gray, RGB
 
 
 def read_array(path: Path) -> np.ndarray:
@@ -64,8 +65,8 @@ def _is_test(path: Path) -> bool:
 def _from_numpy(path: Path) -> np.ndarray:
     try:
         loaded = np.load(path, mmap_mode="r" if path.suffix == ".npy" else None, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
+        if isinstance(loaded, np.memmap):
+            return _only(loaded, path)
         arrays = {name: loaded[name] for name in loaded.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path}: cannot be read as an array: {error}") from error
@@ -77,6 +78,16 @@ def _from_numpy(path: Path) -> np.ndarray:
     return arrays[images[0]]
 
 
+def _only(array: np.memmap, path: Path) -> np.ndarray:
+    """Refuses a .npy with more in it than one array, which numpy would pass over."""
+    more = path.stat().st_size - array.offset - array.nbytes
+    if more:
+        raise InputError(
+            f"{path}: has {more:,} bytes after its array; save what is meant in a file of its own"
+        )
+    return array
+
+
 def digits() -> np.ndarray:
     """Returns the 1,797 of scikit-learn, 8 x 8, their 17 levels spread over bytes."""
     datasets: Any = require("nvae", "sklearn.datasets")
@@ -84,24 +95,32 @@ def digits() -> np.ndarray:
 
 
 def as_maps(array: np.ndarray, source: object) -> np.ndarray:
-    """Returns (n, c, h, w) of (n, h, w), (n, h, w, c) or (n, c, h, w).
+    """Returns (n, c, h, w) of (n, h, w), (n, h, w, c) or (n, c, h, w); c is 1 or 3.
 
     Raises:
         InputError: the numbers are no bytes, or it cannot be told which axis is which.
     """
     if array.dtype != np.uint8:
         raise InputError(f"{source}: numbers of type {array.dtype}, bytes (uint8, 0 to 255) are wanted")
+    shape = array.shape
+    if array.ndim not in (3, 4):
+        raise InputError(
+            f"{source}: an array of shape {shape}; (images, height, width[, channels]) is wanted"
+        )
     if array.ndim == 3:
+        if shape[0] == 3 or shape[2] in CHANNELS:
+            raise InputError(
+                f"{source}: an array of shape {shape}, which may be one picture in colours; give (images, height, "
+                "width, channels), of a single picture array[None]"
+            )
         return array[:, None]
-    if array.ndim != 4:
+    first, last = shape[1] in CHANNELS, shape[3] in CHANNELS
+    if first == last:
         raise InputError(
-            f"{source}: an array of shape {array.shape}; (images, height, width[, channels]) is wanted"
+            f"{source}: an array of shape {shape}; which axis is of channels cannot be told: 1 (gray) or 3 (RGB) in "
+            "the second or the last place is wanted"
         )
-    if array.shape[1] == array.shape[3]:
-        raise InputError(
-            f"{source}: an array of shape {array.shape}; which axis is of channels cannot be told"
-        )
-    return array if array.shape[1] < array.shape[3] else array.transpose(0, 3, 1, 2)
+    return array if first else array.transpose(0, 3, 1, 2)
 
 
 def require_bytes(pixels: np.ndarray, source: object) -> None:

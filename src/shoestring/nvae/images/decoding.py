@@ -26,6 +26,7 @@ from shoestring._extras import require
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM")
 BACKGROUNDS = {"white": 255, "black": 0}
 SRGB_GAMMA = 0.45455
+SRGB_COLOURS = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)  # x and y of white, red, green, blue
 WHITE_IS_ZERO, BITS, SAMPLES, PHOTOMETRIC = 0, 258, 339, 262  # of TIFF
 SIGNED, FLOAT = 2, 3
 SRGB_TRANSFERS = (1, 13)  # of PNG's cICP chunk: BT.709 and sRGB
@@ -80,6 +81,7 @@ class Decoding:
     def _converted(self, picture: Any, content: bytes) -> np.ndarray:
         _require_one(picture)
         _require_plain(picture, content)
+        _require_palette(picture)
         profile, file_format = picture.info.get("icc_profile"), picture.format
         key = picture.info.get("transparency")
         depth = content[24] if file_format == "PNG" else 8
@@ -142,28 +144,43 @@ def _require_plain(picture: Any, content: bytes) -> None:
     if picture.mode in ("CMYK", "LAB", "HSV"):
         raise _Unknown(f"has the colours of {picture.mode}, not gray or RGB; convert it to sRGB")
     if picture.format == "PNG" and "icc_profile" not in picture.info:
-        _require_srgb(picture.info, _cicp(content))
+        _require_srgb(picture.info, content, picture.mode in ("1", "L", "LA", "I;16"))
 
 
-def _require_srgb(info: dict[str, Any], code: bytes | None) -> None:
-    """Refuses what PNG's chunks about colour say, if it is something else than sRGB."""
+def _require_srgb(info: dict[str, Any], content: bytes, gray: bool) -> None:
+    """Refuses what PNG's chunks about colour say, if it is something else than sRGB; one goes before the next."""
+    code = _chunk(content, b"cICP")  # third edition, 11.3.2.6: primaries, transfer, matrix, full range
     if code is not None:
-        if code[0] != 1 or code[1] not in SRGB_TRANSFERS:
-            raise _Unknown(f"has colours of cICP {code[0]}-{code[1]}, not sRGB; convert it to sRGB")
+        if code[0] != 1 or code[1] not in SRGB_TRANSFERS or code[2:] != b"\0\1":
+            raise _Unknown(f"has colours of cICP {'-'.join(map(str, code))}, not sRGB; convert it to sRGB")
         return
-    gamma = info.get("gamma")
-    if gamma and "srgb" not in info and abs(gamma - SRGB_GAMMA) > 0.01:
+    if "srgb" in info:
+        return
+    gamma, colours = info.get("gamma"), info.get("chromaticity")
+    if gamma and abs(gamma - SRGB_GAMMA) > 0.01:
         raise _Unknown(f"has a gamma of {gamma:g}, not sRGB's {SRGB_GAMMA}; convert it to sRGB")
+    if colours and not gray and max(abs(x - y) for x, y in zip(colours, SRGB_COLOURS, strict=True)) > 0.01:
+        raise _Unknown("has primary colours (cHRM) of its own, not sRGB's; convert it to sRGB")
 
 
-def _cicp(content: bytes) -> bytes | None:
-    """Returns the cICP chunk of a PNG (third edition, 11.3.2.6): primaries, transfer, matrix, range."""
+def _require_palette(picture: Any) -> None:
+    """Refuses pixels of colours that a palette does not have; every reader shows another colour."""
+    if picture.mode == "P" and picture.palette is not None:
+        colours, most = len(picture.palette.palette) // len(picture.palette.mode), np.asarray(picture).max()
+        if most >= colours:
+            raise _Unknown(
+                f"has pixels of colour {most} where its palette ends at {colours - 1}; save it anew"
+            )
+
+
+def _chunk(content: bytes, wanted: bytes) -> bytes | None:
+    """Returns a chunk of four bytes that stands before a PNG's pixels."""
     position = 8
     while position + 8 <= len(content):
         length, kind = struct.unpack_from(">I4s", content, position)
         if kind == b"IDAT":
             return None
-        if kind == b"cICP" and length == 4:
+        if kind == wanted and length == 4:
             return content[position + 8 : position + 12]
         position += 12 + length
     return None
@@ -219,7 +236,9 @@ def _in_srgb(base: Any, profile: bytes | None) -> Any:
         return base
     space = profile[16:20]
     if (space == b"GRAY" and base.mode != "L") or space not in (b"GRAY", b"RGB "):
-        raise _Unknown(f"has a colour profile for {space.decode('latin-1').strip()}; convert it to sRGB")
+        raise _Unknown(
+            f"has a colour profile for {space.decode('ascii', 'replace').strip()!r}; convert it to sRGB"
+        )
     transform = _transform(profile, "L" if space == b"GRAY" else "RGB")
     if transform is None:
         return base

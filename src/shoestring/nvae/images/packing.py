@@ -15,7 +15,8 @@ import numpy as np
 from shoestring._errors import InputError, OptionError
 from shoestring.files import atomic
 from shoestring.nvae.images.decoding import Decoding
-from shoestring.nvae.images.reading import decoded, find_pictures
+from shoestring.nvae.images.finding import find_pictures
+from shoestring.nvae.images.reading import decoded
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ class NVAEConfig:
         counts = ("image_size", "in_channels", "mixtures", "patch", "encoder_channels", "decoder_channels")
         for name in (*counts, "encoder_cells", "decoder_cells", "latents"):
             _whole(name, getattr(self, name), 1)
-        for name in ("padding", "blocks", "block_cells", "flows"):
+        for name in ("padding", "blocks", "block_cells", "flows", "bits"):
             _whole(name, getattr(self, name), 0)
         for name, allowed in (
             ("likelihood", LIKELIHOODS),
@@ -92,11 +92,15 @@ class NVAEConfig:
         ):
             if getattr(self, name) not in allowed:
                 raise OptionError(f"{name} {getattr(self, name)!r}: must be one of {', '.join(allowed)}")
+        if not isinstance(self.residual_posterior, bool):
+            raise OptionError(f"residual_posterior {self.residual_posterior!r}: must be true or false")
         self._check_groups()
         self._check_pixels()
         self._check_size()
 
     def _check_groups(self) -> None:
+        if not isinstance(self.groups, (list, tuple)):
+            raise OptionError(f"groups {self.groups!r}: must be a list of numbers, such as [4,2]")
         object.__setattr__(self, "groups", tuple(self.groups))
         if not self.groups:
             raise OptionError("groups (): give at least one scale, such as groups=(4, 2)")

@@ -6,12 +6,14 @@ Schedules are pure functions of the step, so a resumed run has those of an unint
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from shoestring._errors import OptionError
 from shoestring.train import TrainSettings
 
+LARGEST = 1e300  # what a setting may be
+GENTLE_PEAK, GENTLE_WARMUP = 0.3, 0.2  # of a run that goes on with a model: times the peak, part of the steps
 KL_LEAST = 1e-4  # the weight of the KL term before its warm-up, and the part of the run that it lasts
 
 
@@ -61,11 +63,14 @@ class NVAESettings(TrainSettings):
     evaluations: int = 6
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         super().__post_init__()
         for name, least in (("power_iterations", 1), ("patience", 1), ("evaluations", 1)):
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise OptionError(f"{name} {value!r}: must be a whole number from {least}")
+        if self.regularisation_start is not None and self.regularisation_start <= 0:
+            raise OptionError(f"regularisation_start {self.regularisation_start!r}: must be a number above 0")
         if not 0 <= self.kl_warmup <= 1:
             raise OptionError(f"kl_warmup {self.kl_warmup!r}: must be a fraction from 0 to 1")
         if not 0 <= self.ema < 1:
@@ -75,6 +80,22 @@ class NVAESettings(TrainSettings):
                 raise OptionError(f"{name} {getattr(self, name)!r}: must be a number above 0")
         if self.explosion <= self.clip:
             raise OptionError(f"explosion {self.explosion:g}: must be above clip {self.clip:g}")
+
+    def _check_kinds(self) -> None:
+        """A setting from the command line may be anything that JSON knows."""
+        whole = ("steps", "batch_size", "micro_batch", "seed", "save_every", "log_every")
+        for field in fields(self):
+            value, kind = getattr(self, field.name), type(field.default)
+            if field.name in whole:
+                ok = value is None or (isinstance(value, int) and not isinstance(value, bool))
+            elif kind is float or field.name == "regularisation_start":
+                ok = _is_number(value) or (value is None and kind is not float)
+            elif kind is tuple:
+                ok = isinstance(value, tuple) and len(value) == 2 and all(map(_is_number, value))
+            else:
+                ok = isinstance(value, kind)
+            if not ok:
+                raise OptionError(f"{field.name} {value!r}: must be like its default, {field.default!r}")
 
     def kl_weight(self, step: int) -> float:
         """Returns the weight of the KL term at a step counted from 0."""
@@ -87,6 +108,10 @@ class NVAESettings(TrainSettings):
         """Returns the weight of the regularisers: geometric between its start and its end."""
         start, weight = self.regularisation_start or self.regularisation, self.kl_weight(step)
         return math.exp((1 - weight) * math.log(start) + weight * math.log(self.regularisation))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < LARGEST
 
 
 _WIDE = {"regularisation_start": 1.0, "flip": True}
@@ -107,12 +132,15 @@ RECIPES: dict[str, dict[str, Any]] = {
 def continued(preset: str | None, **changes: Any) -> NVAESettings:
     """Returns the run that goes on with a model: that of a preset or the general one, without warm-up of KL.
 
+    Adamax knows nothing of the gradients yet, and its first steps are as long as they can be: they are kept short, by a
+    lower peak that is reached late.
+
     >>> continued(None, steps=10).kl_weight(0)
     1.0
     """
-    given = {name: value for name, value in changes.items() if value is not None}
-    run: dict[str, Any] = {**RECIPES.get(preset or "", {}), "kl_warmup": 0.0, **given}
-    return replace(NVAESettings(steps=1), **run)
+    run: dict[str, Any] = {**RECIPES.get(preset or "", {}), "kl_warmup": 0.0, "warmup": GENTLE_WARMUP}
+    run["learning_rate"] = GENTLE_PEAK * run.get("learning_rate", NVAESettings.learning_rate)
+    return _changed(run, changes)
 
 
 def recipe(preset: str, **changes: Any) -> NVAESettings:
@@ -121,5 +149,9 @@ def recipe(preset: str, **changes: Any) -> NVAESettings:
     >>> recipe("digits", steps=10).batch_size
     64
     """
+    return _changed(RECIPES[preset], changes)
+
+
+def _changed(run: dict[str, Any], changes: dict[str, Any]) -> NVAESettings:
     given = {name: value for name, value in changes.items() if value is not None}
-    return replace(NVAESettings(steps=1), **{**RECIPES[preset], **given})
+    return replace(NVAESettings(steps=1), **{**run, **given})

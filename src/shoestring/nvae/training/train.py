@@ -47,6 +47,7 @@ class Trained:
         seconds: of training, over all its parts.
         skipped: steps.
         rollbacks: to earlier checkpoints.
+        before: negative ELBO in nats of the model that was gone on with, of the first test images; None if none was.
     """
 
     folder: Path
@@ -55,6 +56,7 @@ class Trained:
     seconds: float
     skipped: int
     rollbacks: int
+    before: float | None = None
 
 
 def train(
@@ -156,7 +158,13 @@ def _finished(run: Run, known: Collection[str]) -> Trained:
     run.record_bound(settings.steps, evaluation)
     run.draw(settings.steps, model)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    done = Trained(folder, parameters, evaluation, seconds, guard.skipped, guard.rollbacks)
+    before = None if run.start is None else record.history(folder / "log.jsonl").eval_losses[0][1]
+    done = Trained(folder, parameters, evaluation, seconds, guard.skipped, guard.rollbacks, before)
+    if before is not None and -evaluation.elbo > before:
+        run.ui.say(
+            f"the model was better before: {before:.2f} nats, now {-evaluation.elbo:.2f}; train for more --steps or "
+            f"with a --learning-rate below {settings.learning_rate:g}"
+        )
     if hub.is_main_process():
         remember(folder, known)
     saved: Any = model.to("cpu")

@@ -1,0 +1,250 @@
+"""Where the pictures of a source lie: in a folder, a zip or a saved dataset; which are to train on, which to test on.
+
+- A folder or zip with `train` and `test` (or `val`) and nothing else has test images of its own; so has a dataset with
+  splits. Folders around everything are looked through. A class that is called `train` among others is a class; splits
+  further inside are refused, for nobody wants them in one heap.
+- Hidden files and those that macOS puts beside others are no pictures; linked folders are followed.
+- A file that is no picture by its name is one by its first bytes: nothing is passed over because of its name.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import zipfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from shoestring._errors import InputError
+from shoestring._extras import require
+from shoestring.nvae.images.arrays import idx_file
+
+PICTURES = (
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
+    ".pnm",
+)  # fmt: skip
+FOREIGN = (
+    ".avif", ".heic", ".heif", ".jxl", ".jp2", ".j2k", ".exr", ".hdr", ".pfm", ".psd", ".svg", ".tga", ".dds", ".ico",
+    ".pcx", ".sgi", ".xbm", ".fits", ".apng", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".dcm",
+)  # fmt: skip
+# PNG, JPEG, GIF, TIFF (and most cameras' raw files), WebP, HEIF and AVIF
+FIRST_BYTES = (
+    rb"\x89PNG\r\n|\xff\xd8\xff|GIF8[79]a|II\*\0|MM\0\*|RIFF....WEBP|....ftyp(?:hei|hev|mif1|avi[fs])"
+)
+ENOUGH = 12  # of them
+SPLITS = {
+    "train": "train", "training": "train", "test": "test", "testing": "test", "val": "validation",
+    "valid": "validation", "validation": "validation",
+}  # fmt: skip
+
+
+class Picture(NamedTuple):
+    """A picture that has not been read.
+
+    Args:
+        name: by which it is refused.
+        folders: in which it lies, from the source on.
+        content: returns its bytes.
+        refused: why it cannot be read, if its name tells.
+    """
+
+    name: str
+    folders: tuple[str, ...]
+    content: Callable[[], bytes]
+    refused: str = ""
+
+
+def has_test_images(source: str | Path) -> bool:
+    """Tells whether `read_images(source, test=True)` finds images of their own."""
+    folder = Path(source)
+    if str(source) == "digits" or not folder.exists():
+        return False
+    if folder.is_dir() and (idx_file(folder, True) is not None or idx_file(folder, False) is not None):
+        return idx_file(folder, True) is not None
+    if folder.is_dir() and (folder / "dataset_dict.json").exists():
+        splits = json.loads((folder / "dataset_dict.json").read_text("utf-8")).get("splits", [])
+        return _role(splits, True) is not None
+    listed = _listed(folder)
+    return bool(listed) and _split(listed, folder, True) is not None
+
+
+def find_pictures(source: str | Path, test: bool) -> Sequence[Picture] | None:
+    """Returns the pictures of a source, unread; None if it is an array.
+
+    Raises:
+        InputError: there is nothing of the kind, or it cannot be told which are meant.
+    """
+    path = Path(source)
+    if str(source) == "digits":
+        return None
+    if not path.exists():
+        raise InputError(f"{source}: no such file or folder; `digits` is scikit-learn's set")
+    if path.is_dir():
+        if idx_file(path, test):
+            return None
+        if (path / "dataset_info.json").exists() or (path / "dataset_dict.json").exists():
+            return _of_dataset(path, test)
+    listed = _listed(path)
+    if listed is None:
+        return None
+    if not listed:
+        raise InputError(f"{path}: has no pictures ({', '.join(PICTURES[:4])}, ...), idx files or dataset")
+    split = _split(listed, path, test)
+    return listed if split is None else split
+
+
+def _listed(path: Path) -> list[Picture] | None:
+    """Returns all pictures of a folder or zip, in order; None of another file."""
+    if path.is_dir():
+        return [picture for file in sorted(_files(path)) for picture in _in_folder(path, file)]
+    if path.suffix.lower() != ".zip":
+        return None
+    try:
+        archive = zipfile.ZipFile(path)
+    except zipfile.BadZipFile as error:
+        raise InputError(f"{path}: not a zip, or damaged: {error}") from error
+    members = sorted(archive.infolist(), key=lambda member: member.filename)
+    return [picture for member in members for picture in _in_zip(path, archive, member)]
+
+
+def _in_folder(path: Path, file: Path) -> Iterator[Picture]:
+    def start() -> bytes:
+        with file.open("rb") as opened:
+            return opened.read(ENOUGH)
+
+    parts = file.relative_to(path).parts
+    if _is_picture(parts, start):
+        yield Picture(str(file), parts[:-1], file.read_bytes, _refused(file.name))
+
+
+def _in_zip(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[Picture]:
+    def start() -> bytes:
+        with archive.open(member) as opened:
+            return opened.read(ENOUGH)
+
+    parts = tuple(part for part in re.split(r"[\\/]", member.filename) if part not in ("", "."))
+    if not member.is_dir() and parts and _is_picture(parts, start):
+        yield Picture(
+            f"{path}/{member.filename}", parts[:-1], lambda: archive.read(member), _refused(parts[-1])
+        )
+
+
+def _is_picture(parts: Sequence[str], start: Callable[[], bytes]) -> bool:
+    if parts[-1].startswith(".") or any(part.startswith((".", "__MACOSX")) for part in parts[:-1]):
+        return False
+    if parts[-1].lower().endswith((*PICTURES, *FOREIGN)):
+        return True
+    try:
+        return re.match(FIRST_BYTES, start(), re.DOTALL) is not None
+    except (OSError, RuntimeError, ValueError, zipfile.BadZipFile):  # no permission, a password, a pipe
+        return False
+
+
+def _refused(name: str) -> str:
+    if name.lower().endswith(PICTURES):
+        return ""
+    if name.lower().endswith(FOREIGN):
+        return f".{name.lower().rpartition('.')[2]} is not read here; convert it to PNG"
+    return "begins like a picture but is not named like one; rename it to .png, .jpg, ..."
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yields all files but those in hidden folders; a linked folder is entered once."""
+    seen = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        folders[:] = (
+            [] if real in seen else [name for name in folders if not name.startswith((".", "__MACOSX"))]
+        )
+        if real not in seen:
+            yield from (file for file in (Path(place, name) for name in names) if file.is_file())
+        seen.add(real)
+
+
+# -- to train on or to test on -------------------------------------------------------------------------------
+
+
+def _split(pictures: Sequence[Picture], path: Path, test: bool) -> list[Picture] | None:
+    """Returns the pictures to train or to test on; None if there are no splits.
+
+    Raises:
+        InputError: there are splits and something else beside them, or splits further inside.
+    """
+    shared = _shared(pictures)
+    inside: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for picture in pictures:
+        folders = (*picture.folders, "")  # nothing stands for pictures beside folders
+        for depth in range(shared, len(folders)):
+            inside[folders[:depth]].add(folders[depth])
+    for folders, names in inside.items():
+        if len(folders) > shared and len(known := _known(names)) > 1:
+            place = path.joinpath(*folders)
+            raise InputError(
+                f"{path}: has {' and '.join(sorted(known))} inside {'/'.join(folders)}; give the folder that is meant, "
+                f"such as {place / min(known)}"
+            )
+    around = pictures[0].folders[:shared]
+    names = inside[around]
+    known = _known(names)
+    if len(known) < 2:
+        return None
+    if others := sorted(names - known.keys()):
+        raise InputError(
+            f"{path}: has {' and '.join(sorted(known))}, but {others[0] or 'pictures'} beside them; give the folder "
+            f"that is meant, such as {path.joinpath(*around, min(known))}"
+        )
+    role = _role(list(known.values()), test)
+    if role is None:
+        return None
+    return [picture for picture in pictures if known[picture.folders[shared]] == role]
+
+
+def _shared(pictures: Sequence[Picture]) -> int:
+    """Returns how many folders lie around everything, up to one that is named like a split."""
+    levels = itertools.zip_longest(*{picture.folders for picture in pictures})
+    around = itertools.takewhile(
+        lambda names: len(set(names)) == 1 and names[0].lower() not in SPLITS, levels
+    )
+    return sum(1 for _ in around)
+
+
+def _known(names: set[str]) -> dict[str, str]:
+    """Returns the splits among some folders, if there is one to train on."""
+    known = {name: SPLITS[name.lower()] for name in names if name.lower() in SPLITS}
+    return known if "train" in known.values() else {}
+
+
+def _role(names: Sequence[str], test: bool) -> str | None:
+    """Returns which of some splits has the training or the test images."""
+    wanted = ("test", "validation") if test else ("train",)
+    roles = {SPLITS.get(name.lower(), name): name for name in names}
+    return next((roles[role] for role in wanted if role in roles), None)
+
+
+def _of_dataset(path: Path, test: bool) -> list[Picture]:
+    datasets: Any = require("nvae", "datasets")
+    data = datasets.load_from_disk(path)
+    if isinstance(data, datasets.DatasetDict):
+        name = _role(list(data), test)
+        if name is None:
+            raise InputError(f"{path}: has the splits {', '.join(data)}, not {'test' if test else 'train'}")
+        data = data[name]
+    columns = [name for name, kind in data.features.items() if isinstance(kind, datasets.Image)]
+    if len(columns) != 1:
+        some = (
+            f"the columns {', '.join(columns)} are" if columns else f"none of {', '.join(data.features)} is"
+        )
+        raise InputError(f"{path}: {some} of images, and exactly one is wanted; select_columns makes it so")
+    data = data.cast_column(columns[0], datasets.Image(decode=False))
+
+    def content(index: int) -> bytes:
+        image = data[index][columns[0]]
+        if image is None:
+            raise ValueError("there is none")
+        return image["bytes"] or Path(image["path"]).read_bytes()
+
+    return [Picture(f"{path}[{index}]", (), lambda index=index: content(index)) for index in range(len(data))]
