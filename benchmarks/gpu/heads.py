@@ -40,9 +40,10 @@ def checked(report: Report) -> None:
     for h, n, mixes, dtype in itertools.product(heads, lengths, ("pre", "post", "both"), types):
         if report.left < 20 or (n > 1000 and (h, mixes) not in ((12, "both"), (33, "both"))):
             continue
-        for form in ("causal", "shared keys", "mask"):
+        for form in ("causal", "shared keys", "mask", "dropout"):
             if n > 1000 and form != "causal":
                 continue
+            rate = 0.1 if form == "dropout" else 0.0
             torch.manual_seed(h * n)
             groups = h if form != "shared keys" else (h // 4 if h % 4 == 0 else 1)
             given = [
@@ -55,10 +56,10 @@ def checked(report: Report) -> None:
             ]
             pre, post = both[0] if mixes != "post" else None, both[1] if mixes != "pre" else None
             mask = torch.rand(1, 1, n, n, device=report.device) > 0.2 if form == "mask" else None
-            ours = results("triton", given, pre, post, mask)
-            eager = results("eager", given, pre, post, mask)
+            ours = results("triton", given, pre, post, mask, rate)
+            eager = results("eager", given, pre, post, mask, rate)
             true = results("eager", [each.double() for each in given], *(
-                None if mix is None else mix.double() for mix in (pre, post)), mask)  # fmt: skip
+                None if mix is None else mix.double() for mix in (pre, post)), mask, rate)  # fmt: skip
             worst = max(
                 far(one, it) / max(far(two, it), 1e-7) for one, two, it in zip(ours, eager, true, strict=True)
             )
@@ -69,12 +70,20 @@ def checked(report: Report) -> None:
 
 
 def results(
-    backend: str, given: list[Tensor], pre: Tensor | None, post: Tensor | None, mask: Tensor | None
+    backend: str,
+    given: list[Tensor],
+    pre: Tensor | None,
+    post: Tensor | None,
+    mask: Tensor | None,
+    dropout: float,
 ) -> list[Tensor]:
-    """Returns the output and every gradient."""
+    """Returns the output and every gradient; dropout is by one seed, so that every form drops the same weights."""
+    torch.manual_seed(7)
     leaves = [each.detach().clone().requires_grad_() for each in given]
     mixes = [None if mix is None else mix.detach().clone().requires_grad_() for mix in (pre, post)]
-    out = talking_heads_attention(*leaves, *mixes, mask=mask, is_causal=mask is None, backend=backend)
+    out = talking_heads_attention(
+        *leaves, *mixes, mask=mask, is_causal=mask is None, dropout=dropout, backend=backend
+    )
     weight = torch.linspace(-1, 1, out.numel(), device=out.device, dtype=out.dtype).view_as(out)
     (out * weight).sum().backward()
     return [out.detach()] + [each.grad for each in (*leaves, *mixes) if each is not None]  # type: ignore[misc]
