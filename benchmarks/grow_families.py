@@ -1,12 +1,13 @@
 """Every text model that transformers lists, at six blocks or more: grown 2x and compared, or refused by name.
 
-    python benchmarks/grow_families.py [--kinds olmo3 phi ...] [--tie untied] [-o benchmarks/results/grow_families.json]
+    python benchmarks/grow_families.py [--go-on] [--kinds olmo3 phi ...] [--tie untied] [-o OUTPUT]
 
 A kind is what `AutoModelForCausalLM`, `AutoModelForMaskedLM` and `AutoModelForSeq2SeqLM` know. Of each a random model
 is made from its own default config: its default pattern of blocks (lists and periods as its code derives them), six of
 them at least, sizes that are unequal to each other and larger than those that inference tries, norms and biases far
 from 1 and 0. It is saved by transformers, grown from folder to folder by `grow`, with rules where there are some, and
-both folders are loaded by transformers in float64, norms too. One of four things is found:
+both folders are loaded by transformers in float64, norms too. Each kind has a process of its own with a limit of memory
+and of time, and what is found is written at once: `--go-on` tries only what is left. One of four things is found:
 
     exact     outputs agree to 1e-12 of the largest
     refused   grow says in one line why not; that line is kept
@@ -21,12 +22,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import resource
 import signal
 import tempfile
 import time
 import warnings
 from collections import Counter
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +52,7 @@ LISTS = (
 LIMIT = 1e-12
 SECONDS = 120  # of processor time, for one kind
 LARGEST = 30_000_000  # numbers
-MEMORY = 6 << 30  # bytes of address space
+MEMORY = 5 << 30  # bytes of address space, of which torch alone takes two
 SIZES: dict[str, int] = {
     "hidden_size": 128, "num_attention_heads": 8, "num_key_value_heads": 4, "num_kv_heads": 4, "intermediate_size": 208,
     "vocab_size": 151, "max_position_embeddings": 80, "n_positions": 80, "moe_intermediate_size": 88,
@@ -215,13 +218,32 @@ def line(error: BaseException) -> str:
     return text.partition("/small: ")[2][:300] or text[:300]
 
 
-class Late(BaseException):
-    """A kind took too long."""
+def limited(kind: str, tie: bool | None, answer: Connection) -> None:
+    """Tries one kind in a process of its own, within SECONDS and MEMORY."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    answer.send(one(kind, tie))
 
 
-def late(*_: object) -> None:
-    """Ends the kind that is being tried."""
-    raise Late
+def tried(kind: str, tie: bool | None) -> dict[str, Any]:
+    """Returns what is found about one kind, also where its process did not live to tell."""
+    forked = multiprocessing.get_context("fork")
+    answer, end = forked.Pipe(duplex=False)
+    worker = forked.Process(target=limited, args=(kind, tie, end))
+    worker.start()
+    end.close()
+    try:
+        return answer.recv()
+    except EOFError:
+        worker.join()
+        what = (
+            f"took more than {SECONDS} s"
+            if worker.exitcode == -signal.SIGXCPU
+            else f"died ({worker.exitcode})"
+        )
+        return {"verdict": "not tried", "why": what}
+    finally:
+        worker.join()
 
 
 def main() -> None:
@@ -230,27 +252,22 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="*")
     parser.add_argument("--tie", choices=["default", "tied", "untied"], default="default")
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results/grow_families.json"))
+    parser.add_argument(
+        "--go-on", action="store_true", help="keep what the output has, try what is not tried"
+    )
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     logging.set_verbosity(logging.CRITICAL)
     logging.disable_progress_bar()
     torch.set_num_threads(1)
-    resource.setrlimit(
-        resource.RLIMIT_AS, (MEMORY, MEMORY)
-    )  # some default configs are of billions of numbers
     tie = {"default": None, "tied": True, "untied": False}[options.tie]
-    kinds = options.kinds or sorted({kind for names in LISTS for kind in names})
-    found: dict[str, dict[str, Any]] = {}
-    signal.signal(signal.SIGPROF, late)
+    every = sorted({kind for names in LISTS for kind in names})
+    found: dict[str, dict[str, Any]] = {kind: {"verdict": "not tried"} for kind in every}
+    if options.go_on:
+        found |= json.loads(options.output.read_text("utf-8"))["kinds"]
+    kinds = options.kinds or [kind for kind in every if found[kind]["verdict"] == "not tried"]
     for kind in kinds:
-        signal.setitimer(signal.ITIMER_PROF, SECONDS)
-        try:
-            found[kind] = one(kind, tie)
-        except Late:
-            found[kind] = {"verdict": "crashed", "why": f"took more than {SECONDS} s"}
-        finally:
-            signal.setitimer(signal.ITIMER_PROF, 0)
-        fact = found[kind]
+        found[kind] = fact = tried(kind, tie)
         print(f"{kind:24} {fact['verdict']:9} {fact.get('error', '')!s:24} {fact.get('why', '')}", flush=True)
         counts = Counter(each["verdict"] for each in found.values())
         summary = {
@@ -260,7 +277,6 @@ def main() -> None:
             **counts,
         }
         options.output.write_text(json.dumps({"summary": summary, "kinds": found}, indent=1) + "\n", "utf-8")
-    print(summary, f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
 
 
 if __name__ == "__main__":

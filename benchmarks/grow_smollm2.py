@@ -194,6 +194,7 @@ def training(scratch: Path, splits: list[str]) -> dict[str, Any]:
     before = trained(source, ids, 0, STEPS, None, scratch / "trained")
     on = trained(scratch / "trained", ids, STEPS, STEPS, scratch / "trained" / "optimizer.pt", None)
     found: dict[str, Any] = {"before": before, "not grown, goes on": on}
+    kept(training=found)
     for split in splits:
         shutil.rmtree(scratch / "grown", ignore_errors=True)
         grow(
@@ -204,11 +205,18 @@ def training(scratch: Path, splits: list[str]) -> dict[str, Any]:
         after = trained(scratch / "grown", ids, STEPS, steps, scratch / "grown" / "optimizer.pt", None)
         after["first loss over that of the model not grown"] = after["losses"][0] / on["losses"][0]
         found[f"grown 2x, {split}"] = after
+        kept(training=found)
     return found
 
 
+def kept(**found: dict[str, Any]) -> None:
+    """Keeps what was found beside what the other part has found."""
+    before = json.loads(RESULT.read_text("utf-8")) if RESULT.is_file() else {}
+    RESULT.write_text(json.dumps({**before, **found}, indent=1) + "\n", "utf-8")
+
+
 def main() -> None:
-    """Runs one of the two and keeps what it found beside the other's."""
+    """Runs one of the two."""
     parser = argparse.ArgumentParser()
     parser.add_argument("what", choices=["exactness", "training"])
     parser.add_argument("--splits", nargs="*", default=["grid", "noise", "equal"])
@@ -218,9 +226,10 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
-        found = exactness(scratch) if options.what == "exactness" else training(scratch, options.splits)
-    kept = json.loads(RESULT.read_text("utf-8")) if RESULT.is_file() else {}
-    RESULT.write_text(json.dumps({**kept, options.what: found}, indent=1) + "\n", "utf-8")
+        if options.what == "exactness":
+            kept(exactness=exactness(scratch))
+        else:
+            training(scratch, options.splits)
 
 
 if __name__ == "__main__":

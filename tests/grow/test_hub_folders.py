@@ -7,16 +7,25 @@ The names are those of published checkpoints: google-bert/bert-base-cased (`Laye
 
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSpeechSeq2Seq,
+)
 
+from shoestring._errors import ShoestringError
 from shoestring.grow.growing import grow
 from shoestring.grow.plan.request import Request
 
-from .models import logits, make
+from .models import BASE, logits, make, save
 from .test_inference import subject
 
 
@@ -90,3 +99,74 @@ def test_what_transformers_loads_grows(folder, tmp_path):
     assert json.loads((tmp_path / "big" / "growth.json").read_text())["left out"] == [
         name for name in report.plan.checkpoint.unread if name not in names
     ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "head"),
+    [
+        ("bert", "ForQuestionAnswering"), ("bert", "ForTokenClassification"), ("bert", "ForSequenceClassification"),
+        ("bert", "ForNextSentencePrediction"), ("bert", "ForMultipleChoice"), ("llama", "ForQuestionAnswering"),
+        ("llama", "ForSequenceClassification"), ("electra", "ForPreTraining"),
+    ],
+)  # fmt: skip
+def test_every_head_grows_with_a_proof(kind, head, tmp_path):
+    """Outputs have all kinds of shapes: two numbers a token, one, one for a text, or for a choice."""
+    config = AutoConfig.for_model(kind, **BASE)
+    saved = getattr(transformers, type(config).__name__.removesuffix("Config") + head)
+    save(tmp_path / "small", config, SimpleNamespace(from_config=saved._from_config))
+    report = grow(tmp_path / "small", tmp_path / "big", Request(hidden="2x"))
+    assert report.proof.relative <= 1e-12
+    old, new = (outcomes(saved, tmp_path / name) for name in ("small", "big"))
+    assert all(torch.allclose(new[name], old[name], rtol=1e-4, atol=1e-5) for name in old)
+
+
+def outcomes(saved, folder):
+    """What a head says, by its names."""
+    ids = torch.randint(3, 61, (2, 9), generator=torch.Generator().manual_seed(1))
+    ids = ids[None] if "Choice" in saved.__name__ else ids
+    with torch.no_grad():
+        found = saved.from_pretrained(folder).eval()(input_ids=ids)
+    return {name: each for name, each in found.items() if "logits" in name}
+
+
+@pytest.mark.parametrize(
+    ("kind", "request_", "message"),
+    [
+        ("marian", Request(layers="+2"), "^--layers .2: marian has no rule and not one stack of blocks"),
+        ("whisper", Request(hidden="2x"), "whisper has no rule, and it reads no token ids"),
+    ],
+)
+def test_what_cannot_be_inferred_is_said_at_once(kind, request_, message, tmp_path):
+    heads = dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 4)
+    config = AutoConfig.for_model(
+        kind, vocab_size=61, decoder_vocab_size=61, d_model=16, encoder_layers=2, decoder_layers=2, pad_token_id=0,
+        bos_token_id=1, eos_token_id=2, decoder_start_token_id=1, encoder_ffn_dim=24, decoder_ffn_dim=24, **heads,
+    )  # fmt: skip
+    save(
+        tmp_path / "small", config, AutoModelForSpeechSeq2Seq if kind == "whisper" else AutoModelForSeq2SeqLM
+    )
+    with pytest.raises(ShoestringError, match=message):
+        grow(tmp_path / "small", tmp_path / "big", request_)
+
+
+def test_old_weights_in_other_formats_do_not_come_along(tmp_path):
+    source = make(tmp_path / "small", "llama")
+    for name in (
+        "rust_model.ot",
+        "tf_model.h5",
+        "flax_model.msgpack",
+        "model.Q4_K_M.gguf",
+        "model.fp16.safetensors",
+    ):
+        (source / name).write_bytes(b"old")
+    (source / "LICENSE").write_text("Apache-2.0")
+    grow(source, tmp_path / "big", Request(hidden="2x"), verify="algebra")
+    new = {
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "growth.json",
+        "growth.txt",
+        "README.md",
+    }
+    assert {each.name for each in (tmp_path / "big").iterdir()} == new | {"LICENSE"}

@@ -21,13 +21,15 @@ if TYPE_CHECKING:
     from shoestring.grow.growing import grow, planned
     from shoestring.grow.plan.request import Request
     from shoestring.grow.training.advising import advise
+    from shoestring.grow.training.freezing import freeze_old
 
-__all__ = ["Request", "advise", "grow", "planned"]
+__all__ = ["Request", "advise", "freeze_old", "grow", "planned"]
 
 __getattr__ = lazy(
     __name__,
     {
         "training.advising": "advise",
+        "training.freezing": "freeze_old",
         "growing": "grow planned",
         "plan.request": "Request",
     },

@@ -12,16 +12,28 @@ from shoestring._errors import InputError, OptionError, OutputError
 from shoestring._extras import require
 from shoestring.grow import writing
 from shoestring.grow.plan.planning import Plan, plan, refuse_lossy, write_config
-from shoestring.grow.plan.request import Request
+from shoestring.grow.plan.request import RECIPE, Request
 from shoestring.grow.plan.rules import FAMILIES
 from shoestring.grow.prove.report import JSON, TEXT, Report, save
 from shoestring.grow.stored.checkpoint import Checkpoint, opened
 from shoestring.grow.stored.lock import alone
 from shoestring.ui import UI
 
-VERIFY = ("algebra", "logits", "full")
-WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf", ".tflite")
-LEFT = ("config.json", "README.md", "model.safetensors.index.json", "pytorch_model.bin.index.json", JSON, TEXT,
+VERIFY = ("algebra", "logits", "blocks", "full")
+WEIGHTS = (
+    ".safetensors",
+    ".bin",
+    ".pt",
+    ".pth",
+    ".ckpt",
+    ".h5",
+    ".msgpack",
+    ".ot",
+    ".onnx",
+    ".gguf",
+    ".tflite",
+)
+LEFT = ("config.json", "README.md", "model.safetensors.index.json", "pytorch_model.bin.index.json", JSON, TEXT, RECIPE,
         "log.jsonl", "loss.png", "trainer_state.json", "run.json")  # fmt: skip
 
 
@@ -62,7 +74,8 @@ def grow(
         target: the folder to write; on a disk with room for it.
         request: the new sizes.
         verify: `algebra` projects every tensor back; `logits` also runs small copies before anything is written;
-            `full` also loads and runs both whole models.
+            `blocks` runs the first blocks with their own weights, whatever memory that takes; `full` also loads and
+            runs both whole models.
         overwrite: replace a folder that is there.
         optimizer: the state of Adam that belongs to the model, to be grown too, or the folder that holds it.
         ui: shows progress.
@@ -72,7 +85,8 @@ def grow(
 
     Raises:
         InputError: the source is not a whole model, or a proof failed.
-        OptionError: sizes that do not fit, or a growth that is not exact and not allowed.
+        OptionError: sizes that do not fit, a growth that is not exact and not allowed, or too little memory for the
+            proof that is asked for.
         OutputError: the target is there, is inside the source, or its disk is too small.
 
     >>> report = grow("small", "big", Request(hidden="2x"))  # doctest: +SKIP
@@ -83,6 +97,7 @@ def grow(
     chosen = planned(source, request)
     refuse_lossy(chosen)
     require_modules(chosen)
+    _check_recipe(chosen, optimizer)
     _check_place(chosen.checkpoint, target)
     with alone(target):
         _check_target(target, overwrite)
@@ -104,7 +119,7 @@ def _grow(
         from shoestring.grow.prove.proof import prove
 
         ui.say("growing a small copy first, and comparing what it computes")
-        proof = prove(chosen)
+        proof = prove(chosen, own=verify == "blocks", place=draft.parent)
     start = time.perf_counter()
     try:
         written = writing.write(chosen, draft, ui)
@@ -112,6 +127,10 @@ def _grow(
         if written.resumed:
             ui.say(f"{written.resumed} of {written.tensors} tensors had been written before")
         carry_over(chosen, draft)
+        if chosen.request.freeze_old:
+            from shoestring.grow.training.freezing import write_recipe
+
+            write_recipe(chosen, draft)
         if moments is not None:
             moments.write(draft, ui)
             ui.say(f"optimizer: the moments of {len(moments.growths)} parameters have grown")
@@ -181,6 +200,17 @@ def _copy_module(module: Path, copy: Path, chosen: Plan) -> None:
             if config.get(key) == chosen.old.hidden:
                 config[key] = chosen.new.hidden
         path.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+
+
+def _check_recipe(chosen: Plan, optimizer: str | os.PathLike[str] | None) -> None:
+    if not chosen.request.freeze_old:
+        return
+    if optimizer is not None:
+        raise OptionError(
+            "--freeze-old: what is frozen has no moments; leave --optimizer out, new blocks begin anew"
+        )
+    if not any(growth.inserted for growth in chosen.growths):
+        raise OptionError(f"--freeze-old: --layers {chosen.request.layers} adds no block; give --layers +4")
 
 
 def _check_place(checkpoint: Checkpoint, target: Path) -> None:

@@ -23,7 +23,8 @@ from shoestring.grow.commands.options import sizes
 )
 @click.option(
     "--verify", default="logits", show_default=True,
-    help="algebra (every tensor is projected back), logits (small copies are run too) or full (both models are).",
+    help="algebra (every tensor is projected back), logits (small copies are run too), blocks (the first blocks with "
+    "their own weights are, as memory allows) or full (both models are).",
 )  # fmt: skip
 @click.option(
     "--allow-lossy", is_flag=True, help="Do what has no exact rule too; the report has the distance."

@@ -25,6 +25,9 @@ def sizes(command: Callable) -> Callable:
         click.option(
             "--repeat", metavar="A-B", help="Run blocks A to B twice, as SOLAR does; not exact, instead of --layers."
         ),
+        click.option(
+            "--freeze-old", is_flag=True, help="Write what to train if new blocks alone are to learn (LLaMA-Pro)."
+        ),
         click.option("--place", default="spread", show_default=True, help="Where new blocks go: spread or top."),
         click.option(
             "--split", default="grid", show_default=True,

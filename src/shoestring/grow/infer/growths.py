@@ -91,4 +91,4 @@ def placed(
     for new, (old, inserted) in enumerate(blocks):
         if old == number_:
             fill = silence.get(key) if inserted else None
-            yield replace(growth, name=renumbered(growth.name, new), fill=fill)
+            yield replace(growth, name=renumbered(growth.name, new), fill=fill, inserted=inserted)

@@ -47,11 +47,13 @@ def infer(checkpoint: Checkpoint, request: Request) -> Plan:
             f"{checkpoint.folder}: {kind} has no rule, and its config has no hidden_size: it is made of several models "
             "or of no blocks; grow the one in it that reads text"
         )
-    if not number(config, "vocab_size"):
+    if not number(config, "vocab_size") or modelled(checkpoint).main_input_name != "input_ids":
         raise InputError(
             f"{checkpoint.folder}: {kind} has no rule, and it reads no token ids, on which what is inferred is tried"
         )
     times = _times(request, kind, config)
+    if request.layers is not None:
+        _depth(request, config, kind)
     checkpoint, keys = _own(checkpoint)
     return _plan(checkpoint, request, find(checkpoint, keys, times, request), keys)
 

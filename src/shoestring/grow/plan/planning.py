@@ -230,8 +230,7 @@ class _Builder:
             for copy_ in range(times):
                 new_name = self._renamed(name, numbers, block, copy_)
                 share = (copy_, times) if tensor.shares else (0, 1)
-                silent = inserted and tensor.inserted == "silent"
-                yield self._growth(new_name, name, stored, tensor, share, silent)
+                yield self._growth(new_name, name, stored, tensor, share, inserted)
 
     def _copies_of_block(self, name: str, numbers: list[str]) -> list[tuple[int, bool]]:
         if not numbers:
@@ -248,16 +247,17 @@ class _Builder:
         return ".".join(new.pop(0) if part.isdigit() and new else part for part in name.split("."))
 
     def _growth(
-        self, name: str, source: str, stored: Stored, tensor: Tensor, share: tuple[int, int], silent: bool
+        self, name: str, source: str, stored: Stored, tensor: Tensor, share: tuple[int, int], inserted: bool
     ) -> Growth:
         shape, rows, columns = self._matrix(source, stored, tensor)
         gain = bool(tensor.dims) and tensor.dims[0][1].endswith("gain")
         shift = self.model.shift if gain else 0.0
+        fill = -shift if inserted and tensor.inserted == "silent" else None
         whole = stored.dtype not in STORAGE
         dtype = stored.dtype if whole or not self.request.dtype else OF_TORCH[self.request.dtype]
         return Growth(
             name, source, stored.shape, shape, dtype, rows, columns,
-            shift=shift, share=share, fill=-shift if silent else None, spread=self.model.spread,
+            shift=shift, share=share, fill=fill, inserted=inserted, spread=self.model.spread,
             seed=self.request.seed, split=self.request.split, noise=self.request.noise,
         )  # fmt: skip
 

@@ -11,6 +11,7 @@ from shoestring.grow.stored.dtypes import OF_TORCH
 from shoestring.grow.tensors.splits import SPLITS
 
 PLACES = ("spread", "top")
+RECIPE = "freeze_old.json"  # what `freeze_old` writes
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Request:
         vocab: token ids.
         experts: experts of a mixture, a whole multiple.
         repeat: blocks such as `8-23` that run twice, as in SOLAR; not exact, instead of `layers`.
+        freeze_old: write too what of the new model is new, to train that alone, as LLaMA-Pro does; with `layers`.
         place: where new blocks go: `spread` between the others, or on `top`.
         split: how copies share what the old coordinate had: `grid`, `noise` or `equal`.
         noise: for `split="noise"`, relative to the row's root mean square.
@@ -76,6 +78,7 @@ class Request:
     vocab: str | None = None
     experts: str | None = None
     repeat: str | None = None
+    freeze_old: bool = False
     place: str = "spread"
     split: str = "grid"
     noise: float = 0.1
@@ -99,6 +102,8 @@ class Request:
             raise OptionError(
                 f"--repeat {self.repeat}: and --layers {self.layers} both say how many blocks; give one"
             )
+        if self.freeze_old and self.layers is None:
+            raise OptionError("--freeze-old: trains new blocks alone; give --layers +4 or another number too")
         if self.repeat is not None and self.repeated is None:
             raise OptionError(
                 f"--repeat {self.repeat}: not blocks; type the first and the last, such as 8-23"

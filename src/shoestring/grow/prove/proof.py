@@ -18,21 +18,30 @@ from torch import Tensor
 
 from shoestring._errors import InputError
 from shoestring.grow.plan.planning import Plan, write_config
-from shoestring.grow.prove.small import small_plan
+from shoestring.grow.prove.small import free_numbers, small_plan
 from shoestring.grow.prove.trial import LIMIT, Proof, Trial
 from shoestring.grow.stored.checkpoint import main_dtype
 from shoestring.grow.stored.models import outputs, trial_ids
-from shoestring.grow.writing import write
+from shoestring.grow.writing import check_space, write
 
 
-def prove(planned: Plan) -> Proof:
+def prove(planned: Plan, own: bool = False, place: Path | None = None) -> Proof:
     """Grows a small copy of the model and compares outputs.
 
+    Args:
+        planned: the growth.
+        own: the copy has the model's own weights, whatever memory that takes.
+        place: a folder on a disk with room for the copies; by default the system's for what is temporary.
+
     Raises:
+        OptionError: its own weights take more memory than is free.
+        OutputError: there is no room on the disk for the copies.
         InputError: what should be exact is not; nothing has been written yet.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        small, subject = small_plan(planned, Path(folder, "small"))
+    with tempfile.TemporaryDirectory(dir=place if own else None, prefix=".growing-") as folder:
+        small, subject = small_plan(planned, Path(folder, "small"), free_numbers() if own else None)
+        if own:
+            check_space(8 * small.parameters, Path(folder, "grown"))
         proof = Proof(subject, tuple(trials(small, Path(folder))))
     for trial in proof.trials:
         _require_numbers(planned, trial)
@@ -50,14 +59,14 @@ def trials(small: Plan, folder: Path) -> list[Trial]:
     ids = trial_ids(small.old.vocab, small.request.seed)
     truth = outputs(small.checkpoint.folder, small.checkpoint.config, "float64", ids)
     scale = float(truth.abs().max())
-    wide_ = _grown(small, "float64", folder, ids, "float64")
+    wide_ = _grown(small, "float64", folder, ids, "float64", truth)
     found = [Trial("fp64: the rules", _distance(wide_, truth), scale)]
     for dtype in dict.fromkeys(("float32", small.request.dtype or stored)):
         old = outputs(small.checkpoint.folder, small.checkpoint.config, dtype, ids)
-        new = _grown(small, dtype, folder, ids, dtype)
+        new = _grown(small, dtype, folder, ids, dtype, old)
         found.append(Trial(f"{_short(dtype)}", _distance(new, old), scale, float((old - truth).abs().max())))
     written = small.request.dtype or stored
-    as_stored = _grown(small, written, folder, ids, "float64")
+    as_stored = _grown(small, written, folder, ids, "float64", truth)
     found.append(Trial(f"stored as {_short(written)}, run in fp64", _distance(as_stored, truth), scale))
     return found
 
@@ -83,13 +92,12 @@ def _require_numbers(planned: Plan, trial: Trial) -> None:
         )
 
 
-def _grown(small: Plan, stored: str, folder: Path, ids: Tensor, dtype: str) -> Tensor:
+def _grown(small: Plan, stored: str, folder: Path, ids: Tensor, dtype: str, old: Tensor) -> Tensor:
     again = small.again(small.checkpoint, replace(small.request, dtype=stored))
     with tempfile.TemporaryDirectory(dir=folder) as place:
         draft = Path(place, "grown")
         write(again, draft, check=False)
         write_config(draft, again.config)
-        old = outputs(small.checkpoint.folder, small.checkpoint.config, dtype, ids[:1, :1])
         return _aligned(again, outputs(draft, again.config, dtype, ids), old)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from shoestring import __version__, hub
 from shoestring.grow.plan.planning import Plan
-from shoestring.grow.plan.request import option
+from shoestring.grow.plan.request import RECIPE, option
 from shoestring.grow.prove.trial import NOISE, Proof, Trial
 from shoestring.grow.writing import Written
 
@@ -117,6 +117,9 @@ def planned_lines(planned: Plan) -> list[str]:
         lines.append(f"left out {unread[0]}{more}, which transformers does not read")
     lines += [f"exact    {line}" for line in planned.exact]
     lines += [f"NOT exact  {line}" for line in planned.lossy]
+    if planned.request.freeze_old:
+        new = sum(growth.inserted for growth in planned.growths)
+        lines.append(f"recipe   {RECIPE}: {new} tensors of new blocks learn, the others are frozen")
     if planned.rounded:
         dtypes = sorted({each.dtype for each in planned.growths if each.rounded})
         lines.append(

@@ -109,11 +109,15 @@ def _loaded(folder: Path, config: Mapping[str, Any], kind: torch.dtype) -> Any:
 
 
 def _computed(model: Any, ids: Tensor) -> Tensor:
+    if type(model).__name__.endswith("ForMultipleChoice"):
+        ids = ids[None]  # (b, choices, l)
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if model.config.is_encoder_decoder:
         inputs["decoder_input_ids"] = ids.flip(1)
     found = model(**inputs)
-    for name in ("logits", "prediction_logits", "last_hidden_state", "start_logits"):
+    if found.get("start_logits") is not None:  # of question answering: (b, l) each
+        return torch.stack((found["start_logits"], found["end_logits"]), -1)
+    for name in ("logits", "prediction_logits", "last_hidden_state"):
         if found.get(name) is not None:
             return found[name]
     raise TypeError(f"{type(model).__name__} returns {', '.join(found)}")

@@ -37,6 +37,7 @@ class Growth:
         shift: what a norm adds to its gain before it multiplies (Gemma: 1).
         share: (part, count): this tensor is a part of `count` times the old one, divided among `count` tensors.
         fill: the tensor is this number everywhere, whatever the old one was.
+        inserted: it belongs to a new block.
         spread: deviation of random new rows.
         seed: of all draws.
         split: how what copies share is divided, see `splits`.
@@ -53,6 +54,7 @@ class Growth:
     shift: float = 0.0
     share: tuple[int, int] = (0, 1)
     fill: float | None = None
+    inserted: bool = False
     spread: float = 0.02
     seed: int = 0
     split: str = "grid"
