@@ -11,6 +11,8 @@ float32, beside the old model's own rounding, and the greedy continuation of som
 `training` takes the first `BLOCKS` of the 30 blocks with their own weights, trains them for `STEPS` steps of AdamW on
 the text of Python's own language reference (`pydoc_data.topics`), grows model and moments 2x with each split, and goes
 on. Recorded: the loss before and after, whether every parameter has a gradient, how far copies are apart at the end.
+
+-> results/grow_smollm2.json after every part, docs/grow-smollm2.png
 """
 
 from __future__ import annotations
@@ -30,12 +32,13 @@ import torch
 from transformers import AutoModelForCausalLM, GgufConfig, PreTrainedTokenizerFast
 from transformers.utils import logging
 
-from shoestring import hub
+from shoestring import hub, plot
 from shoestring.grow.growing import grow
 from shoestring.grow.plan.request import Request
 from shoestring.grow.stored.wide import wide
 
 RESULT = Path(__file__).parent / "results" / "grow_smollm2.json"
+FIGURE = Path(__file__).parents[1] / "docs" / "grow-smollm2.png"
 GROWTHS = {
     "2x wide": Request(hidden="2x"),
     "1.5x wide": Request(hidden="1.5x"),
@@ -215,6 +218,17 @@ def kept(**found: dict[str, Any]) -> None:
     RESULT.write_text(json.dumps({**before, **found}, indent=1) + "\n", "utf-8")
 
 
+def draw(found: dict[str, Any]) -> None:
+    """Draws the losses of those that went on for as many steps as came before."""
+    long = {name: part["losses"] for name, part in found.items() if len(part["losses"]) == STEPS}
+    curves = {
+        name: list(enumerate(losses, 0 if name == "before" else STEPS)) for name, losses in long.items()
+    }
+    plot.loss_curves(
+        curves, FIGURE, title="SmolLM2's first four blocks, grown 2x with Adam's moments at step 200"
+    )
+
+
 def main() -> None:
     """Runs one of the two."""
     parser = argparse.ArgumentParser()
@@ -229,7 +243,7 @@ def main() -> None:
         if options.what == "exactness":
             kept(exactness=exactness(scratch))
         else:
-            training(scratch, options.splits)
+            draw(training(scratch, options.splits))
 
 
 if __name__ == "__main__":

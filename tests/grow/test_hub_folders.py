@@ -7,6 +7,7 @@ The names are those of published checkpoints: google-bert/bert-base-cased (`Laye
 
 import json
 import re
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -151,14 +152,9 @@ def test_what_cannot_be_inferred_is_said_at_once(kind, request_, message, tmp_pa
 
 def test_old_weights_in_other_formats_do_not_come_along(tmp_path):
     source = make(tmp_path / "small", "llama")
-    for name in (
-        "rust_model.ot",
-        "tf_model.h5",
-        "flax_model.msgpack",
-        "model.Q4_K_M.gguf",
-        "model.fp16.safetensors",
-    ):
+    for name in ("rust_model.ot", "tf_model.h5", "flax_model.msgpack", "model.Q4_K_M.gguf"):
         (source / name).write_bytes(b"old")
+    shutil.copy(source / "model.safetensors", source / "model.fp16.safetensors")
     (source / "LICENSE").write_text("Apache-2.0")
     grow(source, tmp_path / "big", Request(hidden="2x"), verify="algebra")
     new = {

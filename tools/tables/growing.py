@@ -75,4 +75,4 @@ def _training(measured: dict) -> str:
             f"| {name} | {len(losses)} | {losses[0]:.4f} | {f'{ratio:.5f}' if ratio else ''} | {last:.4f} "
             f"| {row['parameters without a gradient']} | {apart} |"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, "", "![losses before and after the growth](grow-smollm2.png)"])
