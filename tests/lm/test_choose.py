@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from shoestring._errors import InputError, OptionError
 from shoestring.lm.engines.load import load
 from shoestring.lm.fewshot.choosing import FewShot, Prefix, choose, shared
-from shoestring.lm.fewshot.evaluate import accuracy, pairs, perplexity, predictions, windows
+from shoestring.lm.fewshot.evaluate import accuracy, perplexity, predictions, windows
+from shoestring.lm.fewshot.shots import read_shots
 from shoestring.lm.fewshot.template import Template, built_in, named
 from shoestring.lm.generation.generation import generate
 from shoestring.lm.generation.sampling import Sampling
@@ -194,7 +195,36 @@ def test_wrong_candidates_and_files(engine):
             choose(engine, "今天", candidates)
     with pytest.raises(OptionError, match="--score best: unknown"):
         choose(engine, "今天", ["a", "b"], score="best")
-    with pytest.raises(InputError, match=r"shots.tsv, line 2: 'no tab' has no tab; write input TAB output"):
-        pairs(["a\tb", "no tab"], "shots.tsv")
-    with pytest.raises(InputError, match=r"shots.tsv: empty"):
-        pairs([], "shots.tsv")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("a.tsv", "很好\t好\n不好\t坏\n", None),
+        ("a.tsv", "input\toutput\r\n很好\t好\r\n不好\t坏\r\n", None),
+        ("a.csv", "sentence,label\n很好,好\n不好,坏\n", None),
+        ("a.csv", "sep=;\nsentence;label\n很好;好\n不好;坏\n", None),
+        ("a.jsonl", '{"text": "很好", "label": "好"}\n{"text": "不好", "label": "坏"}\n', None),
+        ("a.txt", "很好\t好\n不好\t坏\n", None),
+        ("a.txt", "one, two\tthree\n", [("one, two", "three")]),
+        ("a.tsv", "a\tb\nno tab\n", "line 2: this row has 1 columns, line 1 has 2; write input TAB output"),
+        ("a.tsv", "a\tb\tc\nd\te\n", "line 2: this row has 2 columns, line 1 has 3"),
+        ("a.tsv", "a\tb\nc\t\n", "line 2: empty output"),
+        ("a.tsv", "question\t问\n", "which column\\? call one 'output'; there are: question, 问"),
+        ("a.tsv", "", "empty"),
+    ],
+)
+def test_shots_are_read_as_every_table(tmp_path, name, text, found):
+    (tmp_path / name).write_text(text, "utf-8")
+    if isinstance(found, str):
+        with pytest.raises(InputError, match=found):
+            read_shots(tmp_path / name)
+        return
+    assert read_shots(tmp_path / name) == (found or [("很好", "好"), ("不好", "坏")])
+
+
+def test_queries_need_no_answer_and_keep_their_commas(tmp_path):
+    (tmp_path / "q.txt").write_text("text\n你好, 世界\n", "utf-8")
+    assert read_shots(tmp_path / "q.txt", labelled=False) == [("text", ""), ("你好, 世界", "")]
+    (tmp_path / "q.tsv").write_text("很好\t好\n不好\t\n", "utf-8")
+    assert read_shots(tmp_path / "q.tsv", labelled=False) == [("很好", "好"), ("不好", "")]

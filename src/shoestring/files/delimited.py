@@ -3,6 +3,7 @@
 - Every row has as many cells as the first; a quotation mark that opens a cell closes it before a separator.
 - A quoted cell may hold line ends (RFC 4180), but not lines that are themselves whole rows of the table: there a
   quotation mark is missing.
+- A first line `sep=;`, which Excel writes and obeys, names the separator and is no row.
 - .tsv has no quotes (IANA text/tab-separated-values), but for cells that only Excel writes so (marks around it, those
   within it twice) and for files whose rows have one width only if they are read with quotes.
 - A row that is refused ends with its first line; reading goes on with the next, so that a caller may leave it out.
@@ -11,6 +12,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from shoestring._errors import InputError
 
 SAMPLE = 256  # lines that decide whether Excel wrote a .tsv
 LARGEST = 2**31 - 1  # the csv module's limit is a C long, which has 32 bits on Windows
+_DECLARED = re.compile(r"sep=([,;\t|])\s*", re.IGNORECASE)
 SWALLOWED = 2  # whole rows inside of one cell that prove a missing quotation mark
 
 
@@ -35,7 +38,7 @@ class Layout:
     """How cells are separated.
 
     Args:
-        separator: a comma, semicolon, tab or `||`.
+        separator: a comma, semicolon, tab, `|` or `||`.
         quoted: whether a cell may stand in quotation marks.
     """
 
@@ -52,12 +55,19 @@ def layout(lines: Iterable[str], kind: str = "auto") -> tuple[Layout, Iterator[s
     """
     every = iter(lines)
     sample = list(islice(every, SAMPLE))
+    declared = _DECLARED.fullmatch(sample[0]) if sample else None
+    if declared:
+        sample[0] = "\n"  # no row, and the others keep their numbers
     first = next((line for line in sample if line.strip("\r\n")), "")
     bare = "".join(first.split('"')[::2])  # what stands outside of quotation marks
-    if kind == "tsv" or ("\t" in bare and (kind == "auto" or "," not in bare)):
+    if declared:
+        found = Layout(declared[1], declared[1] != "\t" or _by_excel(sample))
+    elif kind == "tsv" or ("\t" in bare and (kind == "auto" or "," not in bare)):
         found = Layout("\t", _by_excel(sample))
     elif "||" in first:
         found = Layout("||", quoted=False)
+    elif _by_pipes(sample):
+        found = Layout("|", quoted=True)
     else:
         found = Layout(";" if ";" in bare and "," not in bare else ",", quoted=True)
     return found, chain(sample, every)
@@ -185,6 +195,13 @@ def _doubled(cell: str) -> bool:
     if len(cell) < 3 or cell[0] != '"' or cell[-1] != '"':
         return False
     return '""' in inner and '"' not in inner.replace('""', "")
+
+
+def _by_pipes(sample: list[str]) -> bool:
+    """Whether every row has the same number of `|`, and the first has nothing else that separates."""
+    rows = ["".join(line.split('"')[::2]) for line in sample if line.strip("\r\n")]
+    counts = {row.count("|") for row in rows}
+    return len(counts) == 1 and counts != {0} and not re.search("[,;\t]", rows[0])
 
 
 def _by_excel(sample: list[str]) -> bool:

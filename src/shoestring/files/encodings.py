@@ -45,6 +45,18 @@ _BOMS = (
 _STATEFUL = re.compile(r"utf-?_?(7|16|32)|iso2022|hz|escape|idna|punycode|undefined")
 _TYPICAL = re.compile(r"[\t\n\r -~\u3000-\u30ff\u4e00-\u9fff\uff00-\uff5e‘’“”—…·]")
 _SURROGATES = re.compile("[\ud800-\udfff]")
+_WIDE = (  # more than one byte a character
+    "gb18030",
+    "big5hkscs",
+    "cp932",
+    "cp949",
+    "euc_jp",
+    "big5",
+    "euc_kr",
+)
+_CONTROLS = re.compile("[\x80-\x9f]")
+_HALVES_IN_WORDS = re.compile("(?<=[A-Za-z])[\uff61-\uff9f]+(?=[A-Za-z])")
+_WITHIN_WORDS = re.compile(r"(?<=[^\W\d_])[^\x00-\x9f’‘–—…·\xad'‐‑](?=[^\W\d_])")
 _BROKEN = "\udcff"  # stands for broken bytes until the text is UTF-8, where it is the byte FF
 _met = threading.local()
 
@@ -128,6 +140,7 @@ def detect(sample: bytes, complete: bool = True, name: str = "the text") -> str:
     ]
     for answers in tried:
         if _high(sample) >= _LEAST and (encoding := _believed(answers, sample)):
+            refuse_mixture(sample, encoding, name)
             return encoding
     likely = " or ".join(encoding for _, encoding in tried[0][:3]) or "no encoding that is known"
     raise InputError(
@@ -218,12 +231,54 @@ def _believed(answers: list[tuple[float, str]], sample: bytes) -> str:
     if not answers:
         return ""
     confidence, encoding = answers[0]
+    if _letters_are_signs(_telling(sample).decode(encoding, "ignore")):
+        return ""
     rivals = [
         weight for weight, rival in answers[1:] if encoding != "cp1252" or not rival.startswith("iso8859")
     ]
     lead = confidence / max(1e-9, *rivals, 0.0)
     western = encoding == "cp1252" and lead >= _WESTERN_LEAD and 4 * _high(sample) <= len(sample)
     return encoding if western or (confidence > _CONFIDENCE and lead >= _LEAD) else ""
+
+
+def _letters_are_signs(text: str) -> bool:
+    """Whether a text has within its words what no words have, where another encoding has letters.
+
+    DOS wrote é as the byte 82, which is ‚ in Windows-1252 (`d‚j…` for `déjà`) and a half of a character in Shift_JIS;
+    я of old Macs is Я in Windows-1251 (`гулЯть`).
+    """
+    beyond = sum(not character.isascii() and character.isalpha() for character in text)
+    signs = len(_CONTROLS.findall(text)) + sum(not sign.isalpha() for sign in _WITHIN_WORDS.findall(text))
+    halves = len(_HALVES_IN_WORDS.findall(text))
+    capitals = sum(
+        not after.isascii() and after.isupper() and before.islower()
+        for before, after in zip(text, text[1:], strict=False)
+    )
+    return 4 * (signs + halves) > beyond or 100 * capitals > beyond
+
+
+def refuse_mixture(data: bytes, encoding: str, name: str, lines_before: int = 0) -> None:
+    """Refuses lines that are UTF-8 in a text whose other lines are in the encoding that was recognised.
+
+    By chance a line of another encoding is hardly ever UTF-8 throughout with two characters of three bytes (or two of
+    any length, where a character is one byte).
+
+    Raises:
+        InputError: there is one.
+    """
+    least = "\u07ff" if encoding in _WIDE else "\x7f"
+    for number, line in enumerate(data.split(b"\n"), lines_before + 1):
+        if line.isascii():
+            continue
+        try:
+            text = line.decode()
+        except UnicodeDecodeError:
+            continue
+        if sum(character > least for character in text) >= 2:
+            raise InputError(
+                f"{name}: line {number:,} is UTF-8, others look like {encoding}: two encodings in one file; convert "
+                f"it to one, or take it as it is by --encoding {encoding}"
+            )
 
 
 def _by_zero_bytes(sample: bytes) -> str | None:

@@ -55,12 +55,16 @@ def _without_broken(lines: Lines, text: str) -> str:
 
 def jsonl(lines: Lines, field: str | None) -> Iterator[list[str]]:
     """Yields, in batches, one field of every line's JSON object; lone surrogates become U+FFFD."""
+    first = lines.stream.start == 0
     for text in lines.batches():
         split, found = text.split("\n"), []
         for number, line in enumerate(split):
             if not line or line.isspace():
                 continue
             record, wrong = _record(line)
+            if wrong and first:
+                _refuse_document(line, lines.stream.name)
+            first = False
             if record is not None:
                 field = field or only_text(record, lines.stream.name)
                 value, wrong = _text(record, field)
@@ -99,6 +103,15 @@ def _record(line: str) -> tuple[dict[str, Any] | None, str]:
     if not isinstance(record, dict):
         return None, f"a JSON object is needed, this is a {type(record).__name__}"
     return record, ""
+
+
+def _refuse_document(line: str, name: str) -> None:
+    """Refuses a file that is one JSON document, an array or an object over several lines."""
+    what = {"[": "a JSON array", "{": "one JSON object over several lines"}.get(line.lstrip()[:1])
+    if what and (what == "a JSON array" or line.strip() == "{"):
+        raise InputError(
+            f"{name}: {what}; save it as one object a line (.jsonl), or as .txt to read it as it stands"
+        )
 
 
 def _text(record: dict[str, Any], field: str) -> tuple[str, str]:

@@ -49,12 +49,16 @@ class Lines:
         self._transcoded = not encodings.cuts_at_newline(self.encoding)
         self._codec = "utf-8" if self._transcoded else self.encoding
         self._lines_before = lines_before
+        self._guessed = reading.encoding == "auto" and self.encoding != "utf-8" and not self._transcoded
         self._limit = sys.maxsize if reading.max_document_bytes is None else reading.max_document_bytes
 
     def batches(self) -> Iterator[str]:
         """Yields text that ends at a line end, but for the file's last line if that has none."""
         for block in self._complete():
             self.report.bytes += len(block)
+            if self._guessed:
+                before = self._lines_before() + self.line
+                encodings.refuse_mixture(block, self.encoding, self.stream.name, before)
             try:
                 text = block.decode(self._codec)
             except UnicodeDecodeError:

@@ -23,7 +23,7 @@ from shoestring.files.reading import Reading, Report
 from shoestring.files.streams import opened, plain_name, reason
 
 _KINDS = {
-    ".txt": "txt", ".text": "txt", ".md": "txt", ".jsonl": "jsonl", ".ndjson": "jsonl",
+    ".txt": "txt", ".text": "txt", ".md": "txt", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
     ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet", ".zip": "zip", ".tar": "tar",
 }  # fmt: skip
 
@@ -50,32 +50,45 @@ def kind_of(name: str, reading: Reading) -> str:
 
 
 def find(sources: Sequence[str | Path] | str | Path, report: Report | None = None) -> Iterator[Source]:
-    """Yields the files that sources mean: sources in the given order, what they contain sorted.
+    """Yields the files that sources mean: sources in the given order, what they contain sorted, each once.
 
     Args:
         sources: files, folders, patterns, addresses, or `-`.
         report: is told of links to nothing within folders.
 
     Raises:
-        InputError: a source is missing (close names are suggested), matches nothing or has no text in it.
+        InputError: a source is missing (close names are suggested), matches nothing, has no text in it, or two
+            of them mean the same file.
     """
     report = report if report is not None else Report()
-    for source in [sources] if isinstance(sources, str | Path) else sources:
-        name = os.fspath(source)
-        if name == "-":
-            yield Source(name, 0, False)
-        elif "://" in name:
-            yield from _remote(name)
-        elif os.path.lexists(name):
-            yield from _local(name, report)
-        elif glob.has_magic(name):
-            matches = sorted(glob.glob(name, recursive=True))
-            if not matches:
-                raise InputError(f"{name}: no file matches this pattern")
-            for match in matches:
-                yield from _local(match, report)
-        else:
-            raise InputError(f"{name}: there is no such file or folder{_suggestion(name)}")
+    names = [os.fspath(source) for source in ([sources] if isinstance(sources, str | Path) else sources)]
+    given: dict[str, int] = {}
+    for number, name in enumerate(names):
+        for each in _found(name, report):
+            if len(names) > 1 and (each.regular or name == "-"):
+                first = given.setdefault(os.path.realpath(each.path), number)
+                if first != number:  # links to one file within a folder are files of their own
+                    raise InputError(
+                        f"{each.path}: given twice, by {names[first]} and by {name}; its text would count double"
+                    )
+            yield each
+
+
+def _found(name: str, report: Report) -> Iterator[Source]:
+    if name == "-":
+        yield Source(name, 0, False)
+    elif "://" in name:
+        yield from _remote(name)
+    elif os.path.lexists(name):
+        yield from _local(name, report)
+    elif glob.has_magic(name):
+        matches = sorted(glob.glob(name, recursive=True))
+        if not matches:
+            raise InputError(f"{name}: no file matches this pattern")
+        for match in matches:
+            yield from _local(match, report)
+    else:
+        raise InputError(f"{name}: there is no such file or folder{_suggestion(name)}")
 
 
 def named_text(name: str) -> bool | None:

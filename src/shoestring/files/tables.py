@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ class Column:
         place: where it stands in a table without names, from the left or (negative) from the right.
         option: how the user names it, for error messages.
         looks: tells whether a cell looks like a value of it; a first row whose cell does not is a header.
+        optional: whether a table, or a row of it, may lack it; its cell is None there.
     """
 
     name: str | None
@@ -47,6 +49,7 @@ class Column:
     place: int
     option: str
     looks: Callable[[str], bool] | None = None
+    optional: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -55,7 +58,12 @@ class Column:
 
 
 def read_table(
-    source: str | Path, columns: Sequence[Column], skipped: Counter[str] | None = None
+    source: str | Path,
+    columns: Sequence[Column],
+    skipped: Counter[str] | None = None,
+    *,
+    kind: str = "auto",
+    remedy: str = "mend it",
 ) -> Iterator[tuple[int, list[Any]]]:
     """Yields (line, the wanted cells) of a table.
 
@@ -63,21 +71,24 @@ def read_table(
         source: a file, a folder written by `datasets`, or `hf:NAME[:SPLIT]`.
         columns: that are wanted.
         skipped: counts the rows that cannot be read, by reason, which are then left out; None refuses them.
+        kind: how a file is read whose name does not say it: `csv`, `tsv`, or `auto` by its first lines.
+        remedy: what a user can do about a bad row, for the message.
 
     Raises:
         InputError: it is missing, damaged or empty, a column is not there or there twice, or a row is bad.
     """
     name = str(source)
-    names, rows = _opened(name)
+    names, rows = _opened(name, kind)
     if names is None:
         names, rows = _header(name, rows, columns)
     places = [_place(name, names, column) for column in columns]
+    needed = [place for place, column in zip(places, columns, strict=True) if not column.optional]
     for line, cells in rows:
-        why = cells.why if isinstance(cells, Bad) else _too_short(cells, places)
-        if why is None:
-            yield line, [cells[place] for place in places]  # type: ignore[index]
+        why = cells.why if isinstance(cells, Bad) else _too_short(cells, needed)
+        if why is None and not isinstance(cells, Bad):
+            yield line, [cells[place] if place < len(cells) else None for place in places]
         elif skipped is None:
-            raise InputError(f"{name}: line {line:,}: {why}; mend it, or leave such rows out with --skip-bad")
+            raise InputError(f"{name}: line {line:,}: {why}; {remedy}")
         else:
             skipped["not a row of the table"] += 1
 
@@ -95,7 +106,7 @@ def is_number(cell: object) -> bool:
     return True
 
 
-def _opened(name: str) -> tuple[tuple[str, ...] | None, Rows]:
+def _opened(name: str, kind: str) -> tuple[tuple[str, ...] | None, Rows]:
     """Returns the names of a table that certainly has some, and its rows."""
     if name.startswith("hf:") or (Path(name) / "dataset_info.json").is_file():
         return _data_set(name)
@@ -110,7 +121,7 @@ def _opened(name: str) -> tuple[tuple[str, ...] | None, Rows]:
     lines = chain([first], lines) if first else lines
     if ending in (".jsonl", ".ndjson", ".json"):
         return _jsonl(name, lines)
-    form, lines = layout(lines, {".tsv": "tsv", ".csv": "csv"}.get(ending, "auto"))
+    form, lines = layout(lines, {".tsv": "tsv", ".csv": "csv"}.get(ending, kind))
     return None, records(lines, form, name)
 
 
@@ -135,6 +146,8 @@ def _header(name: str, rows: Rows, columns: Sequence[Column]) -> tuple[tuple[str
     line, cells = first
     if isinstance(cells, Bad):
         raise InputError(f"{name}: line {line:,}: {cells.why}")
+    if len(cells) == 1 and len(columns) > 1 and columns[-1].optional:
+        return None, chain([first], rows)
     names = tuple(str(cell).strip() for cell in cells)
     known = [any(map(_same(usual), names)) for column in columns for usual in column.names]
     odd = [column for column in columns if column.looks and not _looks(column, cells)]
@@ -172,7 +185,10 @@ def _place(source: str, names: tuple[str, ...] | None, column: Column) -> int:
             raise InputError(f"{source}: {len(found)} columns are called {wanted!r}; rename one of them")
         if found:
             return found[0]
-    what = f"no column {column.name!r}" if column.name else f"which column? say {column.option} NAME"
+    if column.optional and column.name is None:
+        return sys.maxsize
+    flag = f"say {column.option} NAME" if column.option.startswith("--") else f"call one {column.option!r}"
+    what = f"no column {column.name!r}" if column.name else f"which column? {flag}"
     raise InputError(f"{source}: {what}; there are: {', '.join(names)}")
 
 

@@ -8,7 +8,7 @@ import click
 
 from shoestring import ui
 from shoestring._errors import OptionError
-from shoestring.lm.commands.options import lines_of, loaded, model_options
+from shoestring.lm.commands.options import loaded, model_options
 
 if TYPE_CHECKING:
     from shoestring.lm.engines.base import Engine
@@ -41,7 +41,8 @@ def evaluate(
     from itertools import islice
 
     from shoestring import files
-    from shoestring.lm.fewshot.evaluate import accuracy, pairs, predictions
+    from shoestring.lm.fewshot.evaluate import accuracy, predictions
+    from shoestring.lm.fewshot.shots import read_shots
     from shoestring.lm.fewshot.template import named
 
     if bool(texts) == bool(labelled):
@@ -52,7 +53,7 @@ def evaluate(
     if labelled:
         from shoestring.lm.fewshot.choosing import FewShot
 
-        asked = pairs(lines_of(labelled), labelled)[: limit or None]
+        asked = read_shots(labelled)[: limit or None]
         task = FewShot(
             engine, named(template), None, sorted({answer for _, answer in asked}), score, calibrate
         )

@@ -9,7 +9,7 @@ import click
 
 from shoestring import ui
 from shoestring._errors import OptionError
-from shoestring.lm.commands.options import lines_of, loaded, model_options
+from shoestring.lm.commands.options import loaded, model_options
 
 if TYPE_CHECKING:
     from shoestring.lm.engines.base import Engine
@@ -41,14 +41,15 @@ def fewshot(
     template: str, tests: str | None, queries: tuple[str, ...], choosing: bool, score: str, calibrate: bool,
 ) -> None:  # fmt: skip
     """Answers queries after a few examples. SHOTS.tsv has input TAB output a line; without it the template's own."""
-    from shoestring.lm.fewshot.evaluate import accuracy, pairs, predictions
+    from shoestring.lm.fewshot.evaluate import accuracy, predictions
+    from shoestring.lm.fewshot.shots import read_shots
     from shoestring.lm.fewshot.template import named
 
     task = named(template)
-    examples = list(task.shots) if shots is None else pairs(lines_of(shots), shots)
+    examples = list(task.shots) if shots is None else read_shots(shots)
     asked: list[tuple[str, str | None]] = [(query, None) for query in queries]
     if tests:
-        asked += [(query, wanted or None) for query, wanted in pairs(lines_of(tests), tests, labelled=False)]
+        asked += [(query, wanted or None) for query, wanted in read_shots(tests, labelled=False)]
     if not asked:
         raise OptionError("nothing to answer; pass --query TEXT or --test FILE")
     engine = loaded(ui, model, backend, precision, device, threads)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from shoestring import hub, ui
-from shoestring._errors import InputError, OptionError
+from shoestring._errors import OptionError
 from shoestring._extras import require
 
 if TYPE_CHECKING:
@@ -107,13 +106,3 @@ def sampling_of(settings: dict[str, Any]) -> Sampling:
 def _unescaped(stop: str) -> str:
     """A new line is hard to type: \\n and \\t mean what they do in Python."""
     return stop.replace("\\n", "\n").replace("\\t", "\t")
-
-
-def lines_of(path: str) -> list[str]:
-    """Returns a file's lines."""
-    try:
-        return Path(path).read_text("utf-8-sig").splitlines()
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8, byte {error.start}; save it as UTF-8") from error

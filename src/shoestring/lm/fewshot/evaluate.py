@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from shoestring._errors import InputError
 from shoestring.lm.engines.base import Engine
 from shoestring.lm.fewshot.choosing import FewShot
-from shoestring.lm.fewshot.template import Shot
 from shoestring.lm.generation.generation import Row
 from shoestring.lm.generation.sampling import Sampling
 
@@ -126,25 +125,6 @@ def accuracy(found: Sequence[Prediction]) -> dict[str, float | int]:
         "accuracy": sum(each.right for each in labelled) / len(labelled),
         "majority": majority / len(labelled),
     }
-
-
-def pairs(lines: Iterable[str], name: str, labelled: bool = True) -> list[Shot]:
-    """Returns the (input, output) pairs of lines of a TSV.
-
-    Raises:
-        InputError: a line has not two columns.
-    """
-    found = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        cells = line.rstrip("\r\n").split("\t")
-        if len(cells) < 2 and labelled:
-            raise InputError(f"{name}, line {number}: {line.strip()!r} has no tab; write input TAB output")
-        found.append((cells[0], cells[1] if len(cells) > 1 else ""))
-    if not found:
-        raise InputError(f"{name}: empty; write input TAB output, one a line")
-    return found
 
 
 def _generated(task: FewShot, prompt: str, sampling: Sampling) -> str:

@@ -42,7 +42,7 @@ def read_scores(
     columns = (Column(score, SCORE, -2, "--score", is_number), Column(label, LABEL, -1, "--label", is_number))
     rows = []
     for line, cells in read_table(source, columns):
-        for what, cell in zip(("score", "label"), cells, strict=True):
+        for what, cell in zip((score or "score", label or "label"), cells, strict=True):
             try:
                 finite = np.isfinite(float(cell))
             except (TypeError, ValueError):
@@ -54,6 +54,15 @@ def read_scores(
         raise InputError(f"{source}: no rows; each needs a score and a label")
     values = np.array(rows)
     return values[:, 0], values[:, 1]
+
+
+def _require_binary(source: str, label: str, labels: NDArray) -> None:
+    low, high = float(labels.min()), float(labels.max())
+    if not ((labels == 0) | (labels == 1)).all():
+        raise InputError(
+            f"{source}: {label} goes from {low:g} to {high:g}, but 0 and 1 are needed; say above which a pair is "
+            f"positive, such as --above {(low + high) / 2:g}, or --graded for thresholds between grades"
+        )
 
 
 @ui.command("threshold")
@@ -97,6 +106,8 @@ def threshold(
             extra[f"accuracy on {test}"] = float((found.predict(there) == grades).mean())
         ui.result({**asdict(found), **extra})
         return
+    if above is None:
+        _require_binary(scores, label or "label", labels)
     curve = module.Curve.of(values, labels if above is None else labels > above)
     cut = curve.best(metric)
     unsure = module.bootstrap(curve, metric, rounds, seed=seed)

@@ -206,7 +206,12 @@ def read_pairs(
     )
     firsts, seconds, labels, kinds = [], [], [], {}
     skipped: Counter[str] = Counter()
-    for line, (*texts, value) in read_table(source, columns, skipped if skip_bad else None):
+    for line, (*texts, value) in read_table(
+        source,
+        columns,
+        skipped if skip_bad else None,
+        remedy="mend it, or leave such rows out with --skip-bad",
+    ):
         (one, two), (kind, number) = map(_cleaned, texts), _label(value)
         if one and two and number is not None:
             firsts.append(one)
