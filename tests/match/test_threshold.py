@@ -252,3 +252,8 @@ def test_the_interval_of_the_value_holds_the_true_one(metric, shift, share):
         low, high = bootstrap(curve, metric, 2, seed=seed).value
         inside.append(low <= truth <= high)
     assert np.mean(inside) > 0.905
+
+
+def test_too_few_pairs_for_an_interval_say_so():
+    with pytest.raises(InputError, match="2 pairs are too few to resample; give more of both labels"):
+        bootstrap(Curve.of([0.9, 0.1], [1, 0]), "f1", rounds=20)

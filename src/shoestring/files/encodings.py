@@ -15,6 +15,7 @@ import codecs
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from unicodedata import name as name_of
 
 from shoestring._errors import InputError
@@ -231,7 +232,7 @@ def _believed(answers: list[tuple[float, str]], sample: bytes) -> str:
     if not answers:
         return ""
     confidence, encoding = answers[0]
-    if _letters_are_signs(_telling(sample).decode(encoding, "ignore")):
+    if _letters_are_signs(_telling(sample).decode(encoding, "ignore"), encoding):
         return ""
     rivals = [
         weight for weight, rival in answers[1:] if encoding != "cp1252" or not rival.startswith("iso8859")
@@ -241,20 +242,20 @@ def _believed(answers: list[tuple[float, str]], sample: bytes) -> str:
     return encoding if western or (confidence > _CONFIDENCE and lead >= _LEAD) else ""
 
 
-def _letters_are_signs(text: str) -> bool:
+def _letters_are_signs(text: str, encoding: str) -> bool:
     """Whether a text has within its words what no words have, where another encoding has letters.
 
     DOS wrote é as the byte 82, which is ‚ in Windows-1252 (`d‚j…` for `déjà`) and a half of a character in Shift_JIS;
     я of old Macs is Я in Windows-1251 (`гулЯть`).
     """
     beyond = sum(not character.isascii() and character.isalpha() for character in text)
+    if encoding in _WIDE:
+        return 4 * len(_HALVES_IN_WORDS.findall(text)) > beyond
     signs = len(_CONTROLS.findall(text)) + sum(not sign.isalpha() for sign in _WITHIN_WORDS.findall(text))
-    halves = len(_HALVES_IN_WORDS.findall(text))
     capitals = sum(
-        not after.isascii() and after.isupper() and before.islower()
-        for before, after in zip(text, text[1:], strict=False)
+        not after.isascii() and after.isupper() and before.islower() for before, after in pairwise(text)
     )
-    return 4 * (signs + halves) > beyond or 100 * capitals > beyond
+    return 4 * signs > beyond or 100 * capitals > beyond
 
 
 def refuse_mixture(data: bytes, encoding: str, name: str, lines_before: int = 0) -> None:

@@ -187,7 +187,7 @@ def _place(source: str, names: tuple[str, ...] | None, column: Column) -> int:
             return found[0]
     if column.optional and column.name is None:
         return sys.maxsize
-    flag = f"say {column.option} NAME" if column.option.startswith("--") else f"call one {column.option!r}"
+    flag = f"say {column.option} NAME" if column.option.startswith("--") else f"call one {column.usual[0]!r}"
     what = f"no column {column.name!r}" if column.name else f"which column? {flag}"
     raise InputError(f"{source}: {what}; there are: {', '.join(names)}")
 

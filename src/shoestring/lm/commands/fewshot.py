@@ -40,7 +40,7 @@ def fewshot(
     ui: ui.UI, model: str, backend: str, precision: str, device: str | None, threads: int, shots: str | None,
     template: str, tests: str | None, queries: tuple[str, ...], choosing: bool, score: str, calibrate: bool,
 ) -> None:  # fmt: skip
-    """Answers queries after a few examples. SHOTS.tsv has input TAB output a line; without it the template's own."""
+    """Answers queries after a few examples. SHOTS: a table of input and output; without it the template's own."""
     from shoestring.lm.fewshot.evaluate import accuracy, predictions
     from shoestring.lm.fewshot.shots import read_shots
     from shoestring.lm.fewshot.template import named

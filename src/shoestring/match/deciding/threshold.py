@@ -201,7 +201,9 @@ def bootstrap(
     if not drawn or found is None:
         if metric.target:
             raise InputError(f"metric {metric}: no resampled set reaches the target; ask for less")
-        raise InputError(f"{len(curve)} pairs are too few to resample; give more of both labels")
+        raise InputError(
+            f"{int(curve.weights.sum()):,} pairs are too few to resample; give more of both labels"
+        )
     value, between = found
     optimism = max(0.0, curve.best(metric).value - value)
     return Uncertainty(_interval(np.array(drawn), level), between, optimism, level, rounds)
