@@ -71,10 +71,10 @@ class Weather(RuleBasedStateMachine):
     def the_parts_agree(self):
         if hasattr(self, "world"):
             session = self.world.session
-            if session.state is State.ONLINE:
+            if session.state == State.ONLINE:
                 assert session.server is not None
                 assert session.online_since is not None
-            if session.state is State.BACKOFF:
+            if session.state == State.BACKOFF:
                 assert session.deadline is not None
 
     def teardown(self):
@@ -109,7 +109,7 @@ def online() -> Session:
     session = Session(Settings(), WAN_MAC, LAN_MAC)
     for side, raw in golden():
         session.feed(side, raw, 1.0)
-    assert session.state is State.ONLINE
+    assert session.state == State.ONLINE
     return session
 
 

@@ -34,7 +34,7 @@ def test_1_type_20_among_handshakes_ends_nothing():
         if at == 60:
             assert not relay.feed(WAN, from_switch("h3c-request-20"), 61)
     assert relay.hooks == ["success"]
-    assert relay.session.state is State.ONLINE
+    assert relay.session.state == State.ONLINE
     assert all(frame.eap.type != NAK for frame in relay.to_switch() if frame.eap)
 
 
@@ -46,7 +46,7 @@ def test_2_the_echo_goes_on_over_a_request_that_nobody_can_answer(success, asks)
     relay.leave(2)
     relay.feed(WAN, eap(1, 7, asks), 60)
     relay.until(3600)
-    assert relay.session.state is State.ONLINE
+    assert relay.session.state == State.ONLINE
     assert relay.hooks == ["success"]
     echoes = [at for at, _, raw in relay.sent if raw[15] == frames.ECHO]
     assert len(echoes) >= 3560 / 30
@@ -62,7 +62,7 @@ def test_3_and_4_a_guest_takes_nothing_and_the_relay_never_says_his_name(identit
     for at in (3600, 3700):
         relay.feed(LAN, guest, at)
         relay.feed(LAN, eap(2, 9, b"\1guest", src=OTHER, dst=SWITCH), at + 1)
-    assert relay.session.state is State.ONLINE
+    assert relay.session.state == State.ONLINE
     relay.feed(WAN, eap(4, 9), 4000)
     relay.until(4010)
     starts = [frame for frame in relay.to_switch(4000) if frame.type == frames.START]
@@ -99,9 +99,9 @@ def test_double_authentication_waits_for_a_pc_that_is_there():
     relay = desk(successes=2)
     relay.login()
     relay.until(600)
-    assert relay.session.machine.proof is Proof.PARTIAL
+    assert relay.session.machine.proof == Proof.PARTIAL
     relay.login(at=601)
-    assert relay.session.state is State.ONLINE
+    assert relay.session.state == State.ONLINE
     assert relay.hooks == ["success", "success"]
 
 
@@ -113,7 +113,7 @@ def test_6_the_key_of_a_real_success_keeps_the_session():
     echoes = [frame for frame in relay.to_switch() if frame.type == frames.ECHO]
     assert len(echoes) >= 119
     assert {ruijie.parse_echo(frame.body)[0] for frame in echoes} == {0x32764AE1}
-    assert relay.session.state is State.ONLINE
+    assert relay.session.state == State.ONLINE
     assert relay.session.accounting.startswith("您当前使用的服务为学生Web包月计费")
 
 
@@ -140,7 +140,7 @@ def test_8_a_failure_that_is_followed_by_a_request_is_no_loss(period, password):
         assert [frames.decode(raw).eap.code for _, _, raw in relay.sent[sent:]] == [4, 1], "both, in order"
         relay.feed(LAN, eap(2, 1, b"\1alice", src=PC, dst=SWITCH), at + 0.5)
         relay.feed(WAN, eap(3, 1), at + 8)
-        assert relay.session.state is State.ONLINE
+        assert relay.session.state == State.ONLINE
     assert relay.hooks == ["success"]
 
 
@@ -150,7 +150,7 @@ def test_a_failure_that_nothing_follows_is_a_loss():
     relay.feed(WAN, eap(4, 0), 100)
     relay.until(102)
     assert relay.hooks == ["success", "failure", "offline"]
-    assert relay.session.state is State.WAITING
+    assert relay.session.state == State.WAITING
 
 
 def test_a_switch_that_refuses_and_asks_for_ever_is_a_loss_too():
@@ -194,7 +194,7 @@ def test_a_request_before_any_start_finds_the_pc_by_its_answer():
     relay.feed(LAN, eap(2, 1, b"\1alice", src=PC, dst=SWITCH), 1.1)
     relay.feed(WAN, eap(3, 1), 1.2)
     assert relay.session.client == PC
-    assert relay.session.state is State.ONLINE
+    assert relay.session.state == State.ONLINE
 
 
 def test_own_answers_keep_the_back_off_when_the_switch_asks_on():

@@ -29,7 +29,7 @@ UNWANTED = {
     "asyncio", "logging", "ctypes", "multiprocessing", "urllib", "email", "unittest", "sqlite3", "xml",
     "uuid",
     "decimal", "argparse", "re", "dataclasses", "inspect", "typing", "threading", "subprocess", "click",
-    "rich", "numpy", "torch",
+    "rich", "numpy", "torch", "enum", "socket", "signal",
 }  # fmt: skip
 
 

@@ -64,7 +64,7 @@ def session() -> Session:
     session.feed(WAN, eap(REQUEST, 1, b"\1"), 1.1)
     session.feed(LAN, eap(RESPONSE, 1, b"\1alice", src=PC, dst=LAN_MAC), 1.2)
     session.feed(WAN, eap(SUCCESS, 2), 1.3)
-    assert session.state is State.ONLINE
+    assert session.state == State.ONLINE
     return session
 
 
@@ -151,7 +151,7 @@ def test_double_authentication_succeeds_at_the_second_success():
     world = World(Settings(successes=2), Rules(steps=2))
     world.switch_on()
     world.run(5)
-    assert world.session.state is State.RELAYING
+    assert world.session.state == State.RELAYING
     world.switch_on()
     world.run(5)
     assert world.online
@@ -269,12 +269,12 @@ def test_a_request_that_nobody_can_answer_is_doubt_and_no_loss(session):
     session.feed(WAN, eap(REQUEST, 7, b"\x19\x20"), 100.0)
     effects, _ = session.tick(100.0 + DOUBT)
     assert [effect.event for effect in effects if isinstance(effect, Hook)] == ["doubt"]
-    assert session.state is State.ONLINE
+    assert session.state == State.ONLINE
     assert sent(session.feed(WAN, eap(REQUEST, 8, b"\1"), 900.0)[0], WAN), (
         "identities are answered all the same"
     )
     session.tick(905.0)
-    assert session.machine.proof is Proof.ONLINE
+    assert session.machine.proof == Proof.ONLINE
 
 
 @pytest.mark.parametrize("keepalive", ["none", "identity", "md5", "ruijie-echo"])
@@ -314,7 +314,7 @@ def test_a_returning_pc_that_gives_up_does_not_end_the_session():
     world.switch_off()
     world.run(1000)
     world.session.feed(LAN, start(src=world.pc.mac), world.now)
-    assert world.session.state is State.RELAYING
+    assert world.session.state == State.RELAYING
     world.run(1000)
     assert world.online
 
@@ -338,7 +338,7 @@ def test_goodbye_ends_the_session_on_the_switch():
     world._act(world.session.goodbye(world.now)[0])
     world.run(1)
     assert world.switch.counts["logoffs"] == 1
-    assert world.session.state is State.WAITING
+    assert world.session.state == State.WAITING
 
 
 def test_a_second_client_is_told_apart(session):
@@ -375,13 +375,13 @@ def test_only_the_configured_pc_may_log_in():
 
 def test_another_switch_is_told_apart_until_the_first_is_silent(session):
     assert session.feed(WAN, eap(FAILURE, 9, src=OTHER), 5.0)[0][-1].level == "info"
-    assert session.state is State.ONLINE
+    assert session.state == State.ONLINE
     session.feed(WAN, eap(FAILURE, 9, src=OTHER), 500.0)
-    assert session.state is State.ONLINE, "not even later by a Failure"
+    assert session.state == State.ONLINE, "not even later by a Failure"
     session.feed(WAN, eap(REQUEST, 9, b"\1", src=OTHER), 500.0)
     assert session.server == SWITCH, "it has proven nothing yet"
     session.feed(WAN, eap(FAILURE, 9, src=OTHER), 501.0)
-    assert session.state is State.ONLINE, "nor can it refuse what it has not granted"
+    assert session.state == State.ONLINE, "nor can it refuse what it has not granted"
     session.feed(WAN, eap(REQUEST, 10, b"\1", src=OTHER), 502.0)
     session.feed(WAN, eap(SUCCESS, 10, src=OTHER), 502.1)
     assert session.server == SWITCH, "nobody has answered it"
@@ -446,7 +446,7 @@ def test_no_relogin_waits_for_the_pc():
     world = logged_in(Settings(password=b"secret", relogin=False))
     world._from_switch([eap(FAILURE, 9, src=world.switch.mac, dst=WAN_MAC)])
     world.run(1.1)
-    assert world.session.state is State.WAITING
+    assert world.session.state == State.WAITING
     assert world.session.deadline is None
 
 
@@ -524,12 +524,12 @@ def test_success_without_a_login_opens_nothing():
     session.feed(WAN, eap(SUCCESS, 1), 0.0)
     session.feed(WAN, eap(REQUEST, 1, b"\1"), 0.0)
     session.feed(WAN, eap(SUCCESS, 1), 0.0)
-    assert session.state is State.WAITING
+    assert session.state == State.WAITING
 
 
 def test_frames_to_others_are_not_ours(session):
     session.feed(WAN, eap(FAILURE, 1, dst=OTHER), 5.0)
-    assert session.state is State.ONLINE
+    assert session.state == State.ONLINE
 
 
 def test_hook_values_are_texts_without_the_password():

@@ -56,7 +56,7 @@ def test_a_hundred_kills_lose_no_session(rules, settings, tmp_path):
         world.run(10 + 7.3 * (number % 11))
         assert world.online
         kill(world, str(tmp_path / "state"), pause=2.0)
-        assert world.session.state is State.ONLINE
+        assert world.session.state == State.ONLINE
     world.run(600)
     assert world.online
     assert world.switch.counts["lost"] == 0
@@ -83,7 +83,7 @@ def test_10_the_next_request_and_echo_are_answered_as_before(success, tmp_path):
     assert bool(echoes) is success.startswith("ruijie")
     if echoes:
         assert ruijie.parse_echo(echoes[0].body) == (0x32764AE1, before.session.echo.number + 1)
-    assert after.session.state is State.ONLINE
+    assert after.session.state == State.ONLINE
     assert after.hooks == []
 
 
@@ -118,7 +118,7 @@ def test_an_end_is_kept_too(tmp_path):
     file.save({"pair": relay.session}, relay.now)
     again = Session(Settings(), WAN_MAC, LAN_MAC)
     assert StateFile(path).restore("pair", again, 0.0) is None
-    assert again.state is State.WAITING
+    assert again.state == State.WAITING
 
 
 def test_nothing_is_written_while_nothing_changes(tmp_path):
@@ -167,7 +167,7 @@ def test_a_broken_entry_is_left_out_and_the_relay_begins_afresh(tmp_path, broken
     path.write_text(json.dumps(whole))
     session = Session(Settings(), WAN_MAC, LAN_MAC)
     assert "left out" in StateFile(str(path)).restore("pair", session, 0.0)
-    assert session.machine.proof is Proof.NONE
+    assert session.machine.proof == Proof.NONE
     assert session.echo is None
     assert session.server is None
 

@@ -199,7 +199,7 @@ class Run:
         if deadline is not None and deadline < self.now - 1e-9:
             raise Breach("4: a deadline in the past")
         may = session.settings.identity is not None and session.settings.password is not None
-        if may and machine.proof is Proof.NONE and machine.login is Login.IDLE:
+        if may and machine.proof == Proof.NONE and machine.login == Login.IDLE:
             raise Breach("4: nobody will log in, though the relay may")
 
     def log_in(self) -> None:
@@ -219,7 +219,7 @@ class Run:
                 other = WAN if speaker in PCS else LAN
                 if other not in [side for side, _ in self.out]:
                     raise Breach(f"3: a login by the PC fails: its {what} does not come through")
-        if self.session.machine.proof is not Proof.ONLINE:
+        if self.session.machine.proof != Proof.ONLINE:
             raise Breach("3: a login by the PC does not open the port")
 
     def key_of_state(self) -> tuple:

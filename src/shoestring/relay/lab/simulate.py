@@ -157,7 +157,7 @@ class World:
     @property
     def online(self) -> bool:
         """Both ends believe that the session stands."""
-        return self.switch.online and self.session.state is State.ONLINE
+        return self.switch.online and self.session.state == State.ONLINE
 
 
 class SoakResult(

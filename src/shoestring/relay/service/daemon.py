@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import select
-import signal
-import socket
 import time
 
 from shoestring import __version__
@@ -17,6 +15,7 @@ from shoestring.relay.service import link
 from shoestring.relay.service.hooks import Hooks
 from shoestring.relay.service.journal import Journal
 from shoestring.relay.service.pcap import Ring
+from shoestring.relay.service.sockets import signals
 from shoestring.relay.service.status import Desk
 from shoestring.relay.session.effects import LAN, WAN, Hook, Say, Send, State
 from shoestring.relay.session.session import Session
@@ -60,13 +59,13 @@ class Relay:
             "lan": self.pair.lan,
             "ports": sorted(self.lan),
             "link": link.is_up(self.pair.wan),
-            "state": session.state.value,
+            "state": session.state,
             "client": frames.mac_text(session.client) if session.client else None,
             "present": session.present,
             "switch": frames.mac_text(session.server) if session.server else None,
             "dialect": session.dialect.name,
             "keepalive": session.strategy,
-            "proof": session.machine.proof.value,
+            "proof": session.machine.proof,
             "online_seconds": None if session.online_since is None else round(now - session.online_since),
             "message": session.last_message,
             "accounting": session.accounting,
@@ -114,9 +113,9 @@ class Daemon:
         self._restore()
         self._look()
         self._desk = Desk(process.socket, self._poll, {b"status": self._status, b"frames": self._ring.pcap})
-        self._signals, self._wakeup = socket.socketpair()
-        for watched in (self._news.socket, self._desk, self._signals):
-            self._poll.register(watched.fileno(), select.EPOLLIN)
+        self._signals, self._wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        for number in (self._news.socket.fileno(), self._desk.fileno(), self._signals):
+            self._poll.register(number, select.EPOLLIN)
         self._catch_signals()
         self._drop_privileges()
 
@@ -172,8 +171,8 @@ class Daemon:
             self._desk.welcome()
         elif self._desk.serves(number):
             self._desk.attend(number)
-        elif number == self._signals.fileno():
-            if signal.SIGHUP in self._signals.recv(64):
+        elif number == self._signals:
+            if signals.SIGHUP in os.read(self._signals, 64):
                 self._journal.say(
                     "relay", "info", "hang-up: settings are read at the start; restart to change them"
                 )
@@ -310,13 +309,11 @@ class Daemon:
         return json.dumps(answer, ensure_ascii=False).encode()
 
     def _catch_signals(self) -> None:
-        self._signals.setblocking(False)
-        self._wakeup.setblocking(False)
-        signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.signal(signal.SIGHUP, lambda *_: None)  # a terminal that closes ends no session
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stopped)
+        signals.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
+        signals.signal(signals.SIGCHLD, lambda *_: None)
+        signals.signal(signals.SIGHUP, lambda *_: None)  # a terminal that closes ends no session
+        for number in (signals.SIGTERM, signals.SIGINT):
+            signals.signal(number, self._stopped)
 
     def _stopped(self, *_: object) -> None:
         self._stop = True
@@ -351,7 +348,7 @@ class Daemon:
         for relay in self._relays:
             if relay.pair.logoff_on_exit:
                 self._act(relay, relay.session.goodbye(now)[0])
-            elif relay.session.state is State.ONLINE:
+            elif relay.session.state == State.ONLINE:
                 self._journal.say(
                     relay.name, "info", "stopping; the switch keeps the session until it misses us"
                 )

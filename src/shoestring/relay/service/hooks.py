@@ -13,10 +13,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections import deque
 
+from shoestring.relay.service.sockets import signals
 from shoestring.relay.vendors.texts import printable
 
 MOST = 8  # commands of one pair that wait or run
@@ -63,7 +63,7 @@ class Hooks:
                     (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                     (os.POSIX_SPAWN_DUP2, 2, 1),
                 ],
-                setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # which Python ignores, and a shell must not
+                setsigdef=[signals.SIGPIPE, signals.SIGXFSZ],  # which Python ignores, and a shell must not
             )
         except OSError as error:
             return f"cannot run a hook: {error.strerror}"

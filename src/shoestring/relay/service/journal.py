@@ -6,10 +6,10 @@ Each pair has its own limit, and its warnings have one of their own: noise hides
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import time
 
+from shoestring.relay.service import sockets
 from shoestring.relay.vendors.texts import printable
 
 LEVELS = {"debug": 7, "info": 6, "warning": 4}  # syslog's severities
@@ -29,7 +29,7 @@ class Journal:
     def __init__(self, target: str = "stderr", level: str = "info") -> None:
         self._least = LEVELS[level]
         self._syslog = target == "syslog"
-        self._socket: socket.socket | None = None
+        self._socket: sockets.Socket | None = None
         self._budgets: dict[
             tuple[str, bool], list[float]
         ] = {}  # (pair, is a warning) -> since when, how many
@@ -66,7 +66,7 @@ class Journal:
         for _ in range(2):  # a syslogd that was restarted has a new socket
             try:
                 if self._socket is None:
-                    self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+                    self._socket = sockets.Socket(sockets.AF_UNIX, sockets.SOCK_DGRAM | sockets.SOCK_NONBLOCK)
                     self._socket.connect(SYSLOG)
                 self._socket.send(packet)
                 return True

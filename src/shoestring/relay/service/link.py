@@ -15,11 +15,11 @@ import array
 import errno
 import fcntl
 import os
-import socket
 import struct
 from collections.abc import Iterator
 
 from shoestring.relay import frames
+from shoestring.relay.service import sockets
 from shoestring.relay.vendors import ruijie_client
 
 ETH_P_ALL = 3
@@ -55,11 +55,11 @@ class Port:
     def __init__(self) -> None:
         self.name = ""
         self.index = 0
-        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        self.socket = sockets.Socket(sockets.AF_PACKET, sockets.SOCK_RAW, 0)
         self.socket.setblocking(False)
         code = array.array("B", b"".join(struct.pack("HBBI", *line) for line in FILTER))
         program = struct.pack("HP", len(FILTER), code.buffer_info()[0])
-        self.socket.setsockopt(socket.SOL_SOCKET, ATTACH_FILTER, program)
+        self.socket.setsockopt(sockets.SOL_SOCKET, ATTACH_FILTER, program)
         self.socket.setsockopt(SOL_PACKET, AUXDATA, 1)
 
     def bind(self, name: str, promiscuous: bool) -> None:
@@ -68,7 +68,7 @@ class Port:
         Raises:
             OSError: there is no such interface.
         """
-        self.index = socket.if_nametoindex(name)
+        self.index = sockets.if_nametoindex(name)
         self.socket.bind((name, ETH_P_ALL))
         self.name = name
         wanted = [(MULTICAST, frames.PAE_GROUP), (MULTICAST, frames.RUIJIE_GROUP)]
@@ -89,7 +89,7 @@ class Port:
             raw, extra, flags, _ = self.socket.recvmsg(LARGEST, 64)
         except OSError:  # none, or the interface went away, which netlink tells too
             return None
-        if flags & socket.MSG_TRUNC:
+        if flags & sockets.MSG_TRUNC:
             return b""
         for level, kind, data in extra:
             if level == SOL_PACKET and kind == AUXDATA and len(data) >= AUXILIARY.size:
@@ -112,7 +112,7 @@ class News:
     """A netlink socket that becomes readable when an interface changes, appears or disappears."""
 
     def __init__(self) -> None:
-        self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+        self.socket = sockets.Socket(sockets.AF_NETLINK, sockets.SOCK_RAW, 0)
         self.socket.setblocking(False)
         self.socket.bind((0, 1))  # RTMGRP_LINK
 
@@ -137,7 +137,7 @@ def ports_of(name: str) -> list[str]:
 def index_of(name: str) -> int:
     """Returns the interface's number, which a re-created one does not share; 0 where there is none."""
     try:
-        return socket.if_nametoindex(name)
+        return sockets.if_nametoindex(name)
     except OSError:
         return 0
 
@@ -170,7 +170,7 @@ def addresses_of(name: str) -> ruijie_client.Header:
 
 
 def _ask(name: str, request: int) -> bytes:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+    with sockets.Socket(sockets.AF_INET, sockets.SOCK_DGRAM) as asker:
         try:
             return fcntl.ioctl(asker, request, struct.pack("256s", name.encode()))[20:24]
         except OSError:
@@ -190,7 +190,7 @@ def _dns() -> bytes:
         fields = line.split()
         if len(fields) > 1 and fields[0] == "nameserver":
             try:
-                return socket.inet_aton(fields[1])
+                return sockets.inet_aton(fields[1])
             except OSError:
                 continue
     return bytes(4)

@@ -8,10 +8,10 @@ from __future__ import annotations
 import errno
 import os
 import select
-import socket
 import stat
 from collections.abc import Callable
 
+from shoestring.relay.service import sockets
 from shoestring.relay.service.files import remove
 
 MOST = 4  # visitors at a time
@@ -37,9 +37,9 @@ class Desk:
 
     def __init__(self, path: str, poll: select.epoll, answers: dict[bytes, Callable[[], bytes]]) -> None:
         self._path, self._poll, self._answers = path, poll, answers
-        self._visitors: dict[int, tuple[socket.socket, bytearray]] = {}
+        self._visitors: dict[int, tuple[sockets.Socket, bytearray]] = {}
         _clear(path)
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.socket = sockets.Socket(sockets.AF_UNIX, sockets.SOCK_STREAM)
         self.socket.setblocking(False)
         before = os.umask(0o177)
         try:
@@ -114,7 +114,7 @@ def _clear(path: str) -> None:
         return
     if not stat.S_ISSOCK(kind):
         raise StatusError(errno.EEXIST, "is no socket and is left alone; give another --socket", path)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
+    with sockets.Socket(sockets.AF_UNIX, sockets.SOCK_STREAM) as caller:
         caller.setblocking(False)
         try:
             caller.connect(path)
@@ -132,7 +132,7 @@ def ask(path: str, question: str, timeout: float = 5.0) -> bytes:
     Raises:
         StatusError: nobody answers.
     """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
+    with sockets.Socket(sockets.AF_UNIX, sockets.SOCK_STREAM) as caller:
         caller.settimeout(timeout)
         try:
             caller.connect(path)

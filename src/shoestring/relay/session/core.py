@@ -66,11 +66,11 @@ class Core:
             self._pause(BACKOFF_FIRST)
 
     @property
-    def state(self) -> State:
+    def state(self) -> str:
         """Where the session stands, in one word for the user."""
         machine = self.machine
         online = machine.proof in (Proof.ONLINE, Proof.DOUBTED, Proof.LAPSED) and not self._told_offline
-        if machine.login is Login.PC or machine.proof in (Proof.PARTIAL, Proof.REFUSED):
+        if machine.login == Login.PC or machine.proof in (Proof.PARTIAL, Proof.REFUSED):
             return State.RELAYING
         if online:
             return State.ONLINE
@@ -79,7 +79,7 @@ class Core:
     @property
     def present(self) -> bool:
         """Whether the PC is there and answers."""
-        return self.machine.presence is Presence.HERE
+        return self.machine.presence == Presence.HERE
 
     @property
     def client(self) -> bytes | None:
@@ -122,18 +122,18 @@ class Core:
 
     def _login_silent(self) -> None:
         """A login has come to nothing: back to where it started from."""
-        if self.machine.login is Login.OWN:
+        if self.machine.login == Login.OWN:
             self._say("info", "the switch does not answer our login")
             self._login_failed()
         else:
             self._pc_gone("it has not finished its login")
 
     def _login_failed(self) -> None:
-        ours = self.machine.login is not Login.PC
+        ours = self.machine.login != Login.PC
         self.machine.on(Event.NOTHING)
         self.memory.forget_heard()
         self.peers.dismiss_guest()
-        if ours or self.machine.proof is Proof.NONE:
+        if ours or self.machine.proof == Proof.NONE:
             self._back_off()
 
     def _pc_gone(self, why: str) -> None:
@@ -142,7 +142,7 @@ class Core:
         machine = self.machine
         if machine.proof in PROVEN:
             self._say("info", f"PC gone: {why}; keeping the session by {self.strategy}")
-        elif machine.login is Login.IDLE and self._can_login:
+        elif machine.login == Login.IDLE and self._can_login:
             self._back_off()
         if machine.may_run("next"):
             machine.set("next", self.now + LOGIN_PAUSE)
@@ -161,7 +161,7 @@ class Core:
         self.machine.on(Event.OWN)
         self.memory.forget_heard()
         self._notice = self._news = ""
-        if self.machine.proof is Proof.NONE:
+        if self.machine.proof == Proof.NONE:
             self.peers.forget_server()
             self._answered = None
         self.machine.set("silence", self.now + LOGIN_LIMIT)
@@ -192,7 +192,7 @@ class Core:
         if self.server is None or not self._out.wan_up:
             self.echo.due = self.now + self.echo.interval
             return
-        if self.present and not self.echo.ours and self.machine.login is not Login.PC:
+        if self.present and not self.echo.ours and self.machine.login != Login.PC:
             self._pc_gone("its echo has stopped")
         body = self.echo.write(self.now)
         self.revision += 1
@@ -215,7 +215,7 @@ class Core:
         self._told_offline = self._flapped = False
         self.machine.stop("answer")
         self.revision += 1
-        going_on = self.machine.login is Login.PC
+        going_on = self.machine.login == Login.PC
         if not relogin or not (
             going_on or self._answered is not None
         ):  # else what was said since may prove anew
@@ -280,7 +280,7 @@ class Core:
         was = self.machine.proof
         self.machine.on(Event.UNANSWERED)
         self.machine.stop("calm")
-        if was is not Proof.DOUBTED and self.machine.proof is Proof.DOUBTED:
+        if was != Proof.DOUBTED and self.machine.proof == Proof.DOUBTED:
             self.machine.set("doubt", self.now + DOUBT)
 
     def _sign_of_life(self, type: int) -> None:
@@ -318,14 +318,14 @@ class Core:
     def _say(self, level: str, text: str) -> None:
         self._out.say(level, text)
 
-    def _tell_offline(self, why: str, after: Event) -> None:
+    def _tell_offline(self, why: str, after: str) -> None:
         self.machine.on(after)
         self._told_offline = True
         self._hook("offline", why)
 
     def _hook(self, event: str, reason: str = "") -> None:
         values = {
-            "EVENT": event, "STATE": self.state.value, "REASON": reason, "MESSAGE": self.last_message,
+            "EVENT": event, "STATE": self.state, "REASON": reason, "MESSAGE": self.last_message,
             "ACCOUNTING": self.accounting, "STEP": str(self.steps), "STEPS": str(self.settings.successes),
             "CLIENT": frames.mac_text(self.client or b""), "SWITCH": frames.mac_text(self.server or b""),
             "KEEPALIVE": self.strategy, "DIALECT": self.dialect.name,

@@ -44,7 +44,7 @@ class Downstream(Core):
     @property
     def _guests_allowed(self) -> bool:
         """Whether a PC that has not proven anything may log in although a session stands."""
-        return self.settings.starts == "all" or self.machine.proof is Proof.LAPSED
+        return self.settings.starts == "all" or self.machine.proof == Proof.LAPSED
 
     def _client_starts(self, frame: Frame) -> None:
         self.memory.forget_heard()
@@ -53,7 +53,7 @@ class Downstream(Core):
         if self.machine.proof not in PROVEN:
             self.peers.forget_server()
             self._answered = None
-        if self.machine.login is not Login.PC:
+        if self.machine.login != Login.PC:
             self._say("info", f"PC {frames.mac_text(frame.src)} starts a login")
         self._begin()
 
@@ -67,9 +67,9 @@ class Downstream(Core):
         self.memory.hear(frame, eap)
         self._answered, self._pending = self.peers.rival or self.peers.server or frame.dst, None
         self.machine.stop("answer")
-        if self.machine.proof is Proof.NONE and self.machine.login is not Login.PC:
+        if self.machine.proof == Proof.NONE and self.machine.login != Login.PC:
             self._begin()
-        elif self.machine.proof in HELD and self.machine.login is Login.IDLE:
+        elif self.machine.proof in HELD and self.machine.login == Login.IDLE:
             if frame.src == self.peers.proven_client:
                 self.memory.confirm()
             self._sign_of_life(eap.type)
@@ -93,5 +93,5 @@ class Downstream(Core):
         return self.echo.hear(*parsed, self.now)
 
     def _login_goes_on(self) -> None:
-        if self.machine.login is Login.PC:
+        if self.machine.login == Login.PC:
             self.machine.set("silence", self.now + self._login_pause)

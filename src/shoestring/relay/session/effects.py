@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import enum
 from collections import namedtuple
 
 WAN, LAN = "wan", "lan"
 
 
-class State(enum.Enum):
-    """Where a session stands."""
+class State:
+    """Where a session stands, in one word."""
 
     WAITING = "waiting"  # for a PC to log in
     RELAYING = "relaying"  # a login is under way

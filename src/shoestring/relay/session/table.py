@@ -7,16 +7,16 @@ Three things are known apart from each other, so a session stands in one state o
 - `Login`: who is logging in. A login stands beside the proof and never lowers it.
 - `Presence`: whether the PC is there to answer.
 
+States and events are plain words, equal or not: importing `enum` takes half a megabyte of a router's memory.
+
 `TIMERS` says in which states a timer may run: entering any other state stops it. That is all that an event clears,
 apart from what `Core` and its halves name beside their calls of `Machine.on`.
 """
 
 from __future__ import annotations
 
-import enum
 
-
-class Proof(enum.Enum):
+class Proof:
     """What a Success has proven."""
 
     NONE = "none"  # nothing, or a Failure has ended it
@@ -27,7 +27,7 @@ class Proof(enum.Enum):
     REFUSED = "refused"  # a Failure came a moment ago; some switches ask again at once and go on
 
 
-class Login(enum.Enum):
+class Login:
     """Who is logging in."""
 
     IDLE = "idle"
@@ -36,14 +36,14 @@ class Login(enum.Enum):
     PAUSE = "pause"  # the relay after a pause
 
 
-class Presence(enum.Enum):
+class Presence:
     """Whether the PC is there."""
 
     AWAY = "away"
     HERE = "here"
 
 
-class Event(enum.Enum):
+class Event:
     """What can happen."""
 
     BEGIN = "the PC begins a login: a Start, or a response while nothing is proven"
@@ -91,21 +91,22 @@ PRESENCE = {
     H.HERE: {E.LEAVE: H.AWAY},
 }
 
+ANY_PROOF, ANY_LOGIN = tuple(PROOF), tuple(LOGIN)
 HELD = (P.PARTIAL, P.ONLINE, P.DOUBTED, P.LAPSED)  # the switch may hold the session: it is kept alive
 PROVEN = (*HELD, P.REFUSED)  # what was proven is not replaced by what is not
 
 # Name of a timer: the proofs and the logins in which it may run.
 TIMERS = {
-    "silence": (tuple(P), (L.PC, L.OWN)),  # a login comes to nothing
-    "login": (tuple(P), (L.PAUSE,)),  # the pause before our own login is over
+    "silence": (ANY_PROOF, (L.PC, L.OWN)),  # a login comes to nothing
+    "login": (ANY_PROOF, (L.PAUSE,)),  # the pause before our own login is over
     "next": ((P.PARTIAL,), (L.IDLE,)),  # the PC has not gone on with the next of several logins
-    "answer": (tuple(P), tuple(L)),  # the PC has not answered a request
-    "echo": (HELD, tuple(L)),
+    "answer": (ANY_PROOF, ANY_LOGIN),  # the PC has not answered a request
+    "echo": (HELD, ANY_LOGIN),
     "start": (HELD, (L.IDLE,)),  # after the link came back: ask the switch to begin again
-    "link": (PROVEN, tuple(L)),  # the link is down for long
-    "doubt": ((P.DOUBTED,), tuple(L)),
-    "calm": ((P.DOUBTED, P.LAPSED), tuple(L)),  # an answered identity was not followed by a challenge
-    "grace": ((P.REFUSED,), tuple(L)),  # no request has followed a Failure
+    "link": (PROVEN, ANY_LOGIN),  # the link is down for long
+    "doubt": ((P.DOUBTED,), ANY_LOGIN),
+    "calm": ((P.DOUBTED, P.LAPSED), ANY_LOGIN),  # an answered identity was not followed by a challenge
+    "grace": ((P.REFUSED,), ANY_LOGIN),  # no request has followed a Failure
 }
 
 
@@ -113,10 +114,12 @@ class Machine:
     """Where a session stands, and its timers."""
 
     def __init__(self) -> None:
-        self.proof, self.login, self.presence = Proof.NONE, Login.IDLE, Presence.AWAY
+        self.proof: str = Proof.NONE
+        self.login: str = Login.IDLE
+        self.presence: str = Presence.AWAY
         self.timers: dict[str, float] = {}
 
-    def on(self, event: Event) -> None:
+    def on(self, event: str) -> None:
         """Takes an event: every part that has a way for it goes there, and timers that may not run there stop."""
         self.proof = PROOF[self.proof].get(event, self.proof)
         self.login = LOGIN[self.login].get(event, self.login)

@@ -63,7 +63,7 @@ class Upstream(Core):
             self._say("info", f"the switch says: {text}")
         if machine.proof in HELD:
             self.dialect.asked_online(eap)
-        elif machine.proof is Proof.REFUSED:
+        elif machine.proof == Proof.REFUSED:
             machine.set("grace", self.now + REPRIEVE)
         if self.present:
             self._ask_pc(frame)
@@ -74,8 +74,8 @@ class Upstream(Core):
         """Passes a request on; where the relay could answer it too, the PC has only so much time."""
         self._out.pass_to_client(frame, self.lan_mac)
         machine = self.machine
-        if machine.proof in PROVEN or machine.login is Login.OWN:
-            patience = LOGIN_PATIENCE if machine.login is Login.PC else PATIENCE
+        if machine.proof in PROVEN or machine.login == Login.OWN:
+            patience = LOGIN_PATIENCE if machine.login == Login.PC else PATIENCE
             self._pending = frame
             if "answer" not in machine.timers:
                 machine.set("answer", self.now + patience)
@@ -88,12 +88,12 @@ class Upstream(Core):
     def _may_answer(self, eap: Eap) -> bool:
         """Whether an answer of ours keeps the back-off: a switch that has just refused us asks on."""
         machine = self.machine
-        if machine.proof in HELD or machine.login is Login.OWN:
+        if machine.proof in HELD or machine.login == Login.OWN:
             return True
-        if machine.proof is Proof.REFUSED:
+        if machine.proof == Proof.REFUSED:
             return self._failures == 0 or self.now - (self.online_since or self.now) >= STABLE
         known = eap.type == frames.IDENTITY and self.memory.user is not None
-        return machine.login is Login.IDLE and known and self.now >= self._quiet_until
+        return machine.login == Login.IDLE and known and self.now >= self._quiet_until
 
     # Results
 
@@ -102,10 +102,10 @@ class Upstream(Core):
         fresh = (
             machine.proof in (Proof.NONE, Proof.PARTIAL)
             or self._told_offline
-            or (machine.proof is not Proof.REFUSED and machine.login in (Login.PC, Login.OWN))
+            or (machine.proof != Proof.REFUSED and machine.login in (Login.PC, Login.OWN))
         )
-        anew = fresh or machine.proof is Proof.REFUSED
-        full = machine.proof in HELD and machine.proof is not Proof.PARTIAL
+        anew = fresh or machine.proof == Proof.REFUSED
+        full = machine.proof in HELD and machine.proof != Proof.PARTIAL
         self.steps = wanted if full else min(self.steps + 1, wanted)
         self._prove(frame)
         machine.stop("answer", "link", "grace", "start", "calm", "doubt")
@@ -118,7 +118,7 @@ class Upstream(Core):
         self._notice = self._news = ""
         self._take_key(frame, eap, anew)
         self.dialect.logged_in()
-        if machine.proof is Proof.PARTIAL:
+        if machine.proof == Proof.PARTIAL:
             machine.set("next", self.now + LOGIN_PAUSE)
         self._hear_account(dialects.accounting(frame, eap))
         self._tell_success(fresh)
@@ -134,7 +134,7 @@ class Upstream(Core):
         if self.machine.proof in PROVEN and not self.memory.was_asked:
             self.memory.forget_heard()  # the Success is that of the session that stands
         identity = self.memory.heard.identity
-        unasked = self.machine.login is Login.PC and self.machine.proof is Proof.NONE
+        unasked = self.machine.login == Login.PC and self.machine.proof == Proof.NONE
         client = self.client if unasked else None  # some are let in without a word
         self.peers.prove(identity.src if identity is not None else client, frame)
         self.memory.prove()
@@ -180,7 +180,7 @@ class Upstream(Core):
             self.memory.forget_heard()
             self.peers.dismiss_guest()
             machine.set("grace", self.now + GRACE)
-        elif machine.proof is Proof.REFUSED:
+        elif machine.proof == Proof.REFUSED:
             self._refused()
         else:
             self._login_failed()
