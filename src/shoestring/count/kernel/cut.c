@@ -20,6 +20,12 @@ enum Mode { SPANS, COUNT, GRAMS };
 #define SEPARATOR 0x80000000u /* on a code: the character is in no block */
 #define DEEPER 0x80000000u    /* on a node: it has children */
 
+typedef struct {
+    uint64_t *slot;      /* of a word of the trie or a single character; NULL: a string, or a document begins */
+    const uint8_t *word; /* a string; NULL: a document begins */
+    size_t length;
+} Token;
+
 struct Cutter {
     const Table *table;
     uint32_t room;             /* characters that the arrays of a chunk have room for */
@@ -39,6 +45,8 @@ struct Cutter {
     size_t end_count, end_room, done; /* done: characters before the chunk */
     Counts *counts;
     Grams *grams;
+    Token *tokens; /* GRAMS: of this chunk, in order, so that the cache misses of their slots overlap */
+    uint32_t token_count;
     int failed, lines;
 };
 
@@ -60,7 +68,7 @@ static int make_room(Cutter *cutter, uint32_t room) {
                resize((void **)&cutter->weight3, n * 4) && resize((void **)&cutter->score, n * 8) &&
                resize((void **)&cutter->next, n * 4) && resize((void **)&cutter->node, n * 4) &&
                resize((void **)&cutter->state, n) && resize((void **)&cutter->nodes, n * 4) &&
-               resize((void **)&cutter->codes, n * 4);
+               resize((void **)&cutter->codes, n * 4) && resize((void **)&cutter->tokens, n * sizeof(Token));
     if (done)
         cutter->room = room;
     return done;
@@ -83,7 +91,7 @@ void cutter_free(Cutter *cutter) {
         return;
     void *all[] = {cutter->id,      cutter->code,    cutter->offset, cutter->second, cutter->third, cutter->second_base,
                    cutter->weight1, cutter->weight2, cutter->weight3, cutter->score, cutter->next,  cutter->node,
-                   cutter->state,   cutter->nodes,   cutter->codes,  cutter->strings, cutter->ends, cutter};
+                   cutter->state,   cutter->nodes,   cutter->codes,  cutter->strings, cutter->ends,  cutter->tokens, cutter};
     for (size_t each = 0; each < sizeof all / sizeof *all; each++)
         free(all[each]);
 }
@@ -107,11 +115,30 @@ ALWAYS_INLINE void end_at(Cutter *cutter, uint32_t to) {
         cutter->ends[cutter->end_count++] = (uint32_t)(cutter->done + to);
 }
 
+ALWAYS_INLINE void next_token(Cutter *cutter, uint64_t *slot, const uint8_t *word, size_t length) {
+    if (slot)
+        PREFETCH_WRITE(slot);
+    cutter->tokens[cutter->token_count++] = (Token){slot, word, length};
+}
+
+static void count_runs(Cutter *cutter) {
+    for (uint32_t at = 0; at < cutter->token_count; at++) {
+        const Token *token = &cutter->tokens[at];
+        if (token->slot)
+            grams_word(cutter->grams, token->slot);
+        else if (token->word)
+            grams_string(cutter->grams, token->word, token->length);
+        else
+            grams_document(cutter->grams);
+    }
+    cutter->token_count = 0;
+}
+
 ALWAYS_INLINE void give_character(Cutter *cutter, uint32_t at, const int mode) {
     if (mode == SPANS)
         end_at(cutter, at + 1);
     else if (mode == GRAMS)
-        grams_word(cutter->grams, &cutter->grams->words.by_code[cutter->code[at]]);
+        next_token(cutter, &cutter->grams->words.by_code[cutter->code[at]], NULL, 0);
     else
         cutter->codes[cutter->code_count++] = cutter->code[at];
 }
@@ -136,7 +163,7 @@ ALWAYS_INLINE void count_string(Cutter *cutter, const uint8_t *chunk, uint32_t f
     const uint8_t *key = chunk + cutter->offset[from];
     uint32_t length = cutter->offset[to] - cutter->offset[from];
     if (mode == GRAMS) {
-        grams_string(cutter->grams, key, length);
+        next_token(cutter, NULL, key, length);
         return;
     }
     if (UNLIKELY(cutter->counts->with_documents)) { /* one place per word, else a document could count twice */
@@ -364,12 +391,12 @@ ALWAYS_INLINE uint32_t give_separator(Cutter *cutter, const uint8_t *chunk, uint
         if (!cutter->lines)
             count_string(cutter, chunk, at, next, mode);
         else if (mode == GRAMS)
-            grams_document(cutter->grams);
+            next_token(cutter, NULL, NULL, 0);
     } else if (mode == GRAMS) {
         if (!cutter->lines || code != '\n')
-            grams_word(cutter->grams, &cutter->grams->words.by_code[code]);
+            next_token(cutter, &cutter->grams->words.by_code[code], NULL, 0);
         else
-            grams_document(cutter->grams);
+            next_token(cutter, NULL, NULL, 0);
     } else if (!cutter->lines || code != '\n') {
         cutter->codes[cutter->code_count++] = code;
     }
@@ -402,7 +429,7 @@ ALWAYS_INLINE void cut_chunk(Cutter *cutter, const uint8_t *chunk, uint32_t leng
             if (mode == SPANS)
                 end_at(cutter, to);
             else if (mode == GRAMS)
-                grams_word(cutter->grams, &cutter->grams->words.by_node[cutter->node[at]]);
+                next_token(cutter, &cutter->grams->words.by_node[cutter->node[at]], NULL, 0);
             else
                 cutter->nodes[node_count++] = cutter->node[at];
         } else if (code[at] & SEPARATOR) {
@@ -420,6 +447,8 @@ ALWAYS_INLINE void cut_chunk(Cutter *cutter, const uint8_t *chunk, uint32_t leng
     give_rest(cutter, chunk, rest, length, hmm, mode);
     if (mode == COUNT)
         count_found(cutter, node_count);
+    if (mode == GRAMS)
+        count_runs(cutter);
     cutter->done += length;
 }
 
