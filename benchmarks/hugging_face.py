@@ -11,6 +11,7 @@ are tests/transformer/test_conventions.py.
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
@@ -62,6 +63,10 @@ class Tester:
 
     def __init__(self, config: Callable[[], Any]) -> None:
         self.get_config = config
+        made = config()
+        self.num_attention_heads = getattr(
+            made, "num_value_heads", 4
+        )  # there are as many weights as value heads
 
     def prepare_config_and_inputs_for_common(self) -> tuple[Any, dict[str, Any]]:
         """Returns a config and a padded batch."""
@@ -72,13 +77,36 @@ class Tester:
         return self.get_config(), {"input_ids": ids, "attention_mask": mask}
 
 
-def made(config: Callable[[], Any], classes: Sequence[type], decodes: bool) -> type:
+class OurShapes:
+    """What the mixins expect of caches and weights where head counts and widths may differ."""
+
+    def _check_attentions_for_generate(
+        self, rows: int, attentions: Any, prompt: int, length: int, config: Any, cache: Any
+    ) -> None:
+        seen = copy.copy(config)
+        seen.num_heads = config.num_value_heads
+        super()._check_attentions_for_generate(rows, attentions, prompt, length, seen, cache)  # pyrefly: ignore
+
+    def _check_past_key_values_for_generate(self, rows: int, cache: Any, length: int, config: Any) -> None:
+        """Values may have another width, and dynamic mixes keep something beside a key."""
+        assert len(cache.layers) == config.num_layers
+        groups = config.num_key_value_heads
+        keys = (groups or config.num_key_heads) * config.key_size
+        values = (groups or config.num_value_heads) * config.value_size
+        for layer in cache.layers:
+            for found, width in ((layer.keys, keys), (layer.values, values)):
+                assert (len(found), found.shape[2]) == (rows, length)
+                columns = found.shape[1] * found.shape[3]
+                assert columns > width if config.dynamic_talking_heads else columns == width
+
+
+def made(config: Callable[[], Any], classes: Sequence[type], decodes: bool, *first: type) -> type:
     """Returns a class of their tests: the base model first, then the language model, then the others."""
     import torch
 
     common = import_module("tests.test_modeling_common").ModelTesterMixin
     generation = import_module("tests.generation.test_utils").GenerationTesterMixin
-    bases = (common, *((generation,) if decodes else ()), unittest.TestCase)
+    bases = (*first, common, *((generation,) if decodes else ()), unittest.TestCase)
 
     class Form(*bases):  # pyrefly: ignore
         all_model_classes = tuple(classes)
@@ -119,7 +147,7 @@ def test_cases() -> dict[str, type]:
         language = ours.ShoestringForCausalLM if decodes else ours.ShoestringForMaskedLM
         config = partial(ours.ShoestringConfig, **{**COMMON, **settings})
         found["Test_" + re.sub(r"\W+", "_", name)] = made(
-            config, (ours.ShoestringModel, language, *heads), decodes
+            config, (ours.ShoestringModel, language, *heads), decodes, OurShapes
         )
     return found
 

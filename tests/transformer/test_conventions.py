@@ -1,7 +1,7 @@
 """Hugging Face's conventions, met by every form of the family: caches, positions, packing, masks, losses.
 
-The same things that transformers' own `ModelTesterMixin` and `GenerationTesterMixin` ask, in our words; `tests/
-transformer/peers/hugging_face.py` runs theirs. Stock models are the counterpart wherever there is one.
+The same things that transformers' own `ModelTesterMixin` and `GenerationTesterMixin` ask, in our words; `benchmarks/
+hugging_face.py` runs theirs. Stock models are the counterpart wherever there is one.
 """
 
 import inspect
@@ -183,6 +183,26 @@ def test_logits_to_keep(kept):
     model, x = decoder("rope", "both"), ids(2, 9)
     places = slice(-kept, None) if isinstance(kept, int) else kept
     torch.testing.assert_close(run(model, x, logits_to_keep=kept).logits, run(model, x).logits[:, places])
+
+
+@pytest.mark.parametrize("talking", ["plain", "both"])
+def test_a_draft_may_leave_after_the_first_layer(talking):
+    model, x = decoder("rope", talking), ids(1, 5)
+    asked = {"max_new_tokens": 6, "do_sample": False}
+    assert model.generate(x, **asked, assistant_early_exit=1).equal(model.generate(x, **asked))
+
+
+def test_talking_heads_are_exported_for_any_length():
+    model, x = decoder("rope", "both"), ids(2, 9)
+    sizes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=60)}
+    program = torch.export.export(
+        model, (x,), {"use_cache": False}, dynamic_shapes={"input_ids": sizes, "use_cache": None}
+    )
+    for other in (ids(1, 1), ids(3, 17)):
+        expected = model(other, use_cache=False).logits
+        torch.testing.assert_close(
+            program.module()(other, use_cache=False).logits, expected, atol=1e-5, rtol=1e-5
+        )
 
 
 # -- documents in one row ------------------------------------------------------------------------------------

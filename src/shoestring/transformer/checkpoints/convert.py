@@ -23,6 +23,7 @@ from shoestring.transformer.model.configuration import ShoestringConfig
 from shoestring.transformer.model.heads import (
     ShoestringForCausalLM,
     ShoestringForMaskedLM,
+    ShoestringForQuestionAnswering,
     ShoestringForSequenceClassification,
     ShoestringForTokenClassification,
 )
@@ -42,6 +43,7 @@ HEADS: dict[str, tuple[type[ShoestringPreTrainedModel], Settings]] = {
     "unilm": (ShoestringForCausalLM, {"is_decoder": True, "prefix_lm": True}),
     "sequence-classification": (ShoestringForSequenceClassification, {}),
     "token-classification": (ShoestringForTokenClassification, {}),
+    "question-answering": (ShoestringForQuestionAnswering, {}),
 }
 
 
@@ -94,6 +96,10 @@ def from_checkpoint(
         raise OptionError(f"--head {head}: unknown; choose one of {', '.join(HEADS)}")
     found = sources.find(source, kind)
     head = head or found.head
+    if head not in HEADS:
+        raise InputError(
+            f"{source}: was saved as {head}, whose head has no counterpart here; --head none converts it without"
+        )
     state, unknown = found.adapter.renamed(found.tensors)
     for name in ("model.embed_tokens.weight", *FIRST):
         if name not in state:
@@ -107,7 +113,7 @@ def from_checkpoint(
         keep = vocabulary.checked(keep_tokens, config.vocab_size)
         state, config = _pruned(state, config, keep)
         tokenizer = None if tokenizer is None else vocabulary.pruned(tokenizer, keep)
-    model, new = _loaded(str(source), head, config, state)
+    model, new = _loaded(str(source), head, config, state, as_saved=head == found.head)
     return Converted(model, tokenizer, found.kind, head, new, unknown)
 
 
@@ -246,9 +252,9 @@ def _pruned(state: State, config: ShoestringConfig, keep: Sequence[int]) -> tupl
 
 
 def _loaded(
-    source: str, head: str, config: ShoestringConfig, state: State
+    source: str, head: str, config: ShoestringConfig, state: State, *, as_saved: bool
 ) -> tuple[ShoestringPreTrainedModel, list[str]]:
-    """Makes the model and fills it; only a classifier and what `settings` added may start as in a new model."""
+    """Makes the model and fills it; only what it was saved without, and `settings` added, starts anew."""
     model = HEADS[head][0](config)
     if isinstance(model, ShoestringModel):
         state = {
@@ -266,7 +272,13 @@ def _loaded(
     new = sorted(
         expected.keys() - state.keys() - ({"lm_head.weight"} if config.tie_word_embeddings else set())
     )
-    added = ("score.", "cond_scale", "cond_shift", "pre_mix", "post_mix")
+    added = (
+        "cond_scale",
+        "cond_shift",
+        "pre_mix",
+        "post_mix",
+        *(() if as_saved else ("score.", "qa_outputs.")),
+    )
     if missing := [name for name in new if not any(part in name for part in added)]:
         more = f" and {len(missing) - 1} more" if missing[1:] else ""
         raise InputError(

@@ -98,6 +98,7 @@ BERT_HEADS = {
     "cls.predictions.decoder.*": "lm_head.*",
     "cls.predictions.bias": "lm_head.bias",
     "classifier.*": "score.*",
+    "qa_outputs.*": "qa_outputs.*",
 }
 ROBERTA_HEADS = {
     "lm_head.dense.*": "transform.dense.*",
@@ -107,6 +108,7 @@ ROBERTA_HEADS = {
     "classifier.dense.*": "model.pooler.*",
     "classifier.out_proj.*": "score.*",
     "classifier.*": "score.*",
+    "qa_outputs.*": "qa_outputs.*",
 }
 GENERAL = (
     "vocab_size", "hidden_size", "num_layers", "num_heads", "intermediate_size", "initializer_range", "pad_token_id",
@@ -184,7 +186,9 @@ GPT2 = {
     "h.{i}.mlp.c_proj.*": "model.layers.{i}.feed_forward.down_proj.*",
     "ln_f.*": "model.norm.*",
     "lm_head.weight": "lm_head.weight",
-    "score.weight": "score.weight",
+    "score.*": "score.*",
+    "classifier.*": "score.*",
+    "qa_outputs.*": "qa_outputs.*",
 }
 LLAMA = {
     "embed_tokens.weight": "model.embed_tokens.weight",
@@ -199,7 +203,7 @@ LLAMA = {
     "layers.{i}.mlp.down_proj.*": "model.layers.{i}.feed_forward.down_proj.*",
     "norm.weight": "model.norm.weight",
     "lm_head.weight": "lm_head.weight",
-    "score.weight": "score.weight",
+    "score.*": "score.*",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from shoestring.transformer.checkpoints.huggingface import ADAPTERS, Adapter, St
 ENDINGS = {  # of the class that a checkpoint was saved from -> head
     "ForMaskedLM": "masked-lm", "ForPreTraining": "masked-lm", "ForCausalLM": "causal-lm", "LMHeadModel": "causal-lm",
     "ForSequenceClassification": "sequence-classification", "ForTokenClassification": "token-classification",
+    "ForQuestionAnswering": "question-answering",
 }  # fmt: skip
 
 
@@ -30,7 +32,7 @@ class Source:
     Args:
         folder: where its tokenizer may be.
         kind: such as `bert`.
-        head: what it was saved as.
+        head: what it was saved as; the name of its class where that has a head of which we know nothing.
         adapter: how it becomes one of ours.
         config: theirs.
         tensors: theirs, by Hugging Face's names.
@@ -111,6 +113,8 @@ def _head_of(described: Mapping[str, Any]) -> str:
         for ending, head in ENDINGS.items():
             if architecture.endswith(ending):
                 return head
+        if re.search(r"For[A-Z]|Heads?Model$", architecture):
+            return architecture
     return "none"
 
 

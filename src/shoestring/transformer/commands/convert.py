@@ -19,8 +19,8 @@ from shoestring.transformer.commands.pretrain import changed, say
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the model.")
 @click.option(
     "--head",
-    help="none, embedding, masked-lm, causal-lm, unilm, sequence-classification or token-classification. "
-    "[default: as it was saved]",
+    help="none, embedding, masked-lm, causal-lm, unilm, sequence-classification, token-classification or "
+    "question-answering. [default: as it was saved]",
 )
 @click.option(
     "--to",

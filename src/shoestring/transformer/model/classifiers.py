@@ -141,6 +141,7 @@ class ShoestringForQuestionAnswering(ShoestringPreTrainedModel):
     def __init__(self, config: ShoestringConfig) -> None:
         super().__init__(config)
         self.model = ShoestringModel(config)
+        self.model.pooler = None  # read by nothing here: DDP would wait for its gradient
         self.qa_outputs = nn.Linear(config.hidden_size, 2)
         self.post_init()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 from transformers.cache_utils import Cache
@@ -17,6 +18,7 @@ from transformers.masking_utils import (
     create_causal_mask,
     find_packed_sequence_indices,
 )
+from transformers.utils.generic import is_flash_attention_requested
 
 from shoestring._errors import OptionError
 from shoestring.transformer.model.configuration import ShoestringConfig
@@ -41,7 +43,7 @@ def build_mask(
         token_type_ids: 0 for the source, 1 for the target; matters under `prefix_lm` only.
     """
 
-    alike = None if document_ids is None else _same(document_ids, len(x))
+    alike = None if document_ids is None else _same(document_ids, x.shape[0])
     if not config.is_decoder:
         return create_bidirectional_mask(
             config, x, attention_mask, past_key_values=cache, and_mask_function=alike
@@ -71,6 +73,33 @@ def packed_documents(position_ids: Tensor | None, given: Mapping[str, object]) -
                 "let the collator return_position_ids"
             )
     return None
+
+
+def document_bounds(
+    config: ShoestringConfig, rows: int, document_ids: Tensor | None, mask: Tensor | None
+) -> dict[str, Any]:
+    """Returns where documents begin, for flash attention: it takes no mask but that of padding.
+
+    Raises:
+        OptionError: it would have to know of padding as well.
+    """
+    if document_ids is None or not is_flash_attention_requested(config):
+        return {}
+    if mask is not None:
+        raise OptionError(
+            "flash attention takes packed documents or padding, not both; leave out attention_mask or choose sdpa"
+        )
+    ids = document_ids.expand(rows, -1)
+    begins = torch.ones_like(ids, dtype=torch.bool)
+    begins[:, 1:] = ids[:, 1:] != ids[:, :-1]
+    bounds = functional.pad(begins.flatten().nonzero()[:, 0], (0, 1), value=ids.numel()).int()
+    longest = int(bounds.diff().max())
+    return {
+        "cu_seq_lens_q": bounds,
+        "cu_seq_lens_k": bounds,
+        "max_length_q": longest,
+        "max_length_k": longest,
+    }
 
 
 def _same(document_ids: Tensor, batch: int) -> Any:

@@ -20,14 +20,14 @@ from transformers.modeling_outputs import (
     BaseModelOutputWithPoolingAndCrossAttentions,
 )
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.utils.generic import can_return_tuple
+from transformers.utils.generic import can_return_tuple, is_flash_attention_requested
 from transformers.utils.output_capturing import capture_outputs
 
 from shoestring._errors import OptionError
 from shoestring.transformer.model.attention import Attention, Rope, init_mixes
 from shoestring.transformer.model.blocks import Block, ConditionalNorm, conditions, new_norm
 from shoestring.transformer.model.configuration import ShoestringConfig
-from shoestring.transformer.model.masks import build_mask, packed_documents
+from shoestring.transformer.model.masks import build_mask, document_bounds, packed_documents
 from shoestring.transformer.model.positions import sinusoids
 from shoestring.transformer.model.standalone import write as write_code
 from shoestring.transformer.talking_heads.interface import mixing
@@ -56,6 +56,12 @@ class ShoestringPreTrainedModel(PreTrainedModel):
         name = requested_attention or "sdpa"
         if self.config.talking_heads != "none" and name in ("eager", *ALL_ATTENTION_FUNCTIONS.valid_keys()):
             mixing(name)
+        if is_flash_attention_requested(requested_attention_implementation=name) and (
+            self.config.prefix_lm or self.config.position == "relative"
+        ):
+            raise OptionError(
+                f"attn_implementation {name!r}: no relative positions and no prefix_lm; choose sdpa"
+            )
         return super().get_correct_attn_implementation(requested_attention, is_init_check)
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], *arguments: Any, **kwargs: Any) -> None:
@@ -134,16 +140,17 @@ class ShoestringModel(ShoestringPreTrainedModel):
             past_key_values = DynamicCache(config=self.config)
         if position_ids is None:
             position_ids = _positions(x, attention_mask, document_ids, past_key_values)
-        kwargs["attention_mask"] = build_mask(
+        kwargs["attention_mask"] = mask = build_mask(
             self.config, x, attention_mask, past_key_values, document_ids, token_type_ids
         )
+        kwargs |= document_bounds(self.config, x.shape[0], document_ids, mask)
         if self.rope is not None:
             kwargs["rotation"] = self.rope(position_ids, x.dtype)
         if self.embed_positions is not None:
             seen = 0 if past_key_values is None else past_key_values.get_seq_length()
             self._check_positions(position_ids, seen + x.shape[1])
         x = self._embedded(x, token_type_ids, position_ids, layer_norm_cond)
-        for layer in self.layers:
+        for layer in self.layers[: self.config.num_layers]:  # assisted decoding may leave early
             x = layer(x, layer_norm_cond=layer_norm_cond, past_key_values=past_key_values, **kwargs)
         x = self.norm(x, *conditions(layer_norm_cond)) if self.pre else x
         if self.pooler is None:

@@ -54,7 +54,7 @@ def prepared(
         kind = torch.get_autocast_dtype(device)
         query, key, value = query.to(kind), key.to(kind), value.to(kind)
     heads, out_heads = counted(query, key, value, pre, post)
-    mask = checked(mask, len(query), heads, query.shape[2], key.shape[2])
+    mask = checked(mask, query.shape[0], heads, query.shape[2], key.shape[2])
     if not 0 <= dropout < 1:
         raise OptionError(f"dropout {dropout}: must be at least 0 and below 1")
     scale = query.shape[-1] ** -0.5 if scale is None else scale

@@ -158,6 +158,8 @@ def chosen(backend: str, query: Tensor, key: Tensor, pre: Mix, post: Mix, dropou
     if backend == "auto":
         if not talks:
             return "sdpa"
+        if torch.compiler.is_exporting():  # a choice by length would fix the length
+            return "eager"
         if query.shape[2] * key.shape[2] <= SHORT or query.shape[2] == 1:
             return "eager"
         kernel = query.is_cuda and not dynamic and query.dtype != torch.float64 and find_spec("triton")

@@ -51,8 +51,8 @@ class Mix(NamedTuple):
         """Returns the mixed heads; differentiable."""
         out = x
         if self.matrix is not None:
-            out = torch.bmm(self.matrix.t().expand(len(x), -1, -1), x.flatten(2)).view(
-                len(x), self.matrix.shape[1], *x.shape[2:]
+            out = torch.bmm(self.matrix.t().expand(x.shape[0], -1, -1), x.flatten(2)).view(
+                x.shape[0], self.matrix.shape[1], *x.shape[2:]
             )
         if self.by_query is not None:
             out = out + torch.einsum("binm,bnio->bonm", x, self.by_query)
