@@ -186,8 +186,8 @@ GPT2 = {
     "h.{i}.mlp.c_proj.*": "model.layers.{i}.feed_forward.down_proj.*",
     "ln_f.*": "model.norm.*",
     "lm_head.weight": "lm_head.weight",
+    "classifier.*": "score.*",  # of tokens; on the way out the last name is taken
     "score.*": "score.*",
-    "classifier.*": "score.*",
     "qa_outputs.*": "qa_outputs.*",
 }
 LLAMA = {

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from shoestring._errors import OptionError
 
+Size = int | torch.SymInt  # the latter while torch.export traces
+
 
 class Span(NamedTuple):
     """Some queries of some rows of the batch and the range of keys that at least one of them sees."""
@@ -25,7 +27,7 @@ class Span(NamedTuple):
     keys: slice
 
 
-def checked(mask: Tensor | None, batch: int, heads: int, queries: int, keys: int) -> Tensor | None:
+def checked(mask: Tensor | None, batch: Size, heads: int, queries: Size, keys: Size) -> Tensor | None:
     """Returns the mask with four dimensions.
 
     Raises:
@@ -54,7 +56,7 @@ def lowest(dtype: torch.dtype) -> float:
 
 
 def visible(
-    mask: Tensor | None, is_causal: bool, queries: int, keys: int, device: torch.device
+    mask: Tensor | None, is_causal: bool, queries: Size, keys: Size, device: torch.device
 ) -> Bool[Tensor, "_b _h _n _m"] | None:
     """Returns True where a query may see a key, broadcastable to all pairs; None where all may."""
     seen = None if mask is None else _seen(mask)
