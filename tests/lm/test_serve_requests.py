@@ -280,6 +280,28 @@ def test_an_echo_in_a_stream_has_the_prompt_and_its_log_probabilities(server):
     assert "".join(whole.logprobs.tokens) == whole.text
 
 
+def test_offsets_count_the_special_tokens_that_a_prompt_has_in_writing(server, engine):
+    special = engine.tokenizer.all_special_tokens[-1]
+    prompt = f"{special}user\nhi{special}\nthe cat"
+    body = {"prompt": prompt, "max_tokens": 2, "temperature": 0, "logprobs": 0, "echo": True}
+    choice = server.post(COMPLETIONS, body)[1]["choices"][0]
+    tokens, offsets = choice["logprobs"]["tokens"], choice["logprobs"]["text_offset"]
+    written = [
+        (token, at) for token, at in zip(tokens, offsets, strict=True) if not token.startswith("bytes:")
+    ]
+    assert written
+    assert all(choice["text"].startswith(token, at) for token, at in written)
+
+
+def test_draws_differ_between_requests_and_prompts_unless_a_seed_is_given(server):
+    def drawn(**settings):
+        body = {"prompt": ["the cat", "the cat"], "max_tokens": 12, "temperature": 1.5, **settings}
+        return [each["text"] for each in server.post(COMPLETIONS, body)[1]["choices"]]
+
+    assert len({*drawn(), *drawn()}) == 4
+    assert drawn(seed=3) == drawn(seed=3)
+
+
 @pytest.mark.parametrize("settings", [{}, {"echo": True}])
 def test_no_tokens_in_a_stream_have_an_end_too(server, settings):
     stream = server.client.completions.create(

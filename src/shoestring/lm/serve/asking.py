@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -54,7 +55,7 @@ class Asked:
     Args:
         prompts: rows of ids.
         texts: the prompts as text.
-        sampling: settings.
+        sampling: settings; without a seed, every request and every prompt in it draws anew.
         samples: of each prompt.
         stream: as server-sent events.
         usage: a stream ends with the token counts.
@@ -63,6 +64,7 @@ class Asked:
         tools: that the answer may call.
         calls: how it writes calls.
         single: at most one call.
+        seeded: the request says where draws begin.
     """
 
     prompts: list[list[int]]
@@ -76,6 +78,13 @@ class Asked:
     tools: tuple[Tool, ...] = ()
     calls: CallFormat | None = None
     single: bool = False
+    seeded: bool = False
+
+    def sampling_of_prompt(self) -> Sampling:
+        """Returns the settings of one more prompt."""
+        if self.seeded:
+            return self.sampling
+        return replace(self.sampling, seed=secrets.randbits(62))
 
 
 def parsed(model: type[T], data: bytes) -> T:
@@ -164,7 +173,8 @@ def _asked(engine: Engine, body: Settings, rows: Sequence[Any], sampling: Sampli
         for row, ids in zip(rows, prompts, strict=True)
     ]
     usage = bool(body.stream_options and body.stream_options.include_usage)
-    return Asked(prompts, texts, sampling, samples, bool(body.stream), usage)
+    seeded = body.seed is not None
+    return Asked(prompts, texts, sampling, samples, bool(body.stream), usage, seeded=seeded)
 
 
 def _sampling(

@@ -155,15 +155,22 @@ class Writer:
         if self.asked.sampling.logprobs is None:
             return None
         tokens: list[Token | None] = [piece.token for piece in pieces if piece.token is not None]
-        ids = [token.id for token in tokens if token is not None]
+        ids, shown = [token.id for token in tokens if token is not None], ""
         if opening:  # the first token has nothing before it
             ids, tokens = [*self.asked.prompts[prompt], *ids], [None, *self.echoed[prompt], *tokens]
+            shown = self.asked.texts[prompt]
         return {
             "tokens": [self._name(id) for id in ids],
             "token_logprobs": [None if token is None else _finite(token.logprob) for token in tokens],
             "top_logprobs": [None if token is None else self._tops(token) for token in tokens],
-            "text_offset": [state.offset(b"" if id in self._unseen else self._bytes(id)) for id in ids],
+            "text_offset": [state.offset(self._in_text(id, shown, state.characters)) for id in ids],
         }
+
+    def _in_text(self, id: int, shown: str, at: int) -> bytes:
+        """Returns what a token adds to a text: a special one nothing, unless the prompt has it in writing."""
+        data = self._bytes(id)
+        seen = id not in self._unseen or shown.startswith(data.decode(errors="replace"), at)
+        return data if seen else b""
 
     def _tops(self, token: Token) -> dict[str, float]:
         """Returns the most likely tokens by their text, and by number where two have the same."""

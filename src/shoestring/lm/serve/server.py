@@ -189,7 +189,7 @@ class _Run:
                 loop.call_soon_threadsafe(self._queue.put_nowait, item)
 
         self._requests = [
-            Request(ids, asked.sampling, asked.samples, deliver, number)
+            Request(ids, asked.sampling_of_prompt(), asked.samples, deliver, number)
             for number, ids in enumerate(asked.prompts)
         ]
         self._known: list[Piece] = []

@@ -82,7 +82,13 @@ class Settings(Body):
     min_ends: Annotated[int, Field(ge=1, le=1000)] | None = None
     stop: Text | Annotated[list[Text], Field(max_length=64)] | None = None
     stop_token_ids: Annotated[list[Id], Field(max_length=64)] | None = None
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    seed: (
+        Annotated[
+            int,
+            Field(ge=-(2**63), lt=2**63, description="Of the draws; without one every request draws anew."),
+        ]
+        | None
+    ) = None
     n: Annotated[int, Field(ge=1, le=128)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
