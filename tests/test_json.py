@@ -12,6 +12,11 @@ TYPED = {
     "count CORPUS -o FILE": "count a.txt -o w.tsv",
     "count merge": "count merge a.tsv a.tsv -o m.tsv",
     "count compare": "count compare a.tsv b.tsv --min-count 1",
+    "count words": "count words a.txt -o new.txt",
+    "count plot": "count plot a.tsv -o plots",
+    "tokenizer": "tokenizer long.txt -o tok --vocab-size 600",
+    "grow advise": "grow advise log.jsonl",
+    "match audit": "match audit many.tsv",
     "match threshold": "match threshold scores.csv",
     "match leaks": "match leaks pairs.tsv",
     "relay simulate": "relay simulate --days 0.1",
@@ -37,6 +42,15 @@ def test_a_command_prints_the_keys_that_are_promised(shoestring, tmp_path, comma
     (tmp_path / "b.tsv").write_text("北京\t1\n上海\t3\n", "utf-8")
     (tmp_path / "scores.csv").write_text("score,label\n0.9,1\n0.8,1\n0.5000000001,1\n0.5,0\n0.1,0\n", "utf-8")
     (tmp_path / "pairs.tsv").write_text("a\tb\t1\nc\td\t0\n", "utf-8")
+    text = "".join(f"{chr(0x4E00 + i)}{chr(0x4E00 + i * 7 % 500)}喜欢北京\n" for i in range(500))
+    (tmp_path / "long.txt").write_text(text, "utf-8")
+    steps = range(100, 6000, 100)
+    log = "".join(json.dumps({"step": step, "loss": 2 + 5 * step**-0.3}) + "\n" for step in steps)
+    (tmp_path / "log.jsonl").write_text(log)
+    rows = "".join(
+        f"{chr(0x4E00 + i)}好吗\t{chr(0x5E00 + i)}怎么样{i % 2 * '。'}\t{i % 2}\n" for i in range(200)
+    )
+    (tmp_path / "many.tsv").write_text(rows, "utf-8")
     done = shoestring(*TYPED[command].split(), "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

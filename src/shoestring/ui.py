@@ -19,12 +19,15 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
+from shoestring._errors import OptionError
 from shoestring._report import leave, reported
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
 T = TypeVar("T")
+_WITH_TORCH = ("shoestring.lm.", "shoestring.nvae.", "shoestring.transformer.")
+_LEAST_ROOM = 900 << 20
 
 
 @dataclass
@@ -134,6 +137,7 @@ def command(name: str | None = None, **settings: Any) -> Callable[[Callable], cl
         @functools.wraps(function)
         def run(as_json: bool, quiet: bool, debug: bool, **arguments: Any) -> None:
             with reported(debug):
+                _require_room(function.__module__)
                 function(UI(as_json, quiet), **arguments)
 
         for option in (
@@ -147,6 +151,24 @@ def command(name: str | None = None, **settings: Any) -> Callable[[Callable], cl
         return made
 
     return decorate
+
+
+def _require_room(module: str) -> None:
+    """Refuses a limit of memory under which torch would end the process with no word of ours.
+
+    Raises:
+        OptionError: `ulimit -v` is below what importing torch takes (0.6 to 0.9 GB on Linux).
+    """
+    try:
+        import resource
+    except ImportError:  # Windows has no such limits
+        return
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if module.startswith(_WITH_TORCH) and limit != resource.RLIM_INFINITY and limit < _LEAST_ROOM:
+        raise OptionError(
+            f"this shell allows a process {limit >> 20:,} MB of memory, torch alone takes up to "
+            f"{_LEAST_ROOM >> 20:,} MB; type: ulimit -v unlimited"
+        )
 
 
 class OneLine(click.Command):
