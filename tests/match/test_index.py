@@ -216,6 +216,24 @@ def test_whatever_changes_an_embedding_changes_the_fingerprint(trained, change):
     assert one.fingerprint() != two.fingerprint()
 
 
+@pytest.mark.parametrize("read", [False, True])
+def test_a_pooler_counts_where_it_is_read_and_only_there(base, read):
+    """BERT without a pooler gets a random one at each loading; some models' embedding is what theirs says."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+    output = {"text": {"method": "forward", "method_output_name": "pooler_output"}}
+    own = {"modality_config": output, "module_output_name": "sentence_embedding"} if read else {}
+    transformer = Transformer(str(base), **own)
+    modules = [transformer] if read else [transformer, Pooling(32)]
+    matcher = Matcher(base, model=SentenceTransformer(modules=modules, device="cpu"))
+    mark, vectors = matcher.fingerprint(), matcher.embed(["请看猫"])
+    torch.nn.init.normal_(transformer.model.pooler.dense.weight)
+    assert np.array_equal(vectors, matcher.embed(["请看猫"])) == (not read)
+    assert (mark == matcher.fingerprint()) == (not read)
+
+
 def test_a_search_embeds_as_the_model_wants_queries_and_documents(trained, tmp_path):
     matcher = Matcher(trained["bi"], "cpu")
     matcher.model.prompts.update(query="请看", passage="没有")

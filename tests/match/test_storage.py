@@ -147,7 +147,7 @@ def test_a_key_replaces_what_was_there(tmp_path):
     index = Index(tmp_path / "index", Hashing())
     assert index.put([("a", ("甲", {})), ("b", ("乙", {})), ("a", ("丙", {}))]) == {
         "added": 2,
-        "replaced": 0,
+        "replaced": 1,
         "unchanged": 0,
     }
     assert index.put([("a", ("丁", {})), ("b", ("乙", {}))]) == {"added": 0, "replaced": 1, "unchanged": 1}
@@ -164,6 +164,8 @@ def test_only_rows_with_the_metadata_are_found(tmp_path):
             if at != 2 and text[-1] == where.get("sky", text[-1]) and str(where.get("number", at)) == str(at)
         }  # fmt: skip
         assert {hit.id for hit in index.search(["1"], 40, where=where)[0]} == wanted
+    with pytest.raises(InputError, match="no text has metadata 'skies'; known: number, sky"):
+        index.search(["1"], where={"skies": "风"})
 
 
 def test_hybrid_is_both_lists_by_their_reciprocal_ranks(tmp_path):

@@ -136,6 +136,20 @@ def test_bootstrap_resamples_as_drawing_pairs_does():
     assert ours.std() == pytest.approx(plain.std(), rel=0.2)
 
 
+@given(st.lists(st.integers(0, 60), min_size=1, max_size=80), st.integers(1, 70), st.integers(0, 9))
+def test_groups_of_scores_hold_all_pairs_and_cut_where_scores_do(scores, most, seed):
+    labels = np.random.default_rng(seed).integers(0, 2, len(scores))
+    curve = Curve.of(scores, labels)
+    coarse = curve.grouped(most)
+    assert len(coarse.scores) <= max(1, most)
+    assert curve.grouped(len(scores)) is curve
+    for at, score in enumerate(coarse.scores, 1):  # a group's threshold makes the same pairs positive
+        above = np.array(scores) >= score
+        assert [count[at] for count in coarse.counts] == [labels[above].sum(), (1 - labels)[above].sum()]
+    most_of_one = np.unique(scores, return_counts=True)[1].max()
+    assert coarse.weights.sum(axis=0).max() <= len(scores) / most + most_of_one
+
+
 def test_intervals_cover_the_truth_and_optimism_is_what_is_lost_on_new_data():
     rng, inside, lost = np.random.default_rng(1), [], []
     big = np.repeat([0, 1], 100_000)

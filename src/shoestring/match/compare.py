@@ -112,8 +112,8 @@ def compare(
     crossed = replace(settings, mode="cross", prompt=None, pooling="mean", **(cross or {}))
     runner = _Runner(base, pairs, dev, sets, settings, crossed, output, ui)
     runs = [runner.untrained()]
-    for size in sizes:
-        for seed in range(seeds):
+    for seed in range(seeds):  # whole curves first: an interrupted comparison has all sizes
+        for size in sizes:
             runs += [
                 runner.run(mode, size, seed, keep=size == sizes[-1] and not seed) for mode in ("bi", "cross")
             ]

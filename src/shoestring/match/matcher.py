@@ -187,12 +187,16 @@ class Matcher:
         """
         digest = hashlib.sha256(json.dumps(self._settings(), sort_keys=True, default=str).encode())
         for name, value in sorted(self.model.state_dict().items()):
-            # No embedding reads a pooler, and where the folder has none it is random.
-            if not self.crossed and ".pooler." in name:
+            if ".pooler." in name and not self._reads_pooler:  # where the folder has none it is random
                 continue
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().view(-1).numpy().tobytes())
         return digest.hexdigest()
+
+    @property
+    def _reads_pooler(self) -> bool:
+        """Whether the model's own pooler says something: in cross-encoders, and where its output is the embedding."""
+        return self.crossed or any("pooler_output" in str(each.get_config_dict()) for each in self.model)
 
     def _settings(self) -> dict[str, Any]:
         model, base = self.model, self.model.transformers_model

@@ -25,6 +25,7 @@ from shoestring.match.deciding.metric import Floats, Metric
 from shoestring.match.deciding.nested import nested
 
 ROUNDS, LEVEL = 1000, 0.95
+GROUPS = 20_000  # of scores that bootstrap samples are drawn of: a million pairs in seconds
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,18 @@ class Curve:
         present = weights.sum(axis=0) > 0
         return Curve(self.scores[present], weights[:, present])
 
+    def grouped(self, most: int) -> Curve:
+        """Returns the curve of at most so many groups of neighbouring scores, each at its lowest score.
+
+        Groups have about equally many pairs, so a threshold moves by no more than one in `most` of them.
+        """
+        if len(self.scores) <= most:
+            return self
+        below = np.cumsum(self.weights, axis=1)
+        group = (below.sum(axis=0) * most - 1) // below[:, -1].sum()
+        last = np.flatnonzero(np.diff(group, append=most))
+        return Curve(self.scores[last], np.diff(below[:, last], axis=1, prepend=0))
+
     def _require_a_choice(self) -> None:
         for count, label in zip(self.weights.sum(axis=1), (0, 1), strict=True):
             if not count:
@@ -194,9 +207,10 @@ def bootstrap(
     if rounds < 2 or not 0 < level < 1:
         raise OptionError(f"bootstrap of {rounds} rounds at level {level}: at least 2, level between 0 and 1")
     metric, rng, drawn = Metric.parse(metric), np.random.default_rng(seed), []
+    coarse = curve.grouped(GROUPS)
     for _ in range(rounds):
         with suppress(InputError):  # no cut reaches the target there
-            drawn.append(curve.resampled(rng).best(metric).threshold)
+            drawn.append(coarse.resampled(rng).best(metric).threshold)
     found = nested(curve, metric, level, rng)
     if not drawn or found is None:
         if metric.target:

@@ -134,14 +134,17 @@ class Index:
             progress: is told how many were looked at.
 
         Returns:
-            How many were `added`, `replaced` and `unchanged`: the last are not embedded again.
+            How many were `added`, `replaced` and `unchanged`, together all that were given: the last are not
+            embedded again.
         """
         counts = {"added": 0, "replaced": 0, "unchanged": 0}
         with self.storage.writing() as writer:
             known = self._keys(Generation(self.folder, writer.state))
             stream = iter(documents)
             while batch := list(islice(stream, ROWS)):
-                self._put(writer, dict(batch), known, counts)
+                newest = dict(batch)
+                counts["replaced"] += len(batch) - len(newest)
+                self._put(writer, newest, known, counts)
                 if progress:
                     progress(len(batch))
             self._extend_graph(writer)

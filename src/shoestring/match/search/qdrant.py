@@ -22,7 +22,7 @@ from shoestring._errors import InputError, OptionError, OutputError
 from shoestring._extras import require
 from shoestring.match.matcher import Matcher, Progress
 from shoestring.match.search.hits import Document, Hit, answered
-from shoestring.match.search.words import alike
+from shoestring.match.search.words import alike, require_names
 
 ROWS = 256
 GONE, BUILDING = "deleted", "building"  # marks in a payload
@@ -182,6 +182,7 @@ class QdrantIndex:
 
     def _those(self, where: Mapping[str, object]) -> Any:
         """A filter: not deleted, and these values in the metadata, as text or as numbers."""
+        require_names(where, [name for name in where if self._count(self._with(name))], self.name)
         must = [
             self.models.Filter(should=[
                 self.models.FieldCondition(key=f"metadata.{name}", match=self.models.MatchValue(value=each))
@@ -191,6 +192,11 @@ class QdrantIndex:
         ]  # fmt: skip
         gone = self.models.FieldCondition(key=GONE, match=self.models.MatchValue(value=True))
         return self.models.Filter(must=must, must_not=[gone])
+
+    def _with(self, name: str) -> Any:
+        """A filter: some value of that name in the metadata."""
+        empty = self.models.IsEmptyCondition(is_empty=self.models.PayloadField(key=f"metadata.{name}"))
+        return self.models.Filter(must_not=[empty])
 
     def _count(self, those: Any = None) -> int:
         if not self.client.collection_exists(self.name):

@@ -12,7 +12,7 @@ import json
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shoestring._errors import InputError
 from shoestring._extras import require
 from shoestring.match.search.nearest import Found
 from shoestring.match.search.storage import Generation
@@ -38,7 +39,11 @@ class Words:
         """Returns (n,) the rows whose metadata have all these values; in a list, one of them.
 
         A value is compared as text, `3` with 3 and "3": tables know no other.
+
+        Raises:
+            InputError: no text has metadata of that name.
         """
+        require_names(wanted, {name for name, _ in self._values}, self.now.folder)
         lists = [set(self._values.get((name, _text(value)), ())) for name, value in wanted.items()]
         return np.array(sorted(set.intersection(*lists)), np.int64)
 
@@ -94,9 +99,22 @@ class Words:
         found = defaultdict(list)
         for row, record in self.now.records():
             for name, value in record["metadata"].items():
+                found[name, ""] += []  # a name is known, however few its values
                 for each in value if isinstance(value, list) else (value,):
                     found[name, _text(each)].append(row)
         return found
+
+
+def require_names(wanted: Iterable[str], known: Collection[str], where: object) -> None:
+    """Refuses metadata that no text has: nothing would be found, as if nothing were alike.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    for name in wanted:
+        if name not in known:
+            there = f"known: {', '.join(sorted(known))}" if known else "--metadata of index stores some"
+            raise InputError(f"{where}: no text has metadata {name!r}; {there}")
 
 
 def alike(value: object) -> list[str | int | bool]:
