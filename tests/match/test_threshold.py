@@ -207,7 +207,19 @@ def test_bad_input_is_refused(scores, labels, message):
 
 
 @pytest.mark.parametrize(
-    "text", ["f2", "cost", "cost=1", "cost=a,b", "recall@precision=2", "recall=1", "f1=1", "cost=0,0"]
+    "text",
+    [
+        "f2",
+        "cost",
+        "cost=1",
+        "recall@precision=0",
+        "recall@precision=nan",
+        "cost=a,b",
+        "recall@precision=2",
+        "recall=1",
+        "f1=1",
+        "cost=0,0",
+    ],
 )
 def test_bad_metrics_are_refused(text):
     with pytest.raises(OptionError, match="metric"):
@@ -236,6 +248,31 @@ def test_the_command_tunes_on_one_file_and_reports_on_another(shoestring, tmp_pa
     plain = shoestring("match", "threshold", "dev.tsv", "--metric", "accuracy")
     assert "accuracy" in plain.stdout
     assert "optimistic" in plain.stderr
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_what_a_threshold_does_elsewhere_is_a_number(metric):
+    """Where it finds nothing of what it was to find, too."""
+    there = Curve.of([0.1, 0.2, 0.3], [1, 0, 1])
+    low, high = Metric.parse(metric).range
+    assert all(low <= there.at(threshold, metric).value <= high for threshold in (0, 0.15, 0.25, 2))
+    few = bootstrap(Curve.of([0.9, 0.8, 0.3, 0.1], [1, 1, 0, 0]), metric, 50).value
+    assert low <= few[0] <= few[1] <= high
+
+
+@given(scored())
+def test_the_area_equals_counting_pairs_of_pairs(case):
+    scores, labels = np.array(case[0]), np.array(case[1]) > 0
+    one, other = scores[labels][:, None], scores[~labels][None]
+    wanted = ((one > other) + (one == other) / 2).mean() if one.size and other.size else math.nan
+    assert Curve.of(scores, labels).area == pytest.approx(wanted, nan_ok=True)
+
+
+def test_the_command_remarks_on_distances_and_reads_truth_values(shoestring, tmp_path):
+    (tmp_path / "far.csv").write_text("distance,label\n0.1,True\n0.2,true\n0.8,False\n0.9,FALSE\n")
+    done = shoestring("match", "threshold", "far.csv", "--score", "distance", "--json")
+    assert json.loads(done.stdout)["pairs"] == 4
+    assert "if these are distances" in done.stderr
 
 
 def test_the_command_names_the_line_that_is_wrong(shoestring, tmp_path):

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 OPTIMISTIC = (
     "these pairs chose the threshold, so the metric here is optimistic; report it on others with --test"
 )
+UPSIDE_DOWN = (
+    "positive pairs have the smaller scores (area under the ROC curve {:.2f}): if these are distances, give 1 minus "
+    "them or their negatives; a pair counts as positive from the threshold on upwards"
+)
+TRUTH = {"true": 1.0, "false": 0.0}  # as pandas writes them
 SCORE = ("score", "scores", "similarity", "prediction", "probability")
 LABEL = ("label", "labels", "gold", "truth", "target")
 
@@ -35,13 +40,14 @@ def read_scores(
         label: the column of the labels.
 
     Raises:
-        InputError: nothing there, or a cell is no finite number; the line is named.
+        InputError: nothing there, or a cell is no finite number, or as a label true or false; the line is named.
     """
     import numpy as np
 
     columns = (Column(score, SCORE, -2, "--score", is_number), Column(label, LABEL, -1, "--label", is_number))
     rows = []
-    for line, cells in read_table(source, columns):
+    for line, (value, said) in read_table(source, columns):
+        cells = (value, TRUTH.get(str(said).strip().lower(), said))
         for what, cell in zip((score or "score", label or "label"), cells, strict=True):
             try:
                 finite = np.isfinite(float(cell))
@@ -110,6 +116,8 @@ def threshold(
         _require_binary(scores, label or "label", labels)
     curve = module.Curve.of(values, labels if above is None else labels > above)
     cut = curve.best(metric)
+    if curve.area < 0.5:
+        ui.say(UPSIDE_DOWN.format(curve.area))
     unsure = module.bootstrap(curve, metric, rounds, seed=seed)
     result = {
         **summary(cut.metric, cut.threshold, unsure.threshold, cut.value, unsure.value, unsure.optimism),

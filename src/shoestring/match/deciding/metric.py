@@ -49,7 +49,7 @@ class Metric:
     def __post_init__(self) -> None:
         if self.name not in ("accuracy", "f1", "mcc", "balanced", "cost", "recall", "precision"):
             raise OptionError(f"metric {self.name!r}: choose one of {' '.join(METRICS)}")
-        if self.name in ("recall", "precision") and not 0 < self.target <= 1:
+        if not 0 <= self.target <= 1:
             raise OptionError(f"metric {self}: the target must be above 0 and at most 1")
         costs = (self.false_positive, self.false_negative)
         if not all(math.isfinite(cost) and cost >= 0 for cost in costs) or not any(costs):
@@ -71,7 +71,7 @@ class Metric:
                 false_positive, false_negative = map(float, tail.split(","))
                 return cls("cost", 0.0, false_positive, false_negative)
             if equals and (name, other) in (("recall", "precision"), ("precision", "recall")):
-                return cls(name, float(tail))
+                return cls(name, float(tail) or math.nan)  # none at all is not asked for
         except ValueError as error:
             raise OptionError(
                 f"metric {text!r}: {tail!r} is no number; try {' '.join(METRICS[4:])}"
@@ -88,7 +88,7 @@ class Metric:
 
     def untargeted(self) -> Metric:
         """Returns the same without its target: what a threshold that misses it reaches can still be measured."""
-        return replace(self, target=math.ulp(0.0)) if self.target else self
+        return replace(self, target=0.0)
 
     def values(self, tp: NDArray, fp: NDArray, positives: float, negatives: float) -> Floats:
         """Returns the metric of cuts with so many true and false positives; -inf where a target is missed.

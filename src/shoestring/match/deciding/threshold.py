@@ -93,6 +93,13 @@ class Curve:
         beyond = np.nextafter(self.scores[:1], self.scores.dtype.type(np.inf))
         return np.concatenate([beyond, middle, self.scores[-1:]])
 
+    @property
+    def area(self) -> float:
+        """The area under the ROC curve: how often a positive has the larger score than a negative; NaN for none."""
+        tp, fp = self.counts
+        with np.errstate(invalid="ignore"):
+            return float(((tp[1:] + tp[:-1]) @ np.diff(fp) / 2) / np.float64(tp[-1] * fp[-1]))
+
     def values(self, metric: str | Metric) -> Floats:
         """Returns the metric of every cut."""
         tp, fp = self.counts
