@@ -219,12 +219,11 @@ def kept(**found: dict[str, Any]) -> None:
 
 
 def draw(found: dict[str, Any]) -> None:
-    """Draws the losses of those that went on for long."""
-    curves = {}
+    """Draws the losses of those that went on for as many steps as came before."""
+    curves: dict[str, list[tuple[int, float]]] = {}
     for name, part in found.items():
-        start, every = 0 if name == "before" else STEPS, part.get("every", 1)
-        curves[name] = [(start + every * index, loss) for index, loss in enumerate(part["losses"])]
-    curves = {name: points for name, points in curves.items() if points[-1][0] - points[0][0] > STEPS // 10}
+        if len(part["losses"]) == STEPS:
+            curves[name] = list(enumerate(part["losses"], 0 if name == "before" else STEPS))
     plot.loss_curves(curves, FIGURE, title="SmolLM2, four blocks: grown 2x at step 200")
 
 

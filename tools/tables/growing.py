@@ -69,10 +69,6 @@ def _training(measured: dict) -> str:
     for name, row in measured["training"].items():
         losses = row["losses"]
         ratio = row.get("first loss over that of the model not grown")
-        if every := row.get("every"):  # stopped on the way: what it had printed
-            steps = every * (len(losses) - 1) + 1
-            lines.append(f"| {name}, stopped | {steps} | {losses[0]:.4f} | {ratio:.5f} | | | |")
-            continue
         apart = f"{row['copies apart']:.1e}" if "grown 2x" in name else ""
         last = sum(losses[-20:]) / len(losses[-20:])
         lines.append(
