@@ -130,6 +130,7 @@ def test_an_interrupted_build_goes_on_with_the_same_texts_only(matcher, pairs, t
     every = documents(pairs)
     whole = opened("whole")
     assert whole.build(every) == (0, len(every))
+    assert not whole.unfinished
 
     def breaking():
         yield from every[:20]
@@ -137,6 +138,7 @@ def test_an_interrupted_build_goes_on_with_the_same_texts_only(matcher, pairs, t
 
     with pytest.raises(KeyboardInterrupt):
         opened("cut").build(breaking())
+    assert opened("cut").unfinished
     with pytest.raises(InputError, match="another text 3"):
         opened("cut").build([*every[:2], ("别的", {}), *every[3:]])
     with pytest.raises(InputError, match="another text 16"):

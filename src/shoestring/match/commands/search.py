@@ -39,6 +39,11 @@ def search(
         raise OptionError(f"--where {wrong[0]!r}: write NAME=VALUE")
     where = dict(each.split("=", 1) for each in wanted)
     opened = existing(index, loaded(model, device), kind)
+    if opened.unfinished:
+        ui.say(
+            f"{index}: its build was interrupted, so that only {len(opened):,} texts can be found; the same "
+            "shoestring match index goes on"
+        )
     found = opened.search(
         list(queries), k, loaded(rerank, device) if rerank else None, candidates, where, hybrid
     )

@@ -63,6 +63,11 @@ class Index:
         return now.rows - len(now.deleted)
 
     @property
+    def unfinished(self) -> bool:
+        """Whether a build was interrupted, so that texts may be missing."""
+        return self.storage.read().building is not None
+
+    @property
     def rows(self) -> int:
         """The number of rows, deleted ones too."""
         return self.storage.read().rows

@@ -164,6 +164,11 @@ class QdrantIndex:
 
         return answered(list(queries), k, nearest, document, self.matcher, rerank, candidates)
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether a build was interrupted, so that texts may be missing."""
+        return self._building() is not None
+
     def _building(self) -> int | None:
         """The row where a build that is not finished started."""
         if not self.rows:
