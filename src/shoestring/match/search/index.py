@@ -65,7 +65,7 @@ class Index:
     @property
     def unfinished(self) -> bool:
         """Whether a build was interrupted, so that texts may be missing."""
-        return self.storage.read().building is not None
+        return self.storage.read().state.building is not None
 
     @property
     def rows(self) -> int:
