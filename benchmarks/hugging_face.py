@@ -80,22 +80,22 @@ class Tester:
 class OurShapes:
     """What the mixins expect of caches and weights where head counts and widths may differ."""
 
-    def _check_attentions_for_generate(
-        self, rows: int, attentions: Any, prompt: int, length: int, config: Any, cache: Any
-    ) -> None:
+    def _check_attentions_for_generate(self, *, config: Any, **given: Any) -> None:
         seen = copy.copy(config)
         seen.num_heads = config.num_value_heads
-        super()._check_attentions_for_generate(rows, attentions, prompt, length, seen, cache)  # pyrefly: ignore
+        super()._check_attentions_for_generate(config=seen, **given)  # pyrefly: ignore
 
-    def _check_past_key_values_for_generate(self, rows: int, cache: Any, length: int, config: Any) -> None:
+    def _check_past_key_values_for_generate(
+        self, batch_size: int, past_key_values: Any, seq_length: int, config: Any
+    ) -> None:
         """Values may have another width, and dynamic mixes keep something beside a key."""
-        assert len(cache.layers) == config.num_layers
+        assert len(past_key_values.layers) == config.num_layers
         groups = config.num_key_value_heads
         keys = (groups or config.num_key_heads) * config.key_size
         values = (groups or config.num_value_heads) * config.value_size
-        for layer in cache.layers:
+        for layer in past_key_values.layers:
             for found, width in ((layer.keys, keys), (layer.values, values)):
-                assert (len(found), found.shape[2]) == (rows, length)
+                assert (len(found), found.shape[2]) == (batch_size, seq_length)
                 columns = found.shape[1] * found.shape[3]
                 assert columns > width if config.dynamic_talking_heads else columns == width
 
