@@ -1,7 +1,7 @@
 """The kernel in lm/kernel: products of few-bit weights with rows of float32; arguments are addresses."""
 
 def level() -> int: ...
-def linear8(
+def grouped8(
     x: int,
     rows: int,
     levels: int,

@@ -18,8 +18,7 @@ typedef struct {
 
 typedef struct {
     const void *weight;          /* int8 (outputs, inputs), or two 4-bit weights a byte (outputs, inputs / 2) */
-    const float *scale8;         /* (outputs), of int8 */
-    const uint16_t *scale, *zero; /* bfloat16 (outputs, groups), of 4 bits */
+    const uint16_t *scale, *zero; /* bfloat16 (outputs, groups); int8 has no zero */
     const float *bias;           /* (outputs) or NULL */
     size_t outputs, inputs;
 } Weights;

@@ -1,11 +1,11 @@
 /* The Python module shoestring.lm._kernel.
  *
  *     level() -> int                       0 any processor, 1 AVX2, 2 AVX-512 with VNNI: the best one here
- *     linear8(x, rows, weight, scale, bias, y, outputs, inputs, threads, level)
+ *     grouped8(x, rows, weight, scale, bias, y, outputs, inputs, threads, level)
  *     linear4(x, rows, weight, scale, zero, bias, y, outputs, inputs, threads, level)
  *
- * y (rows, outputs) = x (rows, inputs) W + bias, in float32. All but the numbers are addresses of memory that the caller keeps; a bias of 0 is
- * none. Activations are rounded to 255 steps, GROUP at a time. The GIL is released. */
+ * y (rows, outputs) = x (rows, inputs) W + bias, in float32; a scale for each GROUP of a row of W. All but the
+ * numbers are addresses of memory that the caller keeps; a bias of 0 is none. Activations are rounded to 255 steps, GROUP at a time. The GIL is released. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
@@ -45,14 +45,14 @@ static PyObject *multiply(const Weights *w, int bits, const float *values, size_
     Py_RETURN_NONE;
 }
 
-static PyObject *linear8(PyObject *self, PyObject *args) {
+static PyObject *grouped8(PyObject *self, PyObject *args) {
     unsigned long long x, weight, scale, bias, y;
     Py_ssize_t rows, outputs, inputs, threads;
     int level;
     (void)self;
     if (!PyArg_ParseTuple(args, "KnKKKKnnni", &x, &rows, &weight, &scale, &bias, &y, &outputs, &inputs, &threads, &level))
         return NULL;
-    Weights w = {(const void *)(uintptr_t)weight, (const float *)(uintptr_t)scale, NULL, NULL, (const float *)(uintptr_t)bias, (size_t)outputs, (size_t)inputs};
+    Weights w = {(const void *)(uintptr_t)weight, (const uint16_t *)(uintptr_t)scale, NULL, (const float *)(uintptr_t)bias, (size_t)outputs, (size_t)inputs};
     return multiply(&w, 8, (const float *)(uintptr_t)x, (size_t)rows, (float *)(uintptr_t)y, (size_t)threads, level);
 }
 
@@ -67,7 +67,7 @@ static PyObject *linear4(PyObject *self, PyObject *args) {
         PyErr_SetString(PyExc_ValueError, "4-bit weights come in whole groups");
         return NULL;
     }
-    Weights w = {(const void *)(uintptr_t)weight, NULL, (const uint16_t *)(uintptr_t)scale, (const uint16_t *)(uintptr_t)zero, (const float *)(uintptr_t)bias, (size_t)outputs, (size_t)inputs};
+    Weights w = {(const void *)(uintptr_t)weight, (const uint16_t *)(uintptr_t)scale, (const uint16_t *)(uintptr_t)zero, (const float *)(uintptr_t)bias, (size_t)outputs, (size_t)inputs};
     return multiply(&w, 4, (const float *)(uintptr_t)x, (size_t)rows, (float *)(uintptr_t)y, (size_t)threads, level);
 }
 
@@ -78,7 +78,7 @@ static PyObject *level(PyObject *self, PyObject *unused) {
 
 static PyMethodDef methods[] = {
     {"level", level, METH_NOARGS, "The best kind of instructions of this processor."},
-    {"linear8", linear8, METH_VARARGS, "y = x W + bias of 8-bit weights."},
+    {"grouped8", grouped8, METH_VARARGS, "y = x W + bias of 8-bit weights."},
     {"linear4", linear4, METH_VARARGS, "y = x W + bias of 4-bit weights."},
     {NULL, NULL, 0, NULL},
 };

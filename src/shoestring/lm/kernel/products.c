@@ -35,9 +35,9 @@ static void portable8(const Weights *w, const Activations *x, float *y, size_t b
                 int32_t dot = 0;
                 for (size_t at = first; at < last; at++)
                     dot += weight[at] * steps[at];
-                sum += (float)dot * x->scale[row * x->groups + group];
+                sum += (float)dot * (wide(w->scale[output * x->groups + group]) * x->scale[row * x->groups + group]);
             }
-            put(w, y, row, output, sum * w->scale8[output]);
+            put(w, y, row, output, sum);
         }
     }
 }
@@ -97,16 +97,17 @@ INLINE FOR_AVX2 void tile8_avx2(const Weights *w, const Activations *x, float *y
                 memcpy(rest, weight, w->inputs - group * GROUP);
                 weight = rest;
             }
+            float scale = wide(w->scale[(output + o) * x->groups + group]);
             for (int r = 0; r < rows; r++) {
                 size_t seen = (row + r) * x->groups + group;
                 __m256 dot = _mm256_cvtepi32_ps(dot64(weight, x->steps + seen * GROUP));
-                acc[o][r] = _mm256_fmadd_ps(dot, _mm256_set1_ps(x->scale[seen]), acc[o][r]);
+                acc[o][r] = _mm256_fmadd_ps(dot, _mm256_set1_ps(scale * x->scale[seen]), acc[o][r]);
             }
         }
     }
     for (int o = 0; o < tile; o++)
         for (int r = 0; r < rows; r++)
-            put(w, y, row + r, output + o, sum8(acc[o][r]) * w->scale8[output + o]);
+            put(w, y, row + r, output + o, sum8(acc[o][r]));
 }
 
 INLINE FOR_AVX2 __m256i dot64_4(__m256i low, __m256i high, const int8_t *steps) {
@@ -155,20 +156,23 @@ INLINE FOR_AVX512 void tile8_avx512(const Weights *w, const Activations *x, floa
         size_t left = w->inputs - group * GROUP;
         __mmask64 mask = left >= GROUP ? ~(__mmask64)0 : (((__mmask64)1 << left) - 1);
         __m512i weight[TILE];
-        for (int o = 0; o < tile; o++)
+        __m512 own[TILE]; /* the weights' scales */
+        for (int o = 0; o < tile; o++) {
+            own[o] = _mm512_set1_ps(wide(w->scale[(output + o) * x->groups + group]));
             weight[o] = _mm512_xor_si512(flip, _mm512_maskz_loadu_epi8(mask, (const int8_t *)w->weight + (output + o) * w->inputs + group * GROUP));
+        }
         for (int r = 0; r < rows; r++) {
             size_t seen = (row + r) * x->groups + group;
             __m512i steps = _mm512_loadu_si512(x->steps + seen * GROUP);
             __m512i start = _mm512_maskz_set1_epi32(1, -128 * x->sums[seen]);
             __m512 scale = _mm512_set1_ps(x->scale[seen]);
             for (int o = 0; o < tile; o++)
-                acc[o][r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_dpbusd_epi32(start, weight[o], steps)), scale, acc[o][r]);
+                acc[o][r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_dpbusd_epi32(start, weight[o], steps)), _mm512_mul_ps(own[o], scale), acc[o][r]);
         }
     }
     for (int o = 0; o < tile; o++)
         for (int r = 0; r < rows; r++)
-            put(w, y, row + r, output + o, _mm512_reduce_add_ps(acc[o][r]) * w->scale8[output + o]);
+            put(w, y, row + r, output + o, _mm512_reduce_add_ps(acc[o][r]));
 }
 
 INLINE FOR_AVX512 void tile4_avx512(const Weights *w, const Activations *x, float *y, size_t output, size_t row, int tile, int rows) {

@@ -20,7 +20,9 @@ from shoestring.lm.weights.quantize import from_int4, from_int8
 
 try:
     from shoestring.lm import _kernel
-except ImportError:  # no compiler when it was installed
+
+    _NEEDED = (_kernel.grouped8, _kernel.linear4)
+except (ImportError, AttributeError):  # no compiler when it was installed, or what it made is of older source
     _kernel = None
 INSTRUCTIONS = ("portable", "AVX2", "AVX-512 VNNI")
 LEVEL = _kernel.level() if _kernel is not None else None  # place in INSTRUCTIONS of the best one here
@@ -37,14 +39,14 @@ class Linear8(nn.Module):
 
     Args:
         levels: int8.
-        scale: of each output.
+        scale: of each group, bfloat16.
         bias: or None.
     """
 
     def __init__(
         self,
         levels: Int[Tensor, "outputs inputs"],
-        scale: Float[Tensor, " outputs"],
+        scale: Tensor,
         bias: Float[Tensor, " outputs"] | None = None,
     ) -> None:
         super().__init__()
@@ -55,7 +57,7 @@ class Linear8(nn.Module):
         """Returns (..., outputs) in float32."""
         if _kernel is None:
             return _unpacked(x, self, lambda part: from_int8(self.levels[part], self.scale[part]))
-        return _product(_kernel.linear8, x, self, self.levels, self.scale)
+        return _product(_kernel.grouped8, x, self, self.levels, self.scale)
 
 
 class Linear4(nn.Module):
@@ -90,17 +92,16 @@ class Linear4(nn.Module):
 
 
 class Embedding8(nn.Module):
-    """An embedding whose rows are int8 with a scale each, and are multiplied by a number."""
+    """An embedding whose rows are int8 with a scale for each group, and are multiplied by a number."""
 
-    def __init__(
-        self, levels: Int[Tensor, "tokens hidden"], scale: Float[Tensor, " tokens"], factor: float = 1.0
-    ) -> None:
+    def __init__(self, levels: Int[Tensor, "tokens hidden"], scale: Tensor, factor: float = 1.0) -> None:
         super().__init__()
-        self.levels, self.scale, self.factor = levels, scale * factor, factor
+        self.levels, self.scale, self.factor = levels, scale.float() * factor, factor
 
     def forward(self, ids: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows hidden"]:
         """Returns the rows in float32."""
-        return self.levels[ids].float() * self.scale[ids][..., None]
+        rows = from_int8(self.levels[ids].flatten(0, -2), self.scale[ids].flatten(0, -2))
+        return rows.view(*ids.shape, -1)
 
 
 def _product(kernel: Callable[..., None], x: Tensor, layer: Any, *weights: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from shoestring._errors import InputError
 from shoestring.lm.weights.few_bits import Embedding8, Linear4, Linear8
 from shoestring.lm.weights.pieces import Piece, plain, quantized
 from shoestring.lm.weights.skeleton import Layers, config_of, empty, layers_of, matched, require_mostly_linear
@@ -76,7 +77,15 @@ def _fill(model: Any, layers: Layers, parts: Iterable[tuple[str, torch.Tensor]])
 
 
 def _modules(name: str, found: dict[str, torch.Tensor], layers: Layers) -> Iterator[tuple[str, nn.Module]]:
-    """Yields what takes the place of a linear layer, or of the embedding and the head that is tied to it."""
+    """Yields what takes the place of a linear layer, or of the embedding and the head that is tied to it.
+
+    Raises:
+        InputError: of the time when int8 had one scale for each output.
+    """
+    if found["scale"].dim() != 2:
+        raise InputError(
+            f"{name}: int8 of an older kind; convert the model again: shoestring lm convert ... --to int8"
+        )
     if name == layers.embedding:
         yield name, Embedding8(found["int8"], found["scale"], layers.factor)
         name = layers.head or name

@@ -59,10 +59,10 @@ def quantized(
 
 def _few_bits(weights: Source, name: str, layer: Layer, bits: int, known: Parts | None = None) -> Piece:
     shape = (layer.outputs, layer.inputs)
+    groups = Shape(torch.bfloat16, (layer.outputs, -(-layer.inputs // GROUP)))
     if bits == 8:
-        parts = {"int8": Shape(torch.int8, shape), "scale": Shape(torch.float32, shape[:1])}
+        parts = {"int8": Shape(torch.int8, shape), "scale": groups}
     else:
-        groups = Shape(torch.bfloat16, (layer.outputs, layer.inputs // GROUP))
         half = Shape(torch.uint8, (layer.outputs, layer.inputs // 2))
         parts = {"int4": half, "scale": groups, "zero": groups}
     shapes = {f"{name}.{part}": part_shape for part, part_shape in parts.items()}

@@ -1,6 +1,6 @@
 """How weights become 8 and 4 bits; `few_bits` has the layers that compute with them.
 
-- int8: one scale for each output.
+- int8: a scale for every `GROUP` inputs, so that a large weight costs its neighbours alone.
 - int4: a scale and a zero for every `GROUP` inputs, both fitted by least squares. `calibrate` chooses better ones, for
   a text.
 """
@@ -12,16 +12,16 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 Parts = tuple[Tensor, Tensor, Tensor]  # levels, two a byte; scale and zero of each group
-GROUP = 64  # inputs that share a scale in int4, and activations in both
+GROUP = 64  # inputs that share a scale, of weights and of activations
 _FITS = 4  # times that levels and scales are fitted to each other; more gains less than 1 %
 _AT_ONCE = 1 << 18  # weights that are quantized at once, so that they stay in the processor's cache
 
 
 def to_int8(weight: Float[Tensor, "outputs inputs"]) -> tuple[Tensor, Tensor]:
-    """Returns (int8 weight, float32 scale of each output): weight = int8 * scale."""
+    """Returns (int8 weight, bfloat16 scale of each group): weight = int8 * scale in groups of `GROUP`."""
     return _by_rows(_rows_to_int8, weight)
 
 
@@ -45,7 +45,11 @@ def levels_of(packed: UInt8[Tensor, "outputs half"]) -> UInt8[Tensor, "outputs i
 
 def from_int8(weight: Tensor, scale: Tensor) -> Float[Tensor, "outputs inputs"]:
     """Returns what `to_int8` stands for."""
-    return weight.float() * scale[:, None]
+    return weight.float() * _over_inputs(scale, weight.shape[1])
+
+
+def _over_inputs(scale: Float[Tensor, "outputs groups"], inputs: int) -> Float[Tensor, "outputs inputs"]:
+    return scale.float().repeat_interleave(GROUP, dim=1)[:, :inputs]
 
 
 def from_int4(packed: Tensor, scale: Tensor, zero: Tensor) -> Float[Tensor, "outputs inputs"]:
@@ -67,9 +71,11 @@ def _by_rows(function: Callable[[Tensor], tuple[Tensor, ...]], weight: Tensor) -
 
 
 def _rows_to_int8(weight: Tensor) -> tuple[Tensor, ...]:
-    rows = weight.float()
-    scale = rows.abs().amax(dim=1).clamp(min=1e-12) / 127
-    return (rows / scale[:, None]).round_().clamp_(-127, 127).to(torch.int8), scale
+    inputs = weight.shape[1]
+    groups = nn.functional.pad(weight.float(), (0, -inputs % GROUP)).unflatten(1, (-1, GROUP))
+    scale = _kept(groups.abs().amax(dim=-1, keepdim=True).clamp(min=1e-12) / 127)
+    levels = (groups / scale).round_().clamp_(-127, 127).to(torch.int8)
+    return levels.flatten(1)[:, :inputs], scale.squeeze(-1).bfloat16()
 
 
 def _rows_to_int4(weight: Tensor) -> tuple[Tensor, ...]:
