@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from importlib import import_module
 
 import click
@@ -12,7 +13,8 @@ import pytest
 from shoestring import ui
 from shoestring._errors import InputError
 from shoestring._extras import packages
-from shoestring.cli import VERBS
+from shoestring.cli import VERBS, command, overview
+from shoestring.relay.commands.main import VERBS as RELAY
 
 
 def loaded_by(code: str) -> set[str]:
@@ -36,6 +38,36 @@ def test_every_verb_of_the_table_is_a_command():
     for target, _ in VERBS.values():
         module, function = target.split(":")
         assert callable(getattr(import_module(module), function).main)
+
+
+def commands() -> dict[str, click.Command | None]:
+    """Every command and subcommand; the relay's, which do without click, are None."""
+    found: dict[str, click.Command | None] = {}
+    for verb in VERBS:
+        made = command(verb)
+        if not isinstance(made, click.Command):
+            found |= {f"{verb} {name}": None for name in RELAY}
+        elif isinstance(made, ui.Group):
+            found |= {verb: made.own} if made.own else {}
+            found |= {f"{verb} {name}": each for name, each in made.commands.items()}
+        else:
+            found[verb] = made
+    return found
+
+
+def test_every_command_has_what_the_help_promises(capsys):
+    assert "Every command has --help, --json, -q/--quiet and --debug" in overview()
+    found = commands()
+    assert {"relay status", "count", "count bench", "lm serve", "completion"} <= {*found}
+    for name, each in found.items():
+        verb, *sub = name.split()
+        with suppress(SystemExit):
+            (each.main if each else command(verb).main)(
+                ["--help"] if each else [*sub, "--help"], prog_name=name
+            )
+        text = capsys.readouterr().out
+        for flag in ("--help", "--json", "-q", "--quiet", "--debug"):
+            assert flag in text, f"{name} has no {flag}"
 
 
 def test_env_reports_versions_as_json(shoestring):

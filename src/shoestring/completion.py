@@ -6,8 +6,6 @@ is being typed is loaded.
 
 from __future__ import annotations
 
-import sys
-
 import click
 from click.shell_completion import get_completion_class
 
@@ -54,4 +52,5 @@ def completion(ui: ui.UI, shell: str) -> None:
     """
     kind = get_completion_class(shell)
     assert kind is not None
-    sys.stdout.write(kind(Verbs("shoestring"), {}, "shoestring", COMPLETE).source() + "\n")
+    script = kind(Verbs("shoestring"), {}, "shoestring", COMPLETE).source()
+    ui.result({"shell": shell, "script": script}, script)

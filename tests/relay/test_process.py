@@ -267,7 +267,19 @@ def relay(*arguments: object, stdin: bytes = b"") -> subprocess.CompletedProcess
 def test_every_verb_has_help(verb):
     done = relay(verb, "--help")
     assert done.returncode == 0
-    assert b"--debug" in done.stdout
+    assert all(flag in done.stdout for flag in (b"--debug", b"--json", b"--quiet", b"(-q)"))
+
+
+def test_status_and_doctor_take_the_flags_of_every_command(tmp_path):
+    for arguments in (["status", "--socket", tmp_path / "none"], ["doctor", "--wan", "no-such-interface"]):
+        done = relay(*arguments, "-q", "--json")
+        assert done.returncode == 1, done.stderr
+        assert relay(*arguments, "--debug").stderr.startswith(b"Traceback")
+
+
+def test_a_capture_and_json_do_not_share_stdout(tmp_path):
+    done = relay("status", "--socket", tmp_path / "none", "--pcap", "-", "--json")
+    assert done.stderr.startswith(b"SettingError: --pcap - writes the capture to stdout")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ def options():
     """Returns the options, and what the operand is called."""
     from shoestring.relay.settings.options import Option
 
-    return {"json": Option(bool, "one JSON document of fields per frame")}, "FILE.pcap|-"
+    return {"json": Option(bool, "a JSON document of fields for each frame, a line each")}, "FILE.pcap|-"
 
 
 def main(options) -> None:

@@ -13,7 +13,6 @@ def options():
         "wan": Option(str, "interface towards the switch", metavar="IF"),
         "lan": Option(str, "interface or bridge towards the PC", metavar="IF"),
         "seconds": Option(float, "how long to listen", default=10.0, limits=(0.1, 86400)),
-        "json": Option(bool, "as one JSON document"),
     }, None
 
 
@@ -22,7 +21,8 @@ def main(options) -> None:
     from shoestring.relay.service import doctor
 
     doctor.check(options.wan, options.lan)
-    print(f"listening for {options.seconds:g} s; start a login on the PC", file=sys.stderr)
+    if not options.quiet:
+        print(f"listening for {options.seconds:g} s; start a login on the PC", file=sys.stderr)
     found = doctor.examine(options.wan, options.lan, options.seconds)
     if options.json:
         import json

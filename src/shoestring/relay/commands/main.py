@@ -50,7 +50,7 @@ def overview(prog_name: str) -> str:
         f"Usage: {prog_name} COMMAND [OPTIONS]\n\n"
         "  802.1X login through a router that then keeps the session alive.\n"
         "  Use it only where your network's rules allow it.\n\n"
-        f"Commands:\n{verbs}\n\nEvery command has --help."
+        f"Commands:\n{verbs}\n\nEvery command has --help, --json, -q/--quiet and --debug."
     )
 
 

@@ -21,6 +21,7 @@ def options():
         ),
         **PAIR_OPTIONS,
         **PROCESS_OPTIONS,
+        "json": Option(bool, "print the last status as JSON when it ends"),
         "quiet": Option(bool, "the same as --level warning (-q)"),
     }, None
 
@@ -45,4 +46,7 @@ def main(options) -> None:
     if options.quiet or options.debug:
         flags["level"] = "debug" if options.debug else "warning"
     pairs = [(wan, options.lan[at]) for at, wan in enumerate(options.wan)]
-    Daemon(*plan(options.config, flags, pairs, apart(parse))).run()
+    daemon = Daemon(*plan(options.config, flags, pairs, apart(parse)))
+    daemon.run()
+    if options.json:
+        print(daemon.status().decode())

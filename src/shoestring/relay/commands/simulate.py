@@ -26,7 +26,6 @@ def options():
         "user": Option(str, "user name", default="student"),
         "password_file": Option(str, "file of mode 0600; the password is 'secret' without", metavar="FILE"),
         "seed": Option(int, "of everything random (0)"),
-        "json": Option(bool, "as one JSON document"),
     }, None
 
 
@@ -45,7 +44,8 @@ def main(options) -> None:
     if options.interface:
         from shoestring.relay.lab.live import serve
 
-        switch = serve(options.interface, rules, options.seconds, lambda line: print(line, file=sys.stderr))
+        say = (lambda _: None) if options.quiet else lambda line: print(line, file=sys.stderr)
+        switch = serve(options.interface, rules, options.seconds, say)
         result = {**switch.counts, "online": switch.online, "faults": switch.faults}
     else:
         from shoestring.relay.lab.simulate import soak

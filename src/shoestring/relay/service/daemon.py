@@ -112,7 +112,7 @@ class Daemon:
         self._state_trouble = ""
         self._restore()
         self._look()
-        self._desk = Desk(process.socket, self._poll, {b"status": self._status, b"frames": self._ring.pcap})
+        self._desk = Desk(process.socket, self._poll, {b"status": self.status, b"frames": self._ring.pcap})
         self._signals, self._wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         for number in (self._news.socket.fileno(), self._desk.fileno(), self._signals):
             self._poll.register(number, select.EPOLLIN)
@@ -133,6 +133,21 @@ class Daemon:
             self._tick()
             self._save()
         self._leave()
+
+    def status(self) -> bytes:
+        """Returns what `status --json` prints; nothing secret is in it."""
+        import json
+
+        now = time.monotonic()
+        with open("/proc/self/statm", encoding="ascii") as file:
+            pages = int(file.read().split()[1])
+        answer = {
+            "version": __version__,
+            "process": os.getpid(),
+            "memory_kib": pages * os.sysconf("SC_PAGE_SIZE") // 1024,
+            "pairs": [relay.describe(now) for relay in self._relays],
+        }
+        return json.dumps(answer, ensure_ascii=False).encode()
 
     def _restore(self) -> None:
         if self._state is None:
@@ -293,20 +308,6 @@ class Daemon:
         self._act(relay, effects)
 
     # The process
-
-    def _status(self) -> bytes:
-        import json
-
-        now = time.monotonic()
-        with open("/proc/self/statm", encoding="ascii") as file:
-            pages = int(file.read().split()[1])
-        answer = {
-            "version": __version__,
-            "process": os.getpid(),
-            "memory_kib": pages * os.sysconf("SC_PAGE_SIZE") // 1024,
-            "pairs": [relay.describe(now) for relay in self._relays],
-        }
-        return json.dumps(answer, ensure_ascii=False).encode()
 
     def _catch_signals(self) -> None:
         signals.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)

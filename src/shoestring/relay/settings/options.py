@@ -63,6 +63,8 @@ class Option(
 
 COMMON = {
     "help": Option(bool, "show this and stop"),
+    "json": Option(bool, "print the result as JSON"),
+    "quiet": Option(bool, "no remarks (-q)"),
     "debug": Option(bool, "show the traceback of an error"),
 }
 
@@ -106,7 +108,7 @@ def read(
         UsageError: a flag is unknown, or a value missing or not allowed.
         Help: the user asked for it.
     """
-    options = {**options, **COMMON}
+    options = {**options, **{name: option for name, option in COMMON.items() if name not in options}}
     found: dict[str, object] = {
         name: [] if option.many else False if option.kind is bool else option.default
         for name, option in options.items()
