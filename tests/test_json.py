@@ -1,38 +1,43 @@
-"""The keys that docs/json.md promises are those that the commands print."""
+"""The keys that docs/json.md promises are those that the commands print; more commands are asked in their own tests."""
 
 import json
-import re
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import click
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from promised import kept, promised
+from shoestring.cli import VERBS, command, main
+from shoestring.relay.commands.main import VERBS as RELAY
+from shoestring.relay.service.decode import describe
+from shoestring.tour import report
+from shoestring.tour.stage import Done, Headline, Outcome, Stage
+
 TYPED = {
+    "env": "env",
+    "completion": "completion bash",
     "count CORPUS": "count a.txt",
     "count CORPUS -o FILE": "count a.txt -o w.tsv",
     "count merge": "count merge a.tsv a.tsv -o m.tsv",
     "count compare": "count compare a.tsv b.tsv --min-count 1",
-    "count words": "count words a.txt -o new.txt",
+    "count compare -o FILE": "count compare a.tsv b.tsv --min-count 1 -o keys.tsv",
+    "count words": "count words long.txt",
+    "count words -o FILE": "count words a.txt -o new.txt",
+    "count bench": "count bench long.txt --megabytes 0.001 --workers 1",
     "count plot": "count plot a.tsv -o plots",
     "tokenizer": "tokenizer long.txt -o tok --vocab-size 600",
     "grow advise": "grow advise log.jsonl",
     "match audit": "match audit many.tsv",
-    "match threshold": "match threshold scores.csv",
+    "match threshold": "match threshold scores.csv --test scores.csv",
+    "match threshold --graded": "match threshold scores.csv --graded --test scores.csv",
     "match leaks": "match leaks pairs.tsv",
     "relay simulate": "relay simulate --days 0.1",
 }
-
-
-def promised() -> dict[str, tuple[list[str], list[str]]]:
-    """Command -> its keys, and the keys of the first list in it."""
-    page = (ROOT / "docs" / "json.md").read_text("utf-8")
-    table = page.split("<!-- keys -->")[1].split("<!-- /keys -->")[0]
-    out = {}
-    for command, keys in re.findall(r"^\| `([^`]+)` \| (.*) \|$", table, re.MULTILINE):
-        inner = re.search(r"\[(.*?)\]", keys)
-        plain = re.sub(r": \[.*?\]| \(with [^)]*\)", "", keys)
-        out[command] = (plain.split(", "), inner[1].split(", ") if inner else [])
-    return out
 
 
 @pytest.mark.parametrize("command", TYPED)
@@ -53,11 +58,108 @@ def test_a_command_prints_the_keys_that_are_promised(shoestring, tmp_path, comma
     (tmp_path / "many.tsv").write_text(rows, "utf-8")
     done = shoestring(*TYPED[command].split(), "--json")
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    keys, inner = promised()[command]
-    assert list(found) == keys
-    if inner:
-        assert list(next(value for value in found.values() if isinstance(value, list))[0]) == inner
+    kept(command, done.stdout)
+
+
+def test_every_command_is_on_the_page():
+    for verb in VERBS:
+        made = command(verb)
+        subcommands = RELAY if verb == "relay" else getattr(made, "commands", {})
+        own = isinstance(made, click.Command) and getattr(made, "own", made) is not None
+        for name in [*[verb] * own, *(f"{verb} {each}" for each in subcommands)]:
+            page = (Path(__file__).resolve().parents[1] / "docs" / "json.md").read_text("utf-8")
+            assert f"| `{name}` |" in page or f"| `{name} CORPUS` |" in page, f"{name} is not in docs/json.md"
+
+
+def test_a_page_that_lacks_a_key_or_promises_one_too_many_is_found():
+    with pytest.raises(AssertionError, match="not in docs"):
+        kept("count merge", {"output": "a", "tables": 1, "rows": 2, "more": 3})
+    with pytest.raises(AssertionError, match="rows"):
+        kept("count merge", {"output": "a", "tables": 1})
+    with pytest.raises(AssertionError, match="prints no"):
+        kept("count CORPUS", {"top": [{"word": "a"}]})
+
+
+def test_the_language_models_commands(tmp_path, capsys, monkeypatch):
+    from lm.chat_model import chat_folder
+
+    monkeypatch.chdir(tmp_path)
+    model = chat_folder(tmp_path / "talker")
+    Path("shots.tsv").write_text("the cat\tgood\nthe dog\tbad\n", "utf-8")
+    Path("text.txt").write_text("the cat\n", "utf-8")
+    for name, typed in {
+        "lm generate": ["generate", model, "the cat", "--logprobs", "2", "--max-tokens", "3"],
+        "lm choose": ["choose", model, "the", "cat", "dog"],
+        "lm fewshot": [
+            "fewshot",
+            model,
+            "shots.tsv",
+            "--template",
+            "sentiment",
+            "--test",
+            "shots.tsv",
+            "--choose",
+        ],
+        "lm eval": ["eval", model, "text.txt", "--against", "fp32"],
+        "lm eval --labelled": ["eval", model, "--labelled", "shots.tsv"],
+        "lm convert": ["convert", model, "small", "--to", "int8"],
+    }.items():
+        with pytest.raises(SystemExit):
+            main(["lm", *map(str, typed), "--json", *(["--device", "cpu"] if typed[0] != "convert" else [])])
+        out, err = capsys.readouterr()
+        assert out, err
+        kept(name, out)
+
+
+def test_what_the_tour_prints():
+    stage = Stage("count", "Counting", lambda *_: Outcome("done"))
+    done = [
+        Done(stage, 1.0, Outcome("done", {"words": 3}, headline=Headline("a", "b", "c")), None),
+        Done(stage, 1.0, None, "OptionError: no"),
+    ]
+    kept("tour", json.loads(json.dumps(report.as_json(done, {}))))
+
+
+def test_a_relay_says_what_it_does_and_did(tmp_path):
+    command = [sys.executable, "-m", "shoestring.relay"]
+    where = ["--socket", str(tmp_path / "socket")]
+    running = subprocess.Popen(
+        [*command, "run", "--wan", "no-wan", "--lan", "no-lan", *where, "--json", "-q"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+    def asked(*words: str) -> str:
+        return subprocess.run(
+            [*command, *words, *where, "--json"], capture_output=True, text=True, check=True
+        ).stdout
+
+    try:
+        end = time.monotonic() + 60
+        while not (tmp_path / "socket").exists() and running.poll() is None and time.monotonic() < end:
+            time.sleep(0.05)
+        kept("relay status", asked("status"))
+        kept("relay status --pcap FILE", asked("status", "--pcap", str(tmp_path / "last.pcap")))
+    finally:
+        running.send_signal(signal.SIGTERM)
+        out, err = running.communicate(timeout=60)
+    assert kept("relay status", out)["pairs"][0]["wan"] == "no-wan", err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="raw sockets take root")
+def test_what_the_doctor_found(shoestring):
+    done = shoestring("relay", "doctor", "--seconds", "0.1", "--json", "-q")
+    assert done.stderr == ""
+    kept("relay doctor", done.stdout)
+
+
+def test_every_frame_has_fields_of_the_page():
+    folder = Path(__file__).parent / "relay" / "frames"
+    frames = [bytes.fromhex(path.read_text().split("#")[0]) for path in folder.glob("*.hex")]
+    assert frames
+    for raw in frames:
+        for data, size in ((raw, None), (raw[:30], len(raw)), (raw + b"rest", None)):
+            kept("relay decode", {"time": 0.0, **describe(data, size)})
+    assert promised()["relay decode"]["eap"][0]
 
 
 def test_a_threshold_for_machines_separates_what_it_separated(shoestring, tmp_path):

@@ -272,6 +272,8 @@ def _usage(error: click.ClickException, program: str) -> str:
 
 
 def _short(value: object) -> str:
+    if value is None:
+        return "-"
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, list | tuple):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from promised import kept
 from shoestring._errors import InputError
 from shoestring.grow.training import advising
 
@@ -29,7 +30,7 @@ def cosine(vectors):
 def test_a_real_encoder_twice_as_wide(minilm, tmp_path, shoestring):
     run = shoestring("grow", minilm, tmp_path / "wide", "--hidden", "2x", "--json")
     assert run.returncode == 0, run.stderr
-    facts = json.loads(run.stdout)
+    facts = kept("grow", run.stdout)
     assert facts["sizes"]["hidden"] == [384, 768]
     assert facts["worst distance (roundings)"] == 0
     rules, fp32, stored = facts["trials"]
@@ -62,7 +63,7 @@ def test_a_plan_writes_nothing_and_says_all(tmp_path, shoestring):
     assert run.returncode == 0, run.stderr
     for said in ("61 x 16", "61 x 24", "exact    hidden 16 -> 24", "exact    blocks 2 -> 3", "rounded"):
         assert said in run.stdout
-    facts = json.loads(shoestring("grow", "plan", source, "--ffn", "2x", "--json").stdout)
+    facts = kept("grow plan", shoestring("grow", "plan", source, "--ffn", "2x", "--json").stdout)
     assert facts["parameters"][1] > facts["parameters"][0]
     assert not [path for path in tmp_path.iterdir() if path != source]
 

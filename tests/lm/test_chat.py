@@ -1,6 +1,5 @@
 """A conversation in this process and in the terminal: the same text as one that is read anew at every turn."""
 
-import json
 import os
 import pty
 import subprocess
@@ -10,6 +9,7 @@ import time
 import pytest
 
 from lm.chat_model import chat_folder as saved
+from promised import kept
 from shoestring._errors import InputError
 from shoestring.lm.engines.load import load
 from shoestring.lm.generation.generation import generate
@@ -66,7 +66,7 @@ def test_lines_of_a_pipe(shoestring, chat_folder, engine):
     done = shoestring("lm", "chat", chat_folder, "--temperature", 0, "--max-tokens", 12, "--json", "-q",
                       input="the cat\n\nand?\n")  # fmt: skip
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)["messages"]
+    found = kept("lm chat", done.stdout)["messages"]
     assert [each["role"] for each in found] == ["user", "assistant"] * 2
     assert found[1]["content"] == afresh(engine, found[:1])
     assert found[3]["content"] == afresh(engine, found[:3])

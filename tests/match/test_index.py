@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from promised import kept
 from shoestring._errors import InputError, OptionError, OutputError
 from shoestring.match.matcher import Matcher
 from shoestring.match.search import index as module
@@ -378,13 +379,13 @@ def test_the_commands(match, trained, pairs, tmp_path):
     (tmp_path / "texts.jsonl").write_text("\n".join([*rows, '{"text": " ", "topic": 0}']), "utf-8")
     model = ("--model", trained["bi"], "--device", "cpu")
     done = match("index", "texts.jsonl", "-o", "idx", "--metadata", "topic", "--json", *model)
-    assert json.loads(done.stdout)["texts"] == len(rows), done.stderr
+    assert kept("match index", done.stdout)["texts"] == len(rows), done.stderr
     assert f"1 left out of texts.jsonl, of nothing but spaces (first: line {len(rows) + 1})" in done.stderr
     assert "--add" in match("index", "texts.jsonl", "-o", "idx", *model).stderr
-    found = json.loads(match("search", "idx", "我喜欢猫", "-k", 2, "--json", *model).stdout)
+    found = kept("match search", match("search", "idx", "我喜欢猫", "-k", 2, "--json", *model).stdout)
     first = found["queries"][0]["hits"][0]
     assert first["metadata"]["topic"] == first["id"]
-    gone = json.loads(match("delete", "idx", first["id"], "--json", *model).stdout)
+    gone = kept("match delete", match("delete", "idx", first["id"], "--json", *model).stdout)
     assert gone["texts"] == len(rows) - 1
     left = json.loads(match("search", "idx", "我喜欢猫", "-k", 2, "--json", *model).stdout)
     assert first["id"] not in [hit["id"] for hit in left["queries"][0]["hits"]]
@@ -394,7 +395,7 @@ def test_the_commands(match, trained, pairs, tmp_path):
     assert "no index" in match("search", "none", "猫", *model).stderr
     put = ("index", "texts.jsonl", "-o", "keyed", "--key", "topic", "--json", *model)
     assert json.loads(match(*put).stdout)["added"] == len(rows)
-    assert json.loads(match(*put).stdout) == {
+    assert kept("match index", match(*put).stdout) == {
         "index": "keyed", "added": 0, "replaced": 0, "unchanged": len(rows), "texts": len(rows),
     }  # fmt: skip
 

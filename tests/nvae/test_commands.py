@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
+from promised import kept
 from shoestring.cli import main
 
 from .conftest import tiny_model
@@ -38,11 +39,11 @@ def test_train_then_everything_else(run, tmp_path):
         "train", "--data", "digits", "-o", "m", *small, "--steps", 4, "--set", "clip=2", "--json", "-q"
     )
     assert code == 0, err
-    trained = json.loads(out)
+    trained = kept("nvae train", out)
     assert trained["skipped steps"] == 0
     assert trained["negative ELBO (nats)"] > 0
     code, out, _ = run("eval", "m", "--data", "digits", "--samples", 3, "--limit", 20, "--json")
-    found = json.loads(out)
+    found = kept("nvae eval", out)
     assert found["importance-weighted, K=3 (nats)"] < found["negative ELBO (nats)"]
     assert found["images"] == 20
     assert found["split"] == "held-out"  # 179 digits that training has not seen
@@ -51,7 +52,7 @@ def test_train_then_everything_else(run, tmp_path):
     more = ("train", "--data", "digits", "-o", "more", "--from", "m", "--steps", 3, "--json", "-q")
     code, out, err = run(*more)
     assert code == 0, err
-    before = json.loads(out)["negative ELBO before (nats)"]
+    before = kept("nvae train", out)["negative ELBO before (nats)"]
     assert before == pytest.approx(trained["negative ELBO (nats)"], rel=1e-6)
     log = [json.loads(line) for line in (tmp_path / "more" / "log.jsonl").open()]
     assert log[0]["step"] == 0
@@ -61,13 +62,15 @@ def test_train_then_everything_else(run, tmp_path):
 
 
 def test_pictures_are_pictures(run, model, tmp_path):
-    assert run("sample", model, "-o", "s.png", "-n", 6, "--temperature", "0.5,0.8")[0] == 0
+    kept("nvae sample", run("sample", model, "-o", "s.png", "-n", 6, "--temperature", "0.5,0.8", "--json")[1])
     assert Image.open(tmp_path / "s.png").size == (3 * 58 - 2, 2 * 58 - 2)
     assert run("sample", model, "-o", "s.gif", "-n", 5, "--no-readjust", "--pixels", "drawn")[0] == 0
     assert Image.open(tmp_path / "s.gif").n_frames == 5
-    assert run("reconstruct", model, "--data", "digits", "-o", "r.png", "-n", 5)[0] == 0
+    done = run("reconstruct", model, "--data", "digits", "-o", "r.png", "-n", 5, "--json")
+    kept("nvae reconstruct", done[1])
     assert Image.open(tmp_path / "r.png").size == (5 * 58 - 2, 2 * 58 - 2)
-    assert run("interpolate", model, "--data", "digits", "-o", "i.png", "-n", 2, "--steps", 4)[0] == 0
+    done = run("interpolate", model, "--data", "digits", "-o", "i.png", "-n", 2, "--steps", 4, "--json")
+    kept("nvae interpolate", done[1])
     assert Image.open(tmp_path / "i.png").size == (4 * 58 - 2, 2 * 58 - 2)
 
 
@@ -78,12 +81,12 @@ def test_the_same_seed_draws_the_same_picture(run, model, tmp_path):
 
 
 def test_latents_there_and_back(run, model, tmp_path):
-    assert run("encode", model, "--data", "digits", "-o", "z.safetensors")[0] == 0
+    kept("nvae encode", run("encode", model, "--data", "digits", "-o", "z.safetensors", "--json")[1])
     latents = load_file(tmp_path / "z.safetensors")
     assert {name: value.shape for name, value in latents.items()} == {
         "group.00": (1797, 2, 4, 4), "group.01": (1797, 2, 8, 8), "group.02": (1797, 2, 8, 8),
     }  # fmt: skip
-    assert run("decode", model, "z.safetensors", "-o", "x.npy")[0] == 0
+    kept("nvae decode", run("decode", model, "z.safetensors", "-o", "x.npy", "--json")[1])
     images = np.load(tmp_path / "x.npy")
     assert (images.shape, images.dtype) == ((1797, 1, 8, 8), np.uint8)
     assert (
@@ -138,6 +141,7 @@ def test_bad_input_is_one_line_and_leaves_everything(run, model, tmp_path, argum
 
 
 def test_presets_are_shown(run):
+    kept("nvae", run("digits", "--json")[1])
     code, out, _ = run("digits", "mnist")
     assert code == 0
     assert "(10, 5)" in out

@@ -53,6 +53,6 @@ def convert(
     )
     seconds = time.perf_counter() - started
     ui.result(
-        {"output": output, "parameters": done.parameters, "bytes": done.bytes, "seconds": round(seconds, 2)},
+        {"output": output, "parameters": done.parameters, "bytes": done.bytes, "seconds": seconds},
         f"{output}: {done.parameters:,} weights, {done.bytes / 1e9:.2f} GB, {seconds:.1f} s",
     )

@@ -110,7 +110,7 @@ def convert(
             "parameters": done.model.num_parameters(),
             "vocabulary": config.vocab_size,
             "key size, value size": f"{config.key_size}, {config.value_size}",
-            "largest difference": "not compared" if difference is None else f"{difference:.1e}",
+            "largest difference": difference,
         }
     )
 

@@ -109,10 +109,10 @@ def pretrain(
             "model": str(done.folder),
             "parameters": done.parameters,
             "tokens": done.tokens,
-            "epochs": round(done.epochs, 2),
-            "seconds": round(done.history.seconds, 1),
-            "held-out loss (nats)": round(done.loss, 3),
-            "uniform guessing (nats)": round(done.untrained_loss, 3),
+            "epochs": done.epochs,
+            "seconds": done.history.seconds,
+            "held-out loss (nats)": done.loss,
+            "uniform guessing (nats)": done.untrained_loss,
             "loss curve": str(done.folder / "loss.png"),
         }
     )

@@ -62,6 +62,6 @@ def tokenizer(
             "vocabulary": len(trained),
             "documents": report.documents,
             "characters": characters,
-            "characters per token": round(characters / pieces, 3),
+            "characters per token": characters / pieces,
         }
     )
