@@ -120,11 +120,12 @@ def spans(
     limits = [([0], [keys])] if mask is None or mask.shape[-1] == 1 or not look else _limits(mask)
     out = []
     for row in range(0, batch, rows):
-        firsts, lasts = limits[row if len(limits) > 1 else 0]
+        here = limits[row : row + rows] if len(limits) > 1 else limits
         for start in range(0, queries, most):
             stop = min(start + most, queries)
-            cut = slice(start, stop) if len(firsts) > 1 else slice(None)
-            low, high = min(firsts[cut]), max(lasts[cut])
+            cut = slice(start, stop) if len(here[0][0]) > 1 else slice(None)
+            low = min(min(firsts[cut]) for firsts, _ in here)
+            high = max(max(lasts[cut]) for _, lasts in here)
             high = min(high, stop + keys - queries) if is_causal else high
             if low < high:
                 out.append(Span(slice(row, min(row + rows, batch)), slice(start, stop), slice(low, high)))
