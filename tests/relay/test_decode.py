@@ -5,7 +5,7 @@ import struct
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shoestring.relay import frames
@@ -88,6 +88,7 @@ def test_a_code_of_nobody_is_no_vendors(code):
 
 
 @given(st.binary(min_size=32, max_size=32))
+@example(b"\t" * 4 + b" " * 25 + b"\x81@\0")  # would be a word in GBK
 def test_a_token_is_never_taken_for_words(token):
     for mark in (b"#D#1", b"\x19+D+5", b"\x19+D+2"):
         frame = frames.decode(eap(10, 4, mark + token))

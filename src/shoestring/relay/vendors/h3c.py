@@ -119,7 +119,7 @@ def _drcom_address(data: bytes) -> int:
 
 def _news(data: bytes) -> tuple[str, str]:
     """Returns what a packet of code 10 says."""
-    if any(token in data[:4] for token in TOKENS) and len(data) >= 4 + TOKEN_SIZE:
+    if _is_token(data):
         return "token", f"{TOKEN_SIZE} bytes"
     if text := _account(data):
         return "account", text
@@ -128,8 +128,14 @@ def _news(data: bytes) -> tuple[str, str]:
     return "data", f"{len(data)} bytes {data[:16].hex()}"
 
 
+def _is_token(data: bytes) -> bool:
+    return any(mark in data[:4] for mark in TOKENS) and len(data) >= 4 + TOKEN_SIZE
+
+
 def _account(data: bytes) -> str:
-    """Returns the words on the account in a packet of code 10: a text in Chinese, which no token looks like."""
+    """Returns the words on the account in a packet of code 10: a text in Chinese and no token, of whatever bytes."""
+    if _is_token(data):
+        return ""
     words = data[4:].rstrip(b"\0").replace(LINE_END, b"\n\n")
     return readable(words) if is_chinese(words) else ""
 
