@@ -23,7 +23,7 @@ body { font: 16px/1.6 system-ui, "PingFang SC", "Microsoft YaHei", "Noto Sans CJ
 h1 { font-size: 1.7rem; margin-bottom: .2rem; } h2 { font-size: 1.2rem; margin-top: 2.4rem; }
 .soft, figcaption, caption { color: var(--soft); } .bad { color: var(--bad); }
 table { border-collapse: collapse; margin: 1rem 0; font-size: .95em; }
-caption { text-align: left; padding-bottom: .3rem; }
+caption { text-align: left; padding-bottom: .3rem; } @media (min-width: 40rem) { caption { white-space: nowrap; } }
 th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); }
 td.number { text-align: right; font-variant-numeric: tabular-nums; }
 .scroll { overflow-x: auto; } code { font-size: .9em; overflow-wrap: anywhere; }

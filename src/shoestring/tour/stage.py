@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,13 @@ class Outcome:
     headline: Headline | None = None
 
 
+class Bars(UI):
+    """Bars without the remarks that a command of its own would make: a stage says one line, at its end."""
+
+    def say(self, line: str) -> None:
+        """Says nothing."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """One step of the story.
@@ -114,6 +121,7 @@ def run(stages: Sequence[Stage], settings: Settings) -> list[Done]:
     """Runs the stages in order; one that fails says so, and only those that need it are left out."""
     outcomes: dict[str, Outcome] = {}
     done = []
+    inside = replace(settings, ui=Bars(settings.ui.as_json, settings.ui.quiet))
     for stage in stages:
         start = time.monotonic()
         missing = [name for name in stage.needs if name not in outcomes]
@@ -121,7 +129,7 @@ def run(stages: Sequence[Stage], settings: Settings) -> list[Done]:
             result = Done(stage, 0.0, error=f"left out: it needs {', '.join(missing)}")
         else:
             try:
-                outcomes[stage.name] = stage.run(settings, outcomes)
+                outcomes[stage.name] = stage.run(inside, outcomes)
                 result = Done(stage, time.monotonic() - start, outcomes[stage.name])
             except Exception as error:  # one broken stage must not take the report along
                 result = Done(stage, time.monotonic() - start, error=_reason(error))

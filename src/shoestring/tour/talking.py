@@ -39,7 +39,7 @@ def talking(settings: Settings, before: dict[str, Outcome]) -> Outcome:
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        losses.append(float(loss))
+        losses.append(loss.item())
     same = "the same" if words == said else "OTHER"
     return Outcome(
         f"{same} {WORDS} tokens with talking heads at identity; {STEPS} steps on Chinese text: "

@@ -21,6 +21,12 @@ typedef struct {
     Py_ssize_t length;
 } Text;
 
+typedef int (*Usable)(PyObject *self, int mode); /* sets an exception if not */
+typedef int (*Feed)(PyObject *self, const char *text, Py_ssize_t size, int mode, int lines);
+
+PyObject *feed_bytes(PyObject *self, PyObject *args, Usable usable, Feed feed); /* (text, mode, lines) */
+PyObject *feed_list(PyObject *self, PyObject *args, Usable usable, Feed feed);  /* (texts, mode) */
+
 PyTypeObject *table_type(void); /* borrowed; made on first use */
 PyObject *table_type_new(void);
 PyObject *counter_type_new(void);

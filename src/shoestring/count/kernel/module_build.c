@@ -20,6 +20,19 @@ static int add_users(Dictionary *dictionary, PyObject *user) {
     return 1;
 }
 
+/* The image of what was read. */
+static PyObject *compiled(Dictionary *dictionary, const Hmm *model) {
+    uint8_t *image = NULL;
+    size_t bytes = 0;
+    int done;
+    Py_BEGIN_ALLOW_THREADS;
+    done = table_build(dictionary, model, &image, &bytes);
+    Py_END_ALLOW_THREADS;
+    PyObject *result = done == OK ? PyBytes_FromStringAndSize((const char *)image, (Py_ssize_t)bytes) : fail(done);
+    free(image);
+    return result;
+}
+
 PyObject *build(PyObject *module, PyObject *args) {
     (void)module;
     const char *text, *hmm;
@@ -30,8 +43,7 @@ PyObject *build(PyObject *module, PyObject *args) {
     if (hmm_length != sizeof(Hmm) || utf8_first_error((const uint8_t *)text, (size_t)text_length) < (size_t)text_length)
         return PyErr_Format(PyExc_ValueError, "the dictionary is not UTF-8, or the HMM has a wrong size");
     Dictionary dictionary;
-    size_t line = 0, bytes = 0;
-    uint8_t *image = NULL;
+    size_t line = 0;
     Hmm *model = malloc(sizeof *model);
     int done = dictionary_start(&dictionary) == OK && model ? OK : NO_MEMORY;
     if (done == OK) {
@@ -45,12 +57,8 @@ PyObject *build(PyObject *module, PyObject *args) {
     } else if (done != OK) {
         fail(done);
     } else if (add_users(&dictionary, user)) {
-        Py_BEGIN_ALLOW_THREADS;
-        done = table_build(&dictionary, model, &image, &bytes);
-        Py_END_ALLOW_THREADS;
-        result = done == OK ? PyBytes_FromStringAndSize((const char *)image, (Py_ssize_t)bytes) : fail(done);
+        result = compiled(&dictionary, model);
     }
-    free(image);
     free(model);
     dictionary_free(&dictionary);
     return result;
@@ -94,8 +102,6 @@ PyObject *build_from(PyObject *module, PyObject *args) {
     if (hmm_length != sizeof(Hmm) || total < 1 || total > (long long)1 << 62)
         return PyErr_Format(PyExc_ValueError, "the total is out of range, or the HMM has a wrong size");
     Dictionary dictionary;
-    size_t bytes = 0;
-    uint8_t *image = NULL;
     Hmm *model = malloc(sizeof *model);
     int done = dictionary_start(&dictionary) == OK && model ? OK : NO_MEMORY;
     if (done != OK) {
@@ -103,12 +109,8 @@ PyObject *build_from(PyObject *module, PyObject *args) {
     } else if (put_all(&dictionary, frequencies, forced)) {
         memcpy(model, hmm, sizeof *model);
         dictionary.total = total;
-        Py_BEGIN_ALLOW_THREADS;
-        done = table_build(&dictionary, model, &image, &bytes);
-        Py_END_ALLOW_THREADS;
-        result = done == OK ? PyBytes_FromStringAndSize((const char *)image, (Py_ssize_t)bytes) : fail(done);
+        result = compiled(&dictionary, model);
     }
-    free(image);
     free(model);
     dictionary_free(&dictionary);
     return result;

@@ -45,7 +45,8 @@ static void counter_dealloc(CounterObject *self) {
     Py_DECREF(type);
 }
 
-static int feed(CounterObject *self, const char *bytes, Py_ssize_t length, int mode, int lines) {
+static int feed(PyObject *counter, const char *bytes, Py_ssize_t length, int mode, int lines) {
+    CounterObject *self = (CounterObject *)counter;
     const uint8_t *text = (const uint8_t *)bytes;
     size_t size = (size_t)length;
     self->counts.documents += lines ? count_lines(text, size) : size > 0;
@@ -56,49 +57,16 @@ static int feed(CounterObject *self, const char *bytes, Py_ssize_t length, int m
     return cutter_count(self->cutter, text, size, mode == WITH_HMM, lines, &self->counts);
 }
 
-static int good_mode(const CounterObject *self, int mode) {
-    if (mode >= NO_HMM && mode <= WHITE_SPACE && (self->cutter || mode >= CHARACTERS))
+static int usable(PyObject *self, int mode) {
+    if (mode >= NO_HMM && mode <= WHITE_SPACE && (((CounterObject *)self)->cutter || mode >= CHARACTERS))
         return 1;
     PyErr_SetString(PyExc_ValueError, "unknown mode, or jieba's mode without a table");
     return 0;
 }
 
-static PyObject *counter_feed(CounterObject *self, PyObject *args) {
-    const char *bytes;
-    Py_ssize_t length;
-    int mode, lines, done = OK;
-    size_t error;
-    if (!PyArg_ParseTuple(args, "y#ip", &bytes, &length, &mode, &lines) || !good_mode(self, mode))
-        return NULL;
-    Py_BEGIN_ALLOW_THREADS;
-    error = utf8_first_error((const uint8_t *)bytes, (size_t)length);
-    if (error == (size_t)length)
-        done = feed(self, bytes, length, mode, lines);
-    Py_END_ALLOW_THREADS;
-    if (done != OK)
-        return fail(done);
-    return PyLong_FromSsize_t(error == (size_t)length ? -1 : (Py_ssize_t)error);
-}
+static PyObject *counter_feed(PyObject *self, PyObject *args) { return feed_bytes(self, args, usable, feed); }
 
-static PyObject *counter_feed_texts(CounterObject *self, PyObject *args) {
-    PyObject *texts, *kept;
-    int mode, done = OK;
-    if (!PyArg_ParseTuple(args, "O!i", &PyList_Type, &texts, &mode) || !good_mode(self, mode))
-        return NULL;
-    Text *each = texts_of(texts, &kept);
-    if (!each)
-        return NULL;
-    Py_ssize_t count = PyTuple_Size(kept);
-    Py_BEGIN_ALLOW_THREADS;
-    for (Py_ssize_t at = 0; at < count && done == OK; at++)
-        done = feed(self, each[at].bytes, each[at].length, mode, 0);
-    Py_END_ALLOW_THREADS;
-    free(each);
-    Py_DECREF(kept);
-    if (done != OK)
-        return fail(done);
-    Py_RETURN_NONE;
-}
+static PyObject *counter_feed_texts(PyObject *self, PyObject *args) { return feed_list(self, args, usable, feed); }
 
 static PyObject *none_or_memory(const CounterObject *self) {
     if (self->counts.failed)
@@ -215,8 +183,8 @@ static PyObject *counter_memory(CounterObject *self, PyObject *unused) {
 }
 
 static PyMethodDef counter_methods[] = {
-    {"feed", (PyCFunction)counter_feed, METH_VARARGS, "feed(text, mode, lines) -> offset of a bad byte or -1"},
-    {"feed_texts", (PyCFunction)counter_feed_texts, METH_VARARGS, "feed_texts(texts, mode)"},
+    {"feed", counter_feed, METH_VARARGS, "feed(text, mode, lines) -> offset of a bad byte or -1"},
+    {"feed_texts", counter_feed_texts, METH_VARARGS, "feed_texts(texts, mode)"},
     {"add", (PyCFunction)counter_add, METH_VARARGS, "add(word, count, documents)"},
     {"add_columns", (PyCFunction)counter_add_columns, METH_VARARGS, "add_columns(offsets, blob, counts, documents)"},
     {"merge", (PyCFunction)counter_merge, METH_VARARGS, "merge(counter)"},

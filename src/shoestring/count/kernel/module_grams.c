@@ -59,7 +59,8 @@ static void grams_dealloc(GramsObject *self) {
     Py_DECREF(type);
 }
 
-static int feed(GramsObject *self, const char *bytes, Py_ssize_t length, int mode, int lines) {
+static int feed(PyObject *grams, const char *bytes, Py_ssize_t length, int mode, int lines) {
+    GramsObject *self = (GramsObject *)grams;
     const uint8_t *text = (const uint8_t *)bytes;
     size_t size = (size_t)length;
     self->grams.counts.documents += lines ? count_lines(text, size) : size > 0;
@@ -70,7 +71,8 @@ static int feed(GramsObject *self, const char *bytes, Py_ssize_t length, int mod
     return cutter_grams(self->cutter, text, size, mode == WITH_HMM, lines, &self->grams);
 }
 
-static int usable(const GramsObject *self, int mode) {
+static int usable(PyObject *grams, int mode) {
+    const GramsObject *self = (GramsObject *)grams;
     if (self->used_up)
         PyErr_SetString(PyExc_ValueError, "columns() has used this up");
     else if (mode < NO_HMM || mode > WHITE_SPACE || (!self->cutter && mode < CHARACTERS))
@@ -78,42 +80,9 @@ static int usable(const GramsObject *self, int mode) {
     return !PyErr_Occurred();
 }
 
-static PyObject *grams_feed(GramsObject *self, PyObject *args) {
-    const char *bytes;
-    Py_ssize_t length;
-    int mode, lines, done = OK;
-    size_t error;
-    if (!PyArg_ParseTuple(args, "y#ip", &bytes, &length, &mode, &lines) || !usable(self, mode))
-        return NULL;
-    Py_BEGIN_ALLOW_THREADS;
-    error = utf8_first_error((const uint8_t *)bytes, (size_t)length);
-    if (error == (size_t)length)
-        done = feed(self, bytes, length, mode, lines);
-    Py_END_ALLOW_THREADS;
-    if (done != OK)
-        return fail(done);
-    return PyLong_FromSsize_t(error == (size_t)length ? -1 : (Py_ssize_t)error);
-}
+static PyObject *grams_feed(PyObject *self, PyObject *args) { return feed_bytes(self, args, usable, feed); }
 
-static PyObject *grams_feed_texts(GramsObject *self, PyObject *args) {
-    PyObject *texts, *kept;
-    int mode, done = OK;
-    if (!PyArg_ParseTuple(args, "O!i", &PyList_Type, &texts, &mode) || !usable(self, mode))
-        return NULL;
-    Text *each = texts_of(texts, &kept);
-    if (!each)
-        return NULL;
-    Py_ssize_t count = PyTuple_Size(kept);
-    Py_BEGIN_ALLOW_THREADS;
-    for (Py_ssize_t at = 0; at < count && done == OK; at++)
-        done = feed(self, each[at].bytes, each[at].length, mode, 0);
-    Py_END_ALLOW_THREADS;
-    free(each);
-    Py_DECREF(kept);
-    if (done != OK)
-        return fail(done);
-    Py_RETURN_NONE;
-}
+static PyObject *grams_feed_texts(PyObject *self, PyObject *args) { return feed_list(self, args, usable, feed); }
 
 static PyObject *grams_merge_with(GramsObject *self, PyObject *args) {
     GramsObject *other;
@@ -135,7 +104,7 @@ static PyObject *grams_columns_of(GramsObject *self, PyObject *args) {
     int by_count, done;
     unsigned long long min_count, top;
     Columns columns;
-    if (!PyArg_ParseTuple(args, "pKK", &by_count, &min_count, &top) || !usable(self, CHARACTERS))
+    if (!PyArg_ParseTuple(args, "pKK", &by_count, &min_count, &top) || !usable((PyObject *)self, CHARACTERS))
         return NULL;
     self->used_up = 1;
     Py_BEGIN_ALLOW_THREADS;
@@ -161,8 +130,8 @@ static PyObject *grams_memory(GramsObject *self, PyObject *unused) {
 }
 
 static PyMethodDef methods[] = {
-    {"feed", (PyCFunction)grams_feed, METH_VARARGS, "feed(text, mode, lines) -> offset of a bad byte or -1"},
-    {"feed_texts", (PyCFunction)grams_feed_texts, METH_VARARGS, "feed_texts(texts, mode)"},
+    {"feed", grams_feed, METH_VARARGS, "feed(text, mode, lines) -> offset of a bad byte or -1"},
+    {"feed_texts", grams_feed_texts, METH_VARARGS, "feed_texts(texts, mode)"},
     {"merge", (PyCFunction)grams_merge_with, METH_VARARGS, "merge(grams)"},
     {"columns", (PyCFunction)grams_columns_of, METH_VARARGS, "columns(by_count, min_count, top); uses it up"},
     {"tokens", (PyCFunction)grams_tokens, METH_NOARGS, "number of runs"},
