@@ -70,6 +70,46 @@ def test_every_command_has_what_the_help_promises(capsys):
             assert flag in text, f"{name} has no {flag}"
 
 
+def choices(name: str, option: str) -> list[str]:
+    made = commands()[name]
+    assert made is not None
+    return list(next(each for each in made.params if each.name == option).type.choices)
+
+
+def test_options_offer_what_the_functions_take():
+    from shoestring.grow.growing import VERIFY
+    from shoestring.grow.plan.request import PLACES
+    from shoestring.grow.stored.dtypes import OF_TORCH
+    from shoestring.grow.tensors.splits import SPLITS
+    from shoestring.transformer.checkpoints.convert import HEADS
+
+    assert choices("grow", "verify") == [*VERIFY]
+    assert choices("grow plan", "place") == [*PLACES]
+    assert choices("grow plan", "split") == [*SPLITS]
+    assert {*choices("grow", "dtype")} == {*OF_TORCH}
+    assert choices("convert", "head") == [*HEADS]
+
+
+def test_every_device_is_one_of_a_list():
+    for name, each in commands().items():
+        for option in each.params if each else ():
+            if option.name == "device":
+                assert isinstance(option.type, ui.Device), name
+    device = ui.Device(numbered=True)
+    assert [device(each) for each in ("auto", "cpu", "cuda", "cuda:1", "mps")] == [
+        "auto",
+        "cpu",
+        "cuda",
+        "cuda:1",
+        "mps",
+    ]
+    for wrong in ("gpu", "cuda:N", "cuda:", "cuda:-1", ""):
+        with pytest.raises(click.UsageError):
+            device(wrong)
+    with pytest.raises(click.UsageError, match="is not one of 'auto', 'cpu', 'cuda', 'mps'"):
+        ui.Device()("cuda:1")
+
+
 def test_env_reports_versions_as_json(shoestring):
     done = shoestring("env", "--json")
     assert done.returncode == 0

@@ -171,6 +171,37 @@ def _require_room(module: str) -> None:
         )
 
 
+class Device(click.Choice):
+    """What `--device` takes: auto, cpu, cuda or mps; and one of several GPUs, where no training wants all of them."""
+
+    def __init__(self, numbered: bool = False) -> None:
+        self.numbered = numbered
+        super().__init__(["auto", "cpu", "cuda", *["cuda:N"] * numbered, "mps"])
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Returns the device, or says which there are."""
+        if self.numbered and str(value).startswith("cuda:"):
+            if str(value)[5:].isdecimal():
+                return value
+            self.fail(f"{value!r}: give the GPU's number, such as cuda:1", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def device_option(numbered: bool = False) -> Callable:
+    """Returns the option `--device`.
+
+    Args:
+        numbered: cuda:1 is one, too.
+    """
+    return click.option(
+        "--device",
+        type=Device(numbered),
+        default="auto",
+        show_default=True,
+        help="auto is a GPU if there is one.",
+    )
+
+
 class OneLine(click.Command):
     """A command whose usage errors are one line and exit code 2; everything else that fails, one line and 1."""
 

@@ -22,7 +22,7 @@ from shoestring.grow.commands.options import sizes
     help="Grow this optimizer.pt too, or the one in this folder: Trainer's or torch's.",
 )
 @click.option(
-    "--verify", default="logits", show_default=True,
+    "--verify", type=click.Choice(["algebra", "logits", "blocks", "full"]), default="logits", show_default=True,
     help="algebra (every tensor is projected back), logits (small copies are run too), blocks (the first blocks with "
     "their own weights are, as memory allows) or full (both models are).",
 )  # fmt: skip

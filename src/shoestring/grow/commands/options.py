@@ -28,13 +28,19 @@ def sizes(command: Callable) -> Callable:
         click.option(
             "--freeze-old", is_flag=True, help="Write what to train if new blocks alone are to learn (LLaMA-Pro)."
         ),
-        click.option("--place", default="spread", show_default=True, help="Where new blocks go: spread or top."),
         click.option(
-            "--split", default="grid", show_default=True,
+            "--place", type=click.Choice(["spread", "top"]), default="spread", show_default=True,
+            help="Where new blocks go.",
+        ),
+        click.option(
+            "--split", type=click.Choice(["grid", "noise", "equal"]), default="grid", show_default=True,
             help="How copies share a weight: grid (unequal, exact in bf16), noise, or equal (they never diverge).",
         ),
         click.option("--noise", default=0.1, show_default=True, help="For --split noise, relative to the row."),
-        click.option("--dtype", help="Write as float32, bfloat16, float16 or float64.  [default: as it is]"),
+        click.option(
+            "--dtype", type=click.Choice(["float64", "float32", "float16", "bfloat16"]),
+            help="Of what is written.  [default: as it is]",
+        ),
         click.option("--seed", default=0, show_default=True, help="Of everything random."),
     ]  # fmt: skip
     for option in reversed(options):

@@ -26,7 +26,7 @@ _HELP = "/new starts over, /exit or Ctrl-D leaves, Ctrl-C stops an answer"
 @click.option("--system", default="", help="Instructions that the model reads before everything.")
 @partial(sampling_options, max_tokens=512)
 def chat(
-    ui: ui.UI, model: str, backend: str, precision: str, device: str | None, threads: int, system: str, **settings: Any
+    ui: ui.UI, model: str, backend: str, precision: str, device: str, threads: int, system: str, **settings: Any
 ) -> None:  # fmt: skip
     """Talks with a model; it remembers what was said. Lines of a file or a pipe are said one by one."""
     require("lm", "pydantic", "llguidance")

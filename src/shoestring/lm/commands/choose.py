@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     help="By the sum or the mean of a candidate's tokens.",
 )
 def choose(
-    ui: ui.UI, model: str, backend: str, precision: str, device: str | None, threads: int, prompt: str,
+    ui: ui.UI, model: str, backend: str, precision: str, device: str, threads: int, prompt: str,
     candidates: tuple[str, ...], score: str,
 ) -> None:  # fmt: skip
     """Tells which of some candidates follows a prompt, in one pass."""

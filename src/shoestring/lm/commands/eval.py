@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 )
 @click.option("--calibrate", is_flag=True, help="Do not favour answers that are likely everywhere.")
 def evaluate(
-    ui: ui.UI, model: str, backend: str, precision: str, device: str | None, threads: int, texts: tuple[str, ...],
+    ui: ui.UI, model: str, backend: str, precision: str, device: str, threads: int, texts: tuple[str, ...],
     labelled: str | None, template: str, score: str, calibrate: bool, limit: int, against: str | None,
 ) -> None:  # fmt: skip
     """Perplexity of text files, a document a line; or accuracy on a labelled file by choosing among its answers."""

@@ -37,7 +37,7 @@ from shoestring.lm.commands.eval import accuracy_line
 )
 @click.option("--calibrate", is_flag=True, help="Do not favour answers that are likely everywhere.")
 def fewshot(
-    ui: ui.UI, model: str, backend: str, precision: str, device: str | None, threads: int, shots: str | None,
+    ui: ui.UI, model: str, backend: str, precision: str, device: str, threads: int, shots: str | None,
     template: str, tests: str | None, queries: tuple[str, ...], choosing: bool, score: str, calibrate: bool,
 ) -> None:  # fmt: skip
     """Answers queries after a few examples. SHOTS: a table of input and output; without it the template's own."""

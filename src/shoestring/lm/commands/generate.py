@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     "--truncate", type=click.Choice(["left", "right"]), help="Cut a prompt that is too long on this side."
 )
 def generate(
-    ui: ui.UI, model: str, backend: str, precision: str, device: str | None, threads: int, prompts: tuple[str, ...],
+    ui: ui.UI, model: str, backend: str, precision: str, device: str, threads: int, prompts: tuple[str, ...],
     samples: int, beams: int, length_penalty: float, logprobs: int | None, truncate: str | None, **settings: Any,
 ) -> None:  # fmt: skip
     """Continues prompts; the text comes while it is made. - reads one prompt from stdin."""

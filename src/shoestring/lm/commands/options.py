@@ -21,7 +21,7 @@ def model_options(function: Callable) -> Callable:
     """Adds what says how a model is loaded; the function gets `model`, `backend`, `precision`, `device`, `threads`."""
     for option in (
         click.option("--threads", default=0, help="Of the processor.  [default: every core]"),
-        click.option("--device", help="cpu, cuda, cuda:1 or mps.  [default: a GPU if there is one]"),
+        ui.device_option(numbered=True),
         click.option(
             "--precision",
             type=click.Choice(["auto", "fp32", "bf16", "int8", "int4"]),
@@ -77,7 +77,7 @@ def sampling_options(function: Callable, max_tokens: int = 64) -> Callable:
     return function
 
 
-def loaded(ui: ui.UI, model: str, backend: str, precision: str, device: str | None, threads: int) -> Engine:
+def loaded(ui: ui.UI, model: str, backend: str, precision: str, device: str, threads: int) -> Engine:
     """Loads a model and says so."""
     hub.located(model)  # a wrong path is told before anything heavy is loaded
     require("lm", "torch", "sentencepiece", "jieba", "transformers")
@@ -90,7 +90,13 @@ def loaded(ui: ui.UI, model: str, backend: str, precision: str, device: str | No
     if threads:
         torch.set_num_threads(threads)
     started = time.perf_counter()
-    engine = load(model, backend=backend, precision=precision, device=device, threads=threads)
+    engine = load(
+        model,
+        backend=backend,
+        precision=precision,
+        device=None if device == "auto" else device,
+        threads=threads,
+    )
     ui.say(f"{engine.name}: {engine.kind}, loaded in {time.perf_counter() - started:.1f} s")
     return engine
 

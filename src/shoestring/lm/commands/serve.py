@@ -30,7 +30,7 @@ from shoestring.lm.commands.options import loaded, model_options
     "--answer", default=1024, show_default=True, help="Tokens of a chat's answer whose request says none."
 )
 def serve(
-    ui: ui.UI, model: str, backend: str, precision: str, device: str | None, threads: int, host: str, port: int,
+    ui: ui.UI, model: str, backend: str, precision: str, device: str, threads: int, host: str, port: int,
     name: str | None, api_key: str | None, allow_host: tuple[str, ...], allow_origin: tuple[str, ...], batch: int,
     queue: int, cache_mb: int, answer: int,
 ) -> None:  # fmt: skip

@@ -49,7 +49,7 @@ class TorchEngine:
     def __init__(self, folder: Path, precision: str = "auto", device: str | None = None) -> None:
         source = GgufSource(folder) if folder.is_file() else FolderSource(folder)
         require_known(source.config["model_type"])
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = _there(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         precision = _chosen(source, precision, self.device)
         self.model: Any = _loaded(source, precision).to(self.device).eval()
         self.kind = f"torch {precision} on {self.device}"
@@ -264,6 +264,21 @@ def _groups(continuations: Sequence[Sequence[int]]) -> Iterator[list[list[int]]]
         group.append(list(each))
     if group:
         yield group
+
+
+def _there(device: str) -> torch.device:
+    """Returns a device of this machine.
+
+    Raises:
+        OptionError: it has no such device.
+    """
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError):
+        raise OptionError(
+            f"--device {device}: is not on this machine; leave it out, or pass --device cpu"
+        ) from None
+    return torch.device(device)
 
 
 def _chosen(source: Source, precision: str, device: torch.device) -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from shoestring.match.data.pairs import Pairs
 
 METRIC = "accuracy, f1, mcc, balanced, cost=FP,FN, recall@precision=P or precision@recall=R."
-device = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+device = ui.device_option(numbered=True)
 above = click.option(
     "--above", type=float, help="Labels above this match.  [default: the middle of their range]"
 )

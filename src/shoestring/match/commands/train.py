@@ -10,7 +10,7 @@ import click
 
 from shoestring import ui
 from shoestring.match.commands.eval import decided, measured
-from shoestring.match.commands.options import METRIC, above, column_options, device, labelled
+from shoestring.match.commands.options import METRIC, above, column_options, labelled
 from shoestring.match.commands.threshold import OPTIMISTIC
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def training_options(function: Callable) -> Callable:
             "--one-way", is_flag=True, help="Cross: one order of the texts only, at half the price."
         ),
         click.option("--seed", default=0, show_default=True, help="Of heads, order and dropout."),
-        device,
+        ui.device_option(),
         click.option("--overwrite", is_flag=True, help="Replace what is there."),
     )
     for option in reversed(options):

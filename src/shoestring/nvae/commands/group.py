@@ -18,11 +18,11 @@ from shoestring.nvae.commands.interpolate import interpolate
 from shoestring.nvae.commands.pack import pack
 from shoestring.nvae.commands.reconstruct import reconstruct
 from shoestring.nvae.commands.sample import sample
-from shoestring.nvae.commands.train import train
+from shoestring.nvae.commands.train import PRESETS, train
 
 
 @ui.command("nvae")
-@click.argument("presets", nargs=-1)
+@click.argument("presets", nargs=-1, type=click.Choice(PRESETS), metavar="[PRESETS]...")
 def presets(ui: ui.UI, presets: Sequence[str]) -> None:
     """A deep hierarchical VAE for images: train, eval, sample, reconstruct, interpolate, encode, decode, pack,
     convert.

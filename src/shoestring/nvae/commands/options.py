@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from shoestring.nvae.model.modeling import NVAE
 
 model = click.argument("model_folder", metavar="MODEL")
-device = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+device = ui.device_option()
 seed = click.option("--seed", default=0, show_default=True, help="Of everything random.")
 
 
@@ -40,10 +40,11 @@ def data(required: bool = True) -> Callable[[Callable], Callable]:
     def decorate(function: Callable) -> Callable:
         @functools.wraps(function)
         def run(
-            *args: Any, channels: int | None, size: int | None, background: str | None, skip_broken: bool, **rest: Any
+            *args: Any, channels: str | None, size: int | None, background: str | None, skip_broken: bool, **rest: Any
         ) -> Any:  # fmt: skip
             reading = {
-                "channels": channels, "size": size, "background": background, "skip_broken": skip_broken,
+                "channels": None if channels is None else int(channels), "size": size,
+                "background": background, "skip_broken": skip_broken,
             }  # fmt: skip
             return function(*args, reading=reading, **rest)
 
@@ -53,7 +54,10 @@ def data(required: bool = True) -> Callable[[Callable], Callable]:
                 "--background", type=click.Choice(["white", "black"]), help="Lay transparent pictures on it.",
             ),
             click.option("--size", type=int, help="Cut pictures to a square and scale them to this side."),
-            click.option("--channels", type=int, help="1 makes pictures gray, 3 RGB. [default: as they are]"),
+            click.option(
+                "--channels", type=click.Choice(["1", "3"]),
+                help="1 makes pictures gray, 3 RGB. [default: as they are]",
+            ),
             click.option(
                 "--data", "source", required=required, metavar="SOURCE",
                 help="digits, or idx, .npy, .npz, .zip, a folder of pictures, a saved dataset.",

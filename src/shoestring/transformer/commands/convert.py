@@ -13,14 +13,19 @@ from shoestring._extras import require
 from shoestring.files.options import reading_options
 from shoestring.transformer.commands.pretrain import changed, say
 
+HEADS = (
+    "none", "embedding", "masked-lm", "causal-lm", "unilm", "sequence-classification", "token-classification",
+    "question-answering",
+)  # fmt: skip
+
 
 @ui.command("convert")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the model.")
 @click.option(
     "--head",
-    help="none, embedding, masked-lm, causal-lm, unilm, sequence-classification, token-classification or "
-    "question-answering. [default: as it was saved]",
+    type=click.Choice(HEADS),
+    help="[default: as it was saved]",
 )
 @click.option(
     "--to",

@@ -49,7 +49,7 @@ from shoestring.transformer.commands.options import changed, corpus, say
 @click.option("--micro-batch", type=int, help="Blocks per forward pass, if memory is short.")
 @click.option("--learning-rate", type=float, help="Its peak. [default: the size's own]")
 @click.option("--seed", default=0, show_default=True, help="Of weights, order, masks and dropout.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+@ui.device_option()
 @click.option(
     "--precision",
     type=click.Choice(["auto", "fp32", "bf16"]),
