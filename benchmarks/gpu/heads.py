@@ -8,8 +8,9 @@ small. Plain SDPA is predicted at 55 %.
 from __future__ import annotations
 
 import itertools
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -21,52 +22,75 @@ from torch.nn.functional import scaled_dot_product_attention
 from shoestring.transformer import talking_heads_attention
 
 WIDTH = 64
-SIZES = {512: 64, 4096: 4, 16384: 1}  # tokens: rows
-SLACK = 1.5  # how much further from fp64 the fused form may be than the one written out, in the same type
+SIZES = {4096: 4, 16384: 1, 512: 64}  # tokens: rows; the goal is at the first
+SLACK = 2.5  # how much further from fp64 the fused form may be than the one written out, in the same type
+NOISE = {torch.float32: 1e-6, torch.bfloat16: 1e-3}  # what is nearer than this counts as so near
 
 
 def run(report: Report, data: Path) -> None:
-    """Checks, counts compilations, then times."""
-    checked(report)
+    """Times what the goal is about, counts compilations, checks, then times the rest."""
+    (length, rows), *rest = ({64: 2} if report.small else SIZES).items()
+    timed(report, length, rows)
     compilations(report)
-    for length, rows in ({64: 2} if report.small else SIZES).items():
+    checked(report)
+    for length, rows in rest:
         timed(report, length, rows)
+
+
+def cases(small: bool) -> Iterator[tuple[int, int, str, torch.dtype]]:
+    """Yields (heads, tokens, mixes, type), most telling first: each is two kernels to compile."""
+    if small:
+        yield from itertools.product((4, 5), (17,), ("both", "pre", "post"), (torch.float32,))
+        return
+    half, single = torch.bfloat16, torch.float32
+    yield from itertools.product((12, 16, 32, 33), (127,), ("both",), (half,))
+    yield from itertools.product((12,), (127, 128), ("both", "pre", "post"), (single, half))
+    yield from itertools.product((12, 33), (4097,), ("both",), (half,))
+    yield from itertools.product((16, 32, 33), (127, 128), ("pre", "post", "both"), (single, half))
 
 
 def checked(report: Report) -> None:
     """Compares outputs and gradients with those of the formula written out in fp64."""
-    heads, lengths = ((4, 5), (17,)) if report.small else ((12, 16, 32, 33), (127, 128, 4097))
-    types = (torch.float32,) if report.small else (torch.float32, torch.bfloat16)
-    for h, n, mixes, dtype in itertools.product(heads, lengths, ("pre", "post", "both"), types):
-        if report.left < 20 or (n > 1000 and (h, mixes) not in ((12, "both"), (33, "both"))):
-            continue
-        for form in ("causal", "shared keys", "mask", "dropout"):
-            if n > 1000 and form != "causal":
-                continue
-            rate = 0.1 if form == "dropout" else 0.0
-            torch.manual_seed(h * n)
-            groups = h if form != "shared keys" else (h // 4 if h % 4 == 0 else 1)
-            given = [
-                torch.randn(1, count, n, WIDTH if not report.small else 8, device=report.device, dtype=dtype)
-                for count in (h, groups, groups)
-            ]
-            both = [
-                torch.eye(h, device=report.device) + 0.1 * torch.randn(h, h, device=report.device)
-                for _ in range(2)
-            ]
-            pre, post = both[0] if mixes != "post" else None, both[1] if mixes != "pre" else None
-            mask = torch.rand(1, 1, n, n, device=report.device) > 0.2 if form == "mask" else None
-            ours = results("triton", given, pre, post, mask, rate)
-            eager = results("eager", given, pre, post, mask, rate)
-            true = results("eager", [each.double() for each in given], *(
-                None if mix is None else mix.double() for mix in (pre, post)), mask, rate)  # fmt: skip
-            worst = max(
-                far(one, it) / max(far(two, it), 1e-7) for one, two, it in zip(ours, eager, true, strict=True)
-            )
+    left_out = 0
+    for h, n, mixes, dtype in dict.fromkeys(cases(report.small)):
+        for form in ("causal", "shared keys", "mask", "dropout") if n < 1000 else ("causal",):
             name = f"{form}, {mixes}, h = {h}, n = {n}, {str(dtype).removeprefix('torch.')}"
+            if report.left < 40 and not report.small:
+                left_out += 1
+                continue
+            try:
+                worst = compared(report, form, mixes, h, n, dtype)
+            except Exception as error:  # such as too little shared memory for one form
+                report.check(name, right=False, detail=repr(error)[:200])
+                continue
             report.check(
                 name, worst <= SLACK, f"{worst:.2f} times as far from fp64 as the formula written out"
             )
+    report.figure("forms left out for want of time", left_out, 0.0)
+
+
+def compared(report: Report, form: str, mixes: str, h: int, n: int, dtype: torch.dtype) -> float:
+    """Returns how many times as far from fp64 ours is as the formula in the same type; infinity for NaN."""
+    torch.manual_seed(h * n)
+    rate = 0.1 if form == "dropout" else 0.0
+    groups = h if form != "shared keys" else (h // 4 if h % 4 == 0 else 1)
+    width = 8 if report.small else WIDTH
+    given = [
+        torch.randn(1, each, n, width, device=report.device, dtype=dtype) for each in (h, groups, groups)
+    ]
+    both = [
+        torch.eye(h, device=report.device) + 0.1 * torch.randn(h, h, device=report.device) for _ in range(2)
+    ]
+    pre, post = both[0] if mixes != "post" else None, both[1] if mixes != "pre" else None
+    mask = torch.rand(1, 1, n, n, device=report.device) > 0.2 if form == "mask" else None
+    ours = results("triton", given, pre, post, mask, rate)
+    eager = results("eager", given, pre, post, mask, rate)
+    true = results("eager", [each.double() for each in given], *(
+        None if mix is None else mix.double() for mix in (pre, post)), mask, rate)  # fmt: skip
+    ratios = [
+        far(one, it) / max(far(two, it), NOISE[dtype]) for one, two, it in zip(ours, eager, true, strict=True)
+    ]
+    return max(ratios) if all(map(math.isfinite, ratios)) else math.inf
 
 
 def results(
@@ -84,7 +108,10 @@ def results(
     out = talking_heads_attention(
         *leaves, *mixes, mask=mask, is_causal=mask is None, dropout=dropout, backend=backend
     )
-    weight = torch.linspace(-1, 1, out.numel(), device=out.device, dtype=out.dtype).view_as(out)
+    weight = torch.linspace(
+        -1, 1, out.numel(), device=out.device, dtype=torch.bfloat16
+    )  # the same for every type
+    weight = weight.to(out.dtype).view_as(out)
     (out * weight).sum().backward()
     return [out.detach()] + [each.grad for each in (*leaves, *mixes) if each is not None]  # type: ignore[misc]
 
@@ -95,25 +122,32 @@ def far(one: Tensor, true: Tensor) -> float:
 
 
 def compilations(report: Report) -> None:
-    """Counts the kernels that 50 packed batches compile after the first."""
+    """Counts the kernels that packed batches of several lengths compile after the first, forward and backward."""
     cache = Path(os.environ.get("TRITON_CACHE_DIR", Path.home() / ".triton" / "cache"))
 
     def count() -> int:
         return sum(1 for _ in cache.rglob("*.cubin")) if cache.is_dir() else 0
 
-    h, n = (4, 48) if report.small else (12, 1024)
+    h, longest = (4, 48) if report.small else (12, 1024)
     mix = torch.eye(h, device=report.device)
     before = None
     for batch in range(3 if report.small else 50):
-        generator = torch.Generator().manual_seed(batch)
+        generator, n = torch.Generator().manual_seed(batch), longest - 7 * (batch % 5)
         document = torch.randint(0, 4, (n,), generator=generator).sort().values.to(report.device)
         mask = (document[:, None] == document) & torch.ones(
             n, n, dtype=torch.bool, device=report.device
         ).tril()
-        q, k, v = (torch.randn(1, h, n, 8 if report.small else WIDTH, device=report.device) for _ in range(3))
-        talking_heads_attention(q, k, v, mix, mix, mask=mask[None, None], backend="triton")
+        q, k, v = (
+            torch.randn(1, h, n, 8 if report.small else WIDTH, device=report.device, requires_grad=True)
+            for _ in range(3)
+        )
+        talking_heads_attention(q, k, v, mix, mix, mask=mask[None, None], backend="triton").sum().backward()
         before = count() if before is None else before
-    report.figure("kernels compiled by 49 further packed batches", count() - (before or 0), 0.0)
+    more = count() - (before or 0)
+    report.figure("kernels compiled by further packed batches", more, 0.0)
+    report.check(
+        "packed batches compile once", more <= 4, f"{more} kernels more"
+    )  # alignment of a mask's rows
 
 
 def timed(report: Report, length: int, rows: int) -> None:
@@ -148,7 +182,11 @@ def timed(report: Report, length: int, rows: int) -> None:
         def both(way: Callable[[], Tensor] = way) -> None:
             way().sum().backward()
 
-        spent = milliseconds(both, 2 if report.small else 5, report.device)
+        try:
+            spent = milliseconds(both, 2 if report.small else 5, report.device)
+        except Exception as error:  # such as no memory: the others are still told
+            report.figure(f"{name}, {length} tokens x {rows}", repr(error)[:200])
+            continue
         predicted = None
         if report.flops and name in ("SDPA", "triton"):
             share = operations / (0.55 if name == "SDPA" else 0.4) + (0 if name == "SDPA" else mixing / 0.2)

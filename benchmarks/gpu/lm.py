@@ -6,7 +6,6 @@ that, since the weights are read once for all; a prompt takes 2 operations a wei
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ from shoestring.lm import load
 SHAPE = {"n_embd": 2560, "n_layer": 32, "n_head": 32, "n_positions": 1024, "vocab_size": 30_000}
 SMALL = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 128, "vocab_size": 300}
 PROMPT, NEW = 32, 64
+ROUNDING = 0.15  # of a logit, by which bf16 may choose another of two that are alike
 
 
 def run(report: Report, data: Path) -> None:
@@ -45,6 +45,8 @@ def run(report: Report, data: Path) -> None:
                 report.figure("ours, 1 client: share of the memory's bandwidth", share, 0.6)
             session.close()
         long = [7 + each % 200 for each in range(100 if report.small else 900)]
+        engine.open([long]).close()  # loads the kernels of such a size
+        synchronize(report)
         begun = time.perf_counter()
         engine.open([long]).close()
         synchronize(report)
@@ -58,7 +60,8 @@ def model(folder: Path, small: bool) -> Path:
     torch.manual_seed(0)
     config = GPT2Config(**(SMALL if small else SHAPE), bos_token_id=None, eos_token_id=7, pad_token_id=5)
     torch.set_default_dtype(torch.bfloat16)
-    made = GPT2LMHeadModel(config)
+    with torch.device("cpu" if small else "cuda"):
+        made = GPT2LMHeadModel(config)
     torch.set_default_dtype(torch.float32)
     made.save_pretrained(folder)
     from tokenizers import Tokenizer, models
@@ -100,22 +103,24 @@ def theirs(report: Report, folder: Path, words: list[int], new: int, ours: list[
         peer.generate(ids, **{**settings, "min_new_tokens": 4, "max_new_tokens": 4})
         synchronize(report)
         begun = time.perf_counter()
-        out = peer.generate(ids, **settings)
+        peer.generate(ids, **settings)
         synchronize(report)
         report.figure(
             f"transformers, {clients} clients: tokens/s", clients * new / (time.perf_counter() - begun)
         )
         if clients == 1 and ours is not None:
-            found = out[0, len(words) :].tolist()
-            same = sum(one == two for one, two in zip(ours, found, strict=False))
-            upto = next(
-                (at for at, (a, b) in enumerate(zip(ours, found, strict=False)) if a != b or a == 7), new
-            )
-            report.check(
-                "greedy tokens are transformers'",
-                upto >= min(4, new),
-                json.dumps({"same": same, "first": upto}),
-            )
+            agreed(report, peer, words, ours)
+
+
+def agreed(report: Report, peer: torch.nn.Module, words: list[int], ours: list[int]) -> None:
+    """Checks that each of our tokens is, but for rounding, transformers' most likely one after those before it."""
+    with torch.no_grad():
+        logits = (
+            peer(torch.tensor([words + ours], device=report.device)).logits[0, len(words) - 1 : -1].float()
+        )
+    taken = logits.gather(-1, torch.tensor(ours, device=report.device)[:, None])[:, 0]
+    behind = float((logits.amax(-1) - taken).max())
+    report.check("greedy tokens are transformers'", behind <= ROUNDING, f"{behind:.3g} behind its best logit")
 
 
 def synchronize(report: Report) -> None:

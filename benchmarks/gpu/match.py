@@ -35,6 +35,9 @@ def run(report: Report, data: Path) -> None:
                 "there is an encoder", right=False, detail=f"{base} is missing; see benchmarks/gpu/carry.py"
             )
             return
+        if not sets:
+            report.check("there are pairs", right=False, detail=f"{data}: none of {', '.join(SETS)}")
+            return
         rows: list[list[object]] = []
         for seed in range(1 if report.small else SEEDS):
             for each, pairs in sets.items():
@@ -50,10 +53,8 @@ def run(report: Report, data: Path) -> None:
                         ]
                     )
                     report.figure("set, kind, seed, accuracy, seconds", rows)
-        for each in sets:
-            for mode in ("bi", "cross"):
-                found = [row[3] for row in rows if row[:2] == [each, mode]]
-                report.figure(f"{each}, {mode}: mean accuracy", mean(found))  # type: ignore[type-var]
+                    found = [row[3] for row in rows if row[:2] == [each, mode]]
+                    report.figure(f"{each}, {mode}: mean accuracy", mean(found))  # type: ignore[type-var]
 
 
 def one(

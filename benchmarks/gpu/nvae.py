@@ -32,6 +32,9 @@ def run(report: Report, data: Path) -> None:
     name = "mnist" if mnist.is_dir() and not report.small else "digits"
     images = read_images(str(mnist) if name == "mnist" else "digits")
     config, settings = preset(name), recipe(name)
+    report.figure("preset", name)
+    if not report.small:
+        report.check("MNIST is there", name == "mnist", f"{mnist}: trained on {name}")
     small = {"steps": 4, "batch_size": 8} if report.small else {"steps": STEPS}
     slow = settings.learning_rate / 10  # so few steps have no room for a warm-up
     settings = replace(settings, device=report.device.type, evaluations=1, **small)

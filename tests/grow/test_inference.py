@@ -128,6 +128,8 @@ def test_every_text_model_is_exact_or_refused(tie, tmp_path, capsys):
 def test_no_kind_that_the_benchmark_tried_was_wrong_or_crashed():
     found = json.loads((ROOT / "benchmarks" / "results" / "grow_families.json").read_text())["kinds"]
     verdicts = [fact["verdict"] for fact in found.values()]
-    assert set(found) == {kind for names in families.LISTS for kind in names}
+    assert set(found) >= {
+        kind for names in families.LISTS for kind in names
+    }  # an older transformers has fewer
     assert not {"wrong", "crashed"} & set(verdicts)
     assert verdicts.count("exact") >= 90

@@ -8,7 +8,7 @@ import struct
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -102,6 +102,8 @@ NUMBERS = st.one_of(
     dtype=st.sampled_from([None, "float64", "float32", "float16", "bfloat16"]),
     split=st.sampled_from(["grid", "equal"]),
 )
+@example(number=65504.0, stored="F16", dtype=None, split="grid")  # the largest there is
+@example(number=float(np.finfo("f").max), stored="F32", dtype=None, split="grid")
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_whatever_is_stored_is_given_back_or_refused(number, stored, dtype, split, llama, tmp_path_factory):
     """From the bytes of the source to the bytes of the file; what rounds is counted."""

@@ -75,8 +75,18 @@ def grid(values: Array, dtype: str) -> Array:
         values: decoded numbers of this dtype.
         dtype: as stored.
     """
+    sizes = np.abs(values)
     if dtype == "F16":
-        return np.spacing(np.abs(values).astype(np.float16)).astype(np.float32)
+        return _spacing(sizes.astype(np.float16)).astype(np.float32)
     if dtype == "BF16":
-        return np.spacing(np.abs(values)) * np.float32(65536)  # 16 bits fewer than fp32
-    return np.spacing(np.abs(values))
+        return np.spacing(sizes) * np.float32(65536)  # 16 bits fewer than fp32
+    return _spacing(sizes)
+
+
+def _spacing(sizes: Array) -> Array:
+    """Returns the distance to the next larger number; of the largest, after which infinity comes, to the one before."""
+    with np.errstate(over="ignore"):
+        units = np.spacing(sizes)
+    last = np.isinf(units) & np.isfinite(sizes)
+    units[last] = sizes[last] - np.nextafter(sizes[last], sizes.dtype.type(0))
+    return units
