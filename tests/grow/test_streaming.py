@@ -108,7 +108,7 @@ def test_a_draft_of_another_growth_is_not_gone_on_with(tmp_path, plan_of):
 
 def test_a_process_that_is_killed_leaves_what_the_next_one_needs(tmp_path):
     """SIGKILL, as the kernel does when memory is short."""
-    source = make(tmp_path / "small", "llama", hidden_size=256, intermediate_size=2048, num_hidden_layers=8)
+    source = make(tmp_path / "small", "llama", hidden_size=128, intermediate_size=1024, num_hidden_layers=8)
     whole = grow(source, tmp_path / "whole", Request(hidden="4x", ffn="6x"), verify="algebra")
     command = [sys.executable, "-m", "shoestring", "grow", str(source), str(tmp_path / "grown"), "-q"]
     command += ["--hidden", "4x", "--ffn", "6x", "--verify", "algebra"]
