@@ -48,11 +48,14 @@ def main(seconds: str) -> int:
             "-p",
             "no:cacheprovider",
             "-k",
-            "kernel or tallies or user_words",
+            "(kernel or tallies or user_words or block) and not memory",
         ]
         for command in (
             [sys.executable, str(HERE / "fuzz_kernel.py"), seconds, "1"],
-            [*tests, *(str(HERE / f"test_{name}.py") for name in ("cut", "laws", "whole_words"))],
+            [
+                *tests,
+                *(str(HERE / f"test_{name}.py") for name in ("cut", "laws", "long_block", "whole_words")),
+            ],
         ):
             if code := subprocess.run(command, env=environment, cwd=name, check=False).returncode:
                 return code

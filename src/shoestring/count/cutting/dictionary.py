@@ -28,7 +28,7 @@ from shoestring._errors import ExtraMissing, InputError
 if TYPE_CHECKING:
     from shoestring.count import _kernel
 
-VERSION = "3"  # of the compiled form; changes with the C code that makes it
+VERSION = "4"  # of the compiled form; changes with the C code that makes it
 USER_LINE = re.compile(r"^(.+?)( [0-9]+)?( [a-z]+)?$")  # jieba's re_userdict
 SUGGEST = -1
 STATES = "BMES"

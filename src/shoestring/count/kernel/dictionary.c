@@ -140,8 +140,6 @@ static void route(const Dictionary *dictionary, const uint32_t *codes, size_t le
     }
 }
 
-static int is_alnum(uint32_t code) { return code < 128 && (ascii_class[code] & ALNUM); }
-
 /* Multiplies in the share of one piece of the word, as suggest_freq does. */
 static double share(const Dictionary *dictionary, const uint32_t *codes, size_t length) {
     int64_t frequency = frequency_of(dictionary, codes, length);

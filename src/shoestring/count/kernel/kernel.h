@@ -3,7 +3,7 @@
  * - dictionary.c  jieba's FREQ: words, prefixes, frequencies, the frequency jieba suggests for a new word
  * - table.c       compiles that dictionary into one read-only image: a double-array trie, weights, the HMM
  * - whole.c       words with spaces and punctuation that are kept whole, on wish
- * - cut.c         jieba 0.42.1's cut, token for token, on UTF-8
+ * - cut.c         jieba 0.42.1's cut, token for token, on UTF-8; with route.h, finalseg.h and long_block.h
  * - counts.c      64-bit counters for what is cut
  * - fold.c        their words by trie node as strings; their merging
  * - rows.c        counts as sorted columns
@@ -46,6 +46,8 @@ extern const uint8_t ascii_class[128];
 ALWAYS_INLINE int in_block(uint32_t code) {
     return code < 128 ? ascii_class[code] & IN_BLOCK : code - HAN_FIRST < (uint32_t)HAN_COUNT;
 }
+
+ALWAYS_INLINE int is_alnum(uint32_t code) { return code < 128 && ascii_class[code] & ALNUM; }
 
 /* Decodes one character of valid UTF-8 (surrogates pass) and returns its length in bytes. */
 ALWAYS_INLINE uint32_t utf8_read(const uint8_t *text, uint32_t *code) {
@@ -129,6 +131,7 @@ ALWAYS_INLINE uint32_t node_check(Node node) { return (uint32_t)(node >> (BASE_B
 typedef struct {
     uint64_t magic, bytes;
     uint32_t nodes, ids, weights, words;
+    uint32_t longest, spare; /* characters of the longest word */
     double unknown; /* weight of a character that begins no word: log(1) - log(total) */
     int64_t total;
 } Header;

@@ -23,8 +23,6 @@ int whole_add(Whole *whole, const uint8_t *word, size_t length) {
     return dictionary_put(&whole->words, word, length, 1, 0);
 }
 
-static int is_alnum(uint32_t code) { return code < 128 && (ascii_class[code] & ALNUM); }
-
 /* The end of the longest word that begins here, 0 if none does. */
 static size_t longest(const Whole *whole, const uint8_t *text, size_t length, size_t at) {
     size_t found = 0;
