@@ -84,6 +84,7 @@ NAN, INFINITE = float("nan"), float("inf")
         {"learning_rate": 0}, {"head_learning_rate": 1e-3}, {"one_way": True}, {"batch_size": 1}, {"chunk": 0},
         {"chunk": 8, "loss": "softmax"}, {"scale": 2.0, "loss": "contrastive"}, {"max_length": 3},
         {"mode": "cross", "prompt": "query: "}, {"mode": "cross", "pooling": "cls"}, {"mode": "cross", "loss": "angle"},
+        {"mode": "joined", "freeze": 0}, {"mode": "joined", "pooling": "cls", "freeze": 1},
         {"freeze": -1}, {"freeze": 2, "pooling": "first-last-avg"}, {"loss": "triplet"}, {"metric": "best"},
     ],
     ids=str,

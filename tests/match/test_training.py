@@ -13,13 +13,14 @@ from sentence_transformers import CrossEncoder, SentenceTransformer
 
 from promised import kept
 from shoestring._errors import InputError, OptionError, OutputError, TrainError
-from shoestring.match.compare import compare
+from shoestring.match.compare import KINDS, compare
 from shoestring.match.deciding.calibration import calibrate
 from shoestring.match.deciding.curve import Curves, Run, interval
 from shoestring.match.deciding.decision import read_decision
 from shoestring.match.deciding.threshold import best
 from shoestring.match.matcher import Matcher
 from shoestring.match.training.frozen import frozen
+from shoestring.match.training.model import build
 from shoestring.match.training.settings import Training
 from shoestring.match.training.train import train
 
@@ -146,6 +147,30 @@ def test_remembered_layers_train_as_computed_ones(base, pairs, kind):
         torch.testing.assert_close(weights[0][name], weights[1][name], rtol=1e-4, atol=1e-5)
 
 
+def test_a_joined_encoder_reads_texts_apart_below_and_both_above(base, pairs):
+    """By transformers' own layers: two bi-encoders' states, side by side, through what is left of the model."""
+    from transformers import AutoModel
+
+    plain, some = AutoModel.from_pretrained(base), list(pairs(6, 1))
+    stack = plain.encoder.layer
+    model = build(base, Training(mode="joined", freeze=2, prompt="猫", max_length=16, device="cpu"), 2).eval()
+    wanted = []
+    for pair in some:
+        ids = [torch.tensor([model.tokenizer("猫" + text)["input_ids"]]) for text in pair]
+        plain.encoder.layer = stack[:2]
+        with torch.no_grad():
+            states = torch.cat([plain(each).last_hidden_state for each in ids], dim=1)
+            for layer in stack[2:]:
+                states = layer(states)
+        one, two = states[0].split([each.shape[1] for each in ids])
+        wanted.append(float(torch.cosine_similarity(one.mean(dim=0), two.mean(dim=0), dim=0)))
+    with frozen(model, 2):
+        assert model.predict(some) == pytest.approx(wanted, abs=1e-5)
+        assert model.predict([pair[::-1] for pair in some]) == pytest.approx(wanted, abs=1e-5)
+    with pytest.raises(OptionError, match="apart in frozen layers only"):
+        model.predict(some)
+
+
 def test_an_interrupted_run_goes_on_to_the_same_model(base, pairs, tmp_path, monkeypatch):
     from shoestring.match.training import trainer as trainers
 
@@ -220,39 +245,43 @@ def test_too_long_texts_are_counted(trained):
     assert Matcher(trained["bi"], "cpu").too_long(["猫" * 30, "猫", "鱼" * 14, "鱼" * 15]) == 2
 
 
-def test_compare_is_a_curve_that_goes_on_where_it_was(base, pairs, tmp_path):
-    settings = replace(FAST, freeze=1, prompt="猫")
+def test_compare_is_a_curve_that_goes_on_where_it_was(base, pairs, tmp_path, monkeypatch):
+    monkeypatch.setattr("shoestring.match.compare.LEAST", 10)
+    settings = replace(FAST, freeze=1, prompt="猫", epochs=1, batch_size=32)
     data = (base, pairs(200, 1), pairs(80, 2), pairs(100, 3), tmp_path / "both", settings)
-    more = {"others": {"graded": pairs(50, 4)}, "sizes": (64, 9999)}
+    more = {"others": {"other": pairs(50, 4)}, "kinds": tuple(KINDS), "sizes": (64, 9999)}
     found = compare(*data, **more)
     curves = found.curves
     assert curves.sizes == (64, 200)
     assert [(run.mode, run.size) for run in curves.runs] == [
-        ("bi", 0), ("bi", 64), ("cross", 64), ("bi", 200), ("cross", 200)
+        ("bi", 0), *((kind, size) for size in (64, 200) for kind in KINDS)
     ]  # fmt: skip
-    assert all(run.steps >= 60 for run in curves.runs if run.size)
-    for name in ("test", "graded"):
-        gap, low, high = curves.ahead(200, name)
+    assert {run.steps for run in curves.runs if run.size} == {10}  # a start from another kind counts
+    for name in ("test", "other"):
+        gap, low, high = curves.ahead("cross", 200, name)
         assert low <= gap <= high
         assert gap == pytest.approx(
             curves.accuracy("cross", 200, name)[0] - curves.accuracy("bi", 200, name)[0]
         )
-        assert name in curves.sentence(name)
-    for mode in ("bi", "cross"):  # what was scored from remembered layers is what the stored model says
-        (first,), kept = curves.of(mode, 200), Matcher(tmp_path / "both" / mode, "cpu")
+        assert name in curves.sentence("cross", name)
+    for kind in found.speeds:  # what was scored from remembered layers is what the stored model says
+        (first,), kept = curves.of(kind, 200), Matcher(tmp_path / "both" / kind, "cpu")
+        assert kept.crossed == (KINDS[kind][-1] == "cross")
         assert kept.scores(list(data[3])) == pytest.approx(first.scores["test"], abs=1e-4)
-    few, many = found.search_seconds(10), found.search_seconds(10**6)
-    assert many[1] / few[1] == pytest.approx(1e5)
+    few, many = (found.search_seconds("cross", texts) for texts in (10, 10**6))
+    assert many / few == pytest.approx(1e5)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "both" / "runs").iterdir()}
     (tmp_path / "both" / "runs" / "cross-64-0.npz").unlink()
     again = compare(*data, **more)
     changed = [path.name for path in before if path.stat().st_mtime_ns != before[path]]
     assert changed == ["cross-64-0.npz"]
-    assert again.curves.ahead(64, "test") == pytest.approx(curves.ahead(64, "test"), abs=1e-6)
+    assert again.curves.ahead("cross", 64, "test") == pytest.approx(
+        curves.ahead("cross", 64, "test"), abs=1e-6
+    )
 
 
 @pytest.mark.parametrize(("gaps", "said"), [
-    ((-0.2, 0.2, 0.3), "from 1,000 pairs on the cross-encoder is ahead"), ((0.3, 0.2, 0.0), "neither is ahead"),
+    ((-0.2, 0.2, 0.3), "from 1,000 pairs on the cross-encoder is ahead"), ((0.3, 0.2, 0.0), "is ahead for certain"),
     ((0.2, -0.2, 0.3), "from 4,000 pairs on"), ((0.1, 0.0, -0.3), "the cross-encoder is behind, by -3"),
 ])  # fmt: skip
 def test_the_sentence_is_what_the_curve_says_whichever_way(gaps, said, tmp_path):
@@ -276,7 +305,7 @@ def test_the_sentence_is_what_the_curve_says_whichever_way(gaps, said, tmp_path)
                 run.write(tmp_path / "run.npz")
                 runs.append(Run.read(tmp_path / "run.npz"))
     curves = Curves(tuple(runs), {"test": truth}, {"test": truth}, {"some": ("test", truth == 1)})
-    assert said in curves.sentence("test")
+    assert said in curves.sentence("cross", "test")
     assert curves.sizes == (250, 1000, 4000)
     assert curves.rising("bi") == [250, 1000, 4000]
     assert curves.right("bi", 250, "some").shape == (3, truth.sum())

@@ -19,7 +19,7 @@ def matching() -> str:
     if "compare" in measured:
         seeds = measured["compare"]["seeds"]
         runs = ", ".join(f"{int(size):,} pairs {count} seeds" for size, count in seeds.items())
-        blocks.append([f"Trained on AFQMC's pairs, {runs}; both kinds the same steps:"])
+        blocks.append([f"Trained on AFQMC's pairs, {runs}; all kinds the same steps in all:"])
         blocks.append(_curves(measured["compare"]))
     if not measured:
         return ""
@@ -109,14 +109,23 @@ def _audits(found: dict[str, Any]) -> list[str]:
 
 
 def _curves(found: dict[str, Any]) -> list[str]:
-    head = "| accuracy on | pairs to train on | bi | cross | cross ahead by (95 %) |"
-    rows = []
+    """The bi-encoder's accuracy and how far each other kind is ahead of it."""
+    rows, kinds = [], found["kinds"][1:]
     for name, sizes in found["accuracy"].items():
         what = f"{name} ({found['pairs'][name]:,})"
-        rows.append(f"| {what} | none | {sizes['bi untrained'][0]:.3f} | | |")
+        rows.append(f"| {what} | none | {_interval('', sizes['bi untrained'])} |{' |' * len(kinds)}")
         for size, each in sizes.items():
             if size != "bi untrained":
-                both = " | ".join("{:.3f} ({:.3f} to {:.3f})".format(*each[mode]) for mode in ("bi", "cross"))
-                ahead = "{:+.3f} ({:+.3f} to {:+.3f})".format(*each["cross ahead"])
-                rows.append(f"| {what} | {int(size):,} | {both} | {ahead} |")
-    return [head, "|---|---|---|---|---|", *rows]
+                ahead = " | ".join(_interval("+", each[f"{kind} ahead"]) for kind in kinds)
+                rows.append(f"| {what} | {int(size):,} | {_interval('', each['bi'])} | {ahead} |")
+    head = " | ".join(f"{kind} ahead by" for kind in kinds)
+    return [
+        f"| accuracy (95 %) on | pairs to train on | bi | {head} |",
+        "|---" * (3 + len(kinds)) + "|",
+        *rows,
+    ]
+
+
+def _interval(sign: str, values: list[float]) -> str:
+    middle, low, high = (f"{value:{sign}.3f}" for value in values)
+    return f"{middle} ({low} to {high})"

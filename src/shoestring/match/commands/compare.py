@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     "--other", "others", multiple=True, metavar="PAIRS", help="Report on these pairs, too; repeatable."
 )
 @click.option(
+    "--kinds", default="bi,cross", show_default=True, help="Of bi, cross, joined, cross-from-bi, distilled."
+)
+@click.option(
     "--sizes", default="250,1000,4000,16000,all", show_default=True, help="Numbers of pairs to train on."
 )
 @click.option("--seeds", default=3, show_default=True, help="Runs of each kind and size.")
@@ -37,12 +40,14 @@ if TYPE_CHECKING:
 @click.option("--texts", default=100_000, show_default=True, help="Size of the search whose cost is told.")
 def compare(
     ui: ui.UI, base: str, data: str, dev: str | None, test: str | None, output: Path, others: Sequence[str],
-    sizes: str, seeds: int, quick: bool, texts: int, overwrite: bool, first: str | None, second: str | None,
+    kinds: str, sizes: str, seeds: int, quick: bool, texts: int, overwrite: bool, first: str | None, second: str | None,
     label: str | None, skip_bad: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Bi-encoder or cross-encoder? Accuracy over the number of labelled pairs, here and on other pairs.
 
-    Both kinds train on the same pairs for the same number of steps; interrupted, the same command goes on.
+    All kinds train on the same pairs for the same number of steps; interrupted, the same command goes on.
+    joined: two texts up to the frozen layers, one sequence above. distilled: a cross-encoder's order of the pairs is
+    what a bi-encoder learns.
     """
     from shoestring.match.compare import compare as run
     from shoestring.match.training.settings import Training
@@ -55,8 +60,8 @@ def compare(
     wanted = _sizes(sizes, len(pairs), settings.batch_size)[: 2 if quick else None]
     more = {name: labelled(ui, name, columns) for name in others}
     found = run(
-        base, pairs, chosen, held, output, settings, others=more, sizes=wanted, seeds=1 if quick else seeds,
-        cross=cross, overwrite=overwrite, ui=ui,
+        base, pairs, chosen, held, output, settings, others=more, kinds=[each.strip() for each in kinds.split(",")],
+        sizes=wanted, seeds=1 if quick else seeds, cross=cross, overwrite=overwrite, ui=ui,
     )  # fmt: skip
     figure = output / "compare.png"
     draw(found, figure)
@@ -64,25 +69,27 @@ def compare(
     if ui.as_json:
         ui.result({**_values(found), "costs": costs, "figure": str(figure)})
         return
+    rest = found.curves.kinds[1:]
     for name in found.curves.sets:
         ui.table(
-            ("pairs to train on", "bi", "cross", "cross is ahead by (95 %)"), _rows(found, name),
+            ("pairs to train on", "bi", *(each for kind in rest for each in (kind, f"{kind} is ahead by (95 %)"))),
+            _rows(found, name),
             title=f"accuracy on {found.curves.right('bi', 0, name).shape[1]:,} pairs: {name}",
         )  # fmt: skip
-    ui.table(("", "bi", "cross"), [(what, *map(_figure, each.values())) for what, each in costs.items()])
+    ui.table(("", *found.speeds), [(what, *map(_figure, each.values())) for what, each in costs.items()])
     for line in conclusions(found):
         ui.say(line)
-    ui.say(f"{figure}; models in {output / 'bi'} and {output / 'cross'}")
+    ui.say(f"{figure}; models in {', '.join(str(output / kind) for kind in found.speeds)}")
 
 
 def conclusions(found: Comparison) -> list[str]:
     """Returns what a user needs to know, whichever way it comes out."""
     curves = found.curves
-    lines = [curves.sentence(name) for name in curves.sets]
-    for mode in ("bi", "cross"):
-        if sizes := curves.rising(mode):
+    lines = [curves.sentence(kind, name) for kind in curves.kinds[1:] for name in curves.sets]
+    for kind in curves.kinds:
+        if sizes := curves.rising(kind):
             lines.append(
-                f"{mode}: was still rising at {', '.join(f'{size:,}' for size in sizes)} pairs; more --epochs may help"
+                f"{kind}: was still rising at {', '.join(f'{size:,}' for size in sizes)} pairs; more --epochs may help"
             )
     if len(curves.of("bi", curves.sizes[-1])) == 1:
         lines.append(
@@ -100,8 +107,8 @@ def draw(found: Comparison, figure: Path) -> None:
     for name in curves.sets:
         untrained = curves.accuracy("bi", 0, name)[0]
         panels[name] = {
-            f"{mode}-encoder": [(size, *curves.accuracy(mode, size, name)) for size in curves.sizes]
-            for mode in ("bi", "cross")
+            kind: [(size, *curves.accuracy(kind, size, name)) for size in curves.sizes]
+            for kind in curves.kinds
         }
         panels[name]["bi, untrained"] = [(size, untrained, untrained, untrained) for size in curves.sizes]
     plot.learning_curves(panels, figure, x="pairs to train on", y="accuracy")
@@ -120,45 +127,60 @@ def _sizes(text: str, most: int, batch: int) -> list[int]:
     return fitting
 
 
-def _values(found: Comparison) -> dict[str, Any]:
-    """Everything, in full precision."""
+def accuracies(found: Comparison) -> dict[str, Any]:
+    """Returns accuracy and lead of every kind by set and size, each with its interval."""
     curves, sets = found.curves, {}
     for name in curves.sets:
         sets[name] = {"bi untrained": curves.accuracy("bi", 0, name)} | {
             str(size): {
-                **{mode: curves.accuracy(mode, size, name) for mode in ("bi", "cross")},
-                "cross ahead": curves.ahead(size, name),
+                **{kind: curves.accuracy(kind, size, name) for kind in curves.kinds},
+                **{f"{kind} ahead": curves.ahead(kind, size, name) for kind in curves.kinds[1:]},
             }
             for size in curves.sizes
         }
+    return sets
+
+
+def _values(found: Comparison) -> dict[str, Any]:
+    """Everything, in full precision."""
     runs = [
         {"mode": run.mode, "pairs": run.size, "seed": run.seed, "steps": run.steps, "seconds": run.seconds,
-         "threshold": run.threshold, "rising": run.rising, "spearman": curves.spearman(run)}
-        for run in curves.runs
+         "threshold": run.threshold, "rising": run.rising, "spearman": found.curves.spearman(run)}
+        for run in found.curves.runs
     ]  # fmt: skip
-    return {"accuracy": sets, "runs": runs, "conclusions": conclusions(found)}
+    return {"accuracy": accuracies(found), "runs": runs, "conclusions": conclusions(found)}
 
 
 def _costs(found: Comparison, texts: int) -> dict[str, dict[str, float]]:
     largest = found.curves.sizes[-1]
-    searching = dict(zip(("bi", "cross"), found.search_seconds(texts), strict=True))
     training = {
-        mode: sum(run.seconds for run in found.curves.of(mode, largest)) / len(found.curves.of(mode, largest))
-        for mode in ("bi", "cross")
+        kind: sum(run.seconds for run in found.curves.of(kind, largest)) / len(found.curves.of(kind, largest))
+        for kind in found.speeds
     }
     return {
         "texts (bi) or pairs (cross) per CPU second": dict(found.speeds),
-        f"seconds to search {texts:,} texts": searching,
+        f"seconds to search {texts:,} texts": {
+            kind: found.search_seconds(kind, texts) for kind in found.speeds
+        },
         f"seconds of training on {largest:,} pairs": training,
     }
 
 
 def _rows(found: Comparison, name: str) -> list[tuple[str, ...]]:
-    curves = found.curves
-    rows: list[tuple[str, ...]] = [("untrained", _share(curves.accuracy("bi", 0, name)), "", "")]
+    curves, rest = found.curves, found.curves.kinds[1:]
+    rows: list[tuple[str, ...]] = [
+        ("untrained", _share(curves.accuracy("bi", 0, name)), *[""] * 2 * len(rest))
+    ]
     for size in curves.sizes:
-        both = (_share(curves.accuracy(mode, size, name)) for mode in ("bi", "cross"))
-        rows.append((f"{size:,}", *both, "{:+.3f} ({:+.3f} to {:+.3f})".format(*curves.ahead(size, name))))
+        more = [
+            each
+            for kind in rest
+            for each in (
+                _share(curves.accuracy(kind, size, name)),
+                "{:+.3f} ({:+.3f} to {:+.3f})".format(*curves.ahead(kind, size, name)),
+            )
+        ]
+        rows.append((f"{size:,}", _share(curves.accuracy("bi", size, name)), *more))
     return rows
 
 

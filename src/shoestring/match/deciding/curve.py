@@ -1,4 +1,4 @@
-"""Runs of two kinds of model over growing numbers of pairs: what they are worth, and which is ahead. numpy only."""
+"""Runs of kinds of model over growing numbers of pairs: what they are worth, and which is ahead. numpy only."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ from shoestring.files import atomic
 from shoestring.match.deciding.threshold import LEVEL
 
 ROUNDS = 2000
+CALLED = {
+    "cross": "the cross-encoder", "joined": "the encoder joined above", "distilled": "the distilled bi-encoder",
+    "cross-from-bi": "the cross-encoder from the bi-encoder",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Run:
     """One trained model on all sets of pairs.
 
     Args:
-        mode: bi or cross.
+        mode: the kind: bi, cross, ...
         size: pairs that it was trained on; 0 for none.
         seed: of the run and of the pairs.
         steps: of training.
@@ -89,6 +93,11 @@ class Curves:
         """The names of the sets and of their parts."""
         return (*self.truths, *self.parts)
 
+    @cached_property
+    def kinds(self) -> tuple[str, ...]:
+        """Of the trained runs, as they came; the first is what the others are compared with."""
+        return tuple(dict.fromkeys(run.mode for run in self.runs if run.size))
+
     def of(self, mode: str, size: int) -> list[Run]:
         """Returns the runs of a kind and size, by seed."""
         found = [run for run in self.runs if (run.mode, run.size) == (mode, size)]
@@ -106,10 +115,10 @@ class Curves:
         """Returns the mean over the seeds, and its interval over pairs and seeds."""
         return interval(self.right(mode, size, name).astype(float), self.seed)
 
-    def ahead(self, size: int, name: str) -> tuple[float, float, float]:
-        """Returns by how much the cross-encoder is more accurate than the bi-encoder, with its interval."""
-        cross, bi = (self.right(mode, size, name) for mode in ("cross", "bi"))
-        return interval(cross.astype(float) - bi, self.seed)
+    def ahead(self, mode: str, size: int, name: str) -> tuple[float, float, float]:
+        """Returns by how much a kind is more accurate than the bi-encoder, with its interval."""
+        other, bi = (self.right(each, size, name) for each in (mode, "bi"))
+        return interval(other.astype(float) - bi, self.seed)
 
     def spearman(self, run: Run) -> dict[str, float]:
         """Returns the rank correlation of a run's scores and the labels of each set."""
@@ -119,18 +128,18 @@ class Curves:
         """Returns the sizes where a run of a kind was still rising."""
         return sorted({run.size for run in self.runs if run.mode == mode and run.rising})
 
-    def sentence(self, name: str) -> str:
-        """Says from how many pairs on the cross-encoder is ahead on a set, whichever way it comes out."""
-        signs = [(size, *self.ahead(size, name)) for size in self.sizes]
+    def sentence(self, mode: str, name: str) -> str:
+        """Says from how many pairs on a kind is ahead of the bi-encoder on a set, whichever way it comes out."""
+        signs, who = [(size, *self.ahead(mode, size, name)) for size in self.sizes], CALLED[mode]
         last, (_, _, low, high) = f"{signs[-1][0]:,} pairs", signs[-1]
         if low > 0:
             first = next(
                 size for at, (size, *_) in enumerate(signs) if all(each > 0 for _, _, each, _ in signs[at:])
             )
-            return f"{name}: from {first:,} pairs on the cross-encoder is ahead, by {_points(signs[-1])} at {last}"
+            return f"{name}: from {first:,} pairs on {who} is ahead, by {_points(signs[-1])} at {last}"
         if high < 0:
-            return f"{name}: the cross-encoder is behind, by {_points(signs[-1])} at {last}"
-        return f"{name}: up to {last} neither is ahead for certain ({_points(signs[-1])})"
+            return f"{name}: {who} is behind, by {_points(signs[-1])} at {last}"
+        return f"{name}: up to {last} neither the bi-encoder nor {who} is ahead for certain ({_points(signs[-1])})"
 
 
 def rank_correlation(one: NDArray, two: NDArray) -> float:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shoestring._errors import OptionError
+from shoestring.match.training.joined import Joined
 
 
 class Store:
@@ -73,7 +74,7 @@ def frozen(model: Any, layers: int, cached: bool = True, store: Store | None = N
     for parameter in (each for part in lower for each in part.parameters()):
         parameter.requires_grad_(False)
     kept = Store() if store is None else store
-    memory = _Memory(base, layers, kept) if cached else None
+    memory = _Memory(base, layers, kept, isinstance(model[0], Joined)) if cached else None
     handles = []
     embeddings = base.embeddings
     if memory is not None:
@@ -111,9 +112,16 @@ def _structure(model: Any, layers: int) -> tuple[Any, nn.ModuleList]:
 
 
 class _Memory(nn.Module):
-    """Stands where the embeddings were and returns what the lowest layers make of them."""
+    """Stands where the embeddings were and returns what the lowest layers make of them.
 
-    def __init__(self, base: Any, layers: int, store: Store) -> None:
+    Args:
+        base: the encoder.
+        layers: how many.
+        store: where to keep them.
+        apart: the columns of type 0 and of type 1 are two texts that do not see each other.
+    """
+
+    def __init__(self, base: Any, layers: int, store: Store, apart: bool = False) -> None:
         super().__init__()
         lower = copy.copy(base)  # shares the weights, but has the lower layers only
         lower._modules = dict(base._modules)
@@ -124,11 +132,17 @@ class _Memory(nn.Module):
             lower.pooler = None
         self.lower = [lower]  # in a list, so that it is neither saved nor trained
         self.pad = base.config.pad_token_id or 0
-        self.store = store
+        self.store, self.apart = store, apart
 
     def forward(self, input_ids: Tensor, token_type_ids: Tensor | None = None, **_: Any) -> Tensor:
         """Returns (batch, length, width) hidden states; what they are at padding does not matter."""
         types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
+        if not self.apart:
+            return self._states(input_ids, types)
+        sides = (input_ids[:, types[0] == number] for number in (0, 1))
+        return torch.cat([self._states(side, torch.zeros_like(side)) for side in sides], dim=1)
+
+    def _states(self, input_ids: Tensor, types: Tensor) -> Tensor:
         lengths = (input_ids != self.pad).sum(dim=1).tolist()
         ids, kinds = input_ids.cpu().numpy().astype(np.int32), types.cpu().numpy().astype(np.int8)
         keys = [

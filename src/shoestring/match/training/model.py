@@ -16,6 +16,7 @@ from transformers import AutoConfig
 
 from shoestring._errors import InputError, OptionError
 from shoestring.match.matcher import hushed, is_cross, require_known
+from shoestring.match.training.joined import Joined
 from shoestring.match.training.losses import CoSENTLoss
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ def build(base: str | Path, settings: Training, levels: int) -> Any:
     torch.manual_seed(settings.seed)
     with hushed():
         try:
+            if settings.mode == "joined":
+                return _joined(base, settings, device)
             return (
                 _cross(base, settings, levels, device)
                 if settings.mode == "cross"
@@ -60,7 +63,8 @@ def build_loss(model: Any, settings: Training, levels: int) -> nn.Module:
     """
     if settings.loss in ("cosent", "angle"):
         similarity = "angle" if settings.loss == "angle" else "cosine"
-        return CoSENTLoss(model, settings.scale, similarity, settings.chunk)
+        scale = settings.scale or (1.0 if settings.mode == "cross" else 20.0)
+        return CoSENTLoss(model, scale, similarity, settings.chunk)
     if settings.loss == "contrastive":
         return ContrastiveLoss(model)
     if settings.mode == "cross":
@@ -110,6 +114,13 @@ def _cross(base: str | Path, settings: Training, levels: int, device: str | None
             modules=[transformer, Pooling(width, pooling_mode="mean"), dense], **common
         ).float()
     model.max_seq_length = min(2 * settings.max_length, _longest(model.transformers_model))
+    return model
+
+
+def _joined(base: str | Path, settings: Training, device: str | None) -> CrossEncoder:
+    joined = Joined(str(base), settings.prompt)
+    model = CrossEncoder(modules=[joined], device=device, activation_fn=nn.Identity()).float()
+    model.max_seq_length = 2 * min(settings.max_length, _longest(model.transformers_model))
     return model
 
 

@@ -12,7 +12,11 @@ from shoestring._errors import OptionError
 from shoestring._extras import require
 from shoestring.match.deciding.metric import Metric
 
-MODES = {"bi": ("cosent", "angle", "contrastive", "softmax"), "cross": ("cosent", "softmax")}
+MODES = {
+    "bi": ("cosent", "angle", "contrastive", "softmax"),
+    "cross": ("cosent", "softmax"),
+    "joined": ("cosent",),
+}
 POOLINGS = ("mean", "cls", "first-last-avg", "own")
 CHECKS = 5  # evaluations on the development pairs, each with a checkpoint
 
@@ -22,7 +26,8 @@ class Training:
     """The settings of one run; the defaults are the recommended run.
 
     Args:
-        mode: bi (two embeddings, compared) or cross (both texts in one sequence).
+        mode: bi (two embeddings, compared), cross (both texts in one sequence) or joined (two texts up to the frozen
+            layers, one sequence above them; to compare, since no other program loads it).
         loss: cosent, angle, contrastive or softmax; a cross-encoder takes cosent or softmax.
         pooling: mean, cls, first-last-avg, or own for what a sentence-transformers base says.
         prompt: put before each text, such as `query: ` for E5 models; None keeps the base's.
@@ -93,6 +98,11 @@ class Training:
         encoder = self.learning_rate or (2e-4 if self.freeze else 2e-5)
         return encoder, self.head_learning_rate or 5 * encoder
 
+    @property
+    def reads_once(self) -> bool:
+        """Whether a score is of one order of the two texts: asked for, or because none matters."""
+        return self.one_way or self.mode == "joined"
+
     def _require_numbers(self) -> None:
         for name, least in (("epochs", 0), ("batch_size", 2), ("chunk", 1), ("max_length", 4), ("freeze", 0)):
             value = getattr(self, name)
@@ -107,19 +117,21 @@ class Training:
 
     def _require_mode(self) -> None:
         """Refuses what the other mode only has."""
-        if self.mode == "bi" and self.one_way:
+        if self.mode == "joined" and not self.freeze:
+            raise OptionError("mode joined: reads two texts apart in the layers that are frozen; give freeze")
+        if self.mode != "cross" and self.one_way:
             raise OptionError(
-                "one_way: a bi-encoder knows no order of two texts; leave it out, or take mode cross"
+                f"one_way: mode {self.mode} knows no order of two texts; leave it out, or take mode cross"
             )
-        if self.mode == "bi" and self.head_learning_rate and self.loss != "softmax":
+        if self.mode != "cross" and self.head_learning_rate and self.loss != "softmax":
             raise OptionError(
-                f"head_learning_rate: a bi-encoder with the loss {self.loss} has no head; leave it out"
+                f"head_learning_rate: mode {self.mode} with the loss {self.loss} has no head; leave it out"
             )
         if self.mode == "cross" and self.prompt is not None:
             raise OptionError("prompt: a cross-encoder reads both texts at once, without; leave it out")
-        if self.mode == "cross" and self.pooling != "mean":
+        if self.mode != "bi" and self.pooling != "mean":
             raise OptionError(
-                f"pooling {self.pooling!r}: a cross-encoder's head is over the mean, or its own; leave it out"
+                f"pooling {self.pooling!r}: mode {self.mode} is over the mean, or its own; leave it out"
             )
 
 

@@ -105,7 +105,7 @@ def train(
     pairs.binary(settings.above if settings.above is not None else dev.middle)
     _prepare(folder, _identity(base, pairs, dev, settings), overwrite)
     model = build(base, settings, len(pairs.levels))
-    matcher = Matcher(folder, model=model, one_way=settings.one_way)
+    matcher = Matcher(folder, model=model, one_way=settings.reads_once)
     cut = matcher.too_long([text for pair in pairs for text in pair])
     with frozen(model, settings.freeze, store=store):
         history = _fit(matcher, pairs, dev, settings, folder, ui) if settings.epochs else {"seconds": 0.0}
@@ -113,7 +113,7 @@ def train(
             scores = [matcher.scores(list(each), progress=bar.update) for each in (dev, *also)]
     decision = decide(
         scores[0], dev, settings.mode, settings.metric, settings.above, settings.calibration, seed=settings.seed,
-        one_way=settings.one_way,
+        one_way=settings.reads_once,
     )  # fmt: skip
     _save(folder, model, decision, str(base), pairs, settings)
     spearman = {int(step): value for step, value in history.pop("spearman", {}).items()}
@@ -178,7 +178,7 @@ def _save(folder: Path, model: Any, decision: Decision, base: str, pairs: Pairs,
         "threshold": f"{decision.threshold:.4f} ({low:.4f} to {high:.4f}), best {decision.metric}",
         f"{decision.metric} on new pairs": f"{decision.value_interval[0]:.3f} to {decision.value_interval[1]:.3f}",
     }  # fmt: skip
-    kind = "CrossEncoder" if settings.mode == "cross" else "SentenceTransformer"
+    kind = "SentenceTransformer" if settings.mode == "bi" else "CrossEncoder"
     card = hub.model_card(
         folder.name, f"Tells whether two texts mean the same: a {kind}.", tags=["sentence-transformers"], facts=facts,
         example='from shoestring.match import Matcher\n\nMatcher(".").predict([("text", "another")])',
