@@ -12,7 +12,7 @@ from shoestring._errors import OptionError
 from shoestring.match.data.audit import KINDS, audit, guesser, surface_warnings
 from shoestring.match.data.pairs import Pairs
 from shoestring.match.deciding.decision import decide
-from shoestring.match.training.settings import Training
+from shoestring.match.training.settings import RANKING, Training
 
 LETTERS = list("天地玄黄宇宙洪荒日月盈昃辰宿列张寒来暑往秋收冬藏")
 
@@ -82,7 +82,9 @@ NAN, INFINITE = float("nan"), float("inf")
         *({name: value} for name in ("learning_rate", "head_learning_rate", "scale", "epochs", "above")
           for value in (NAN, INFINITE)),
         {"learning_rate": 0}, {"head_learning_rate": 1e-3}, {"one_way": True}, {"batch_size": 1}, {"chunk": 0},
-        {"chunk": 8, "loss": "softmax"}, {"scale": 2.0, "loss": "contrastive"}, {"max_length": 3},
+        {"chunk": 8, "loss": "softmax"}, {"chunk": 8, "loss": RANKING[0]}, {"hard_negatives": 2},
+        {"hard_negatives": -1, "loss": RANKING[0]}, {"lora": -1}, {"scale": 2.0, "loss": "contrastive"},
+        {"max_length": 3},
         {"mode": "cross", "prompt": "query: "}, {"mode": "cross", "pooling": "cls"}, {"mode": "cross", "loss": "angle"},
         {"mode": "joined", "freeze": 0}, {"mode": "joined", "pooling": "cls", "freeze": 1},
         {"freeze": -1}, {"freeze": 2, "pooling": "first-last-avg"}, {"loss": "triplet"}, {"metric": "best"},

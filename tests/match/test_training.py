@@ -9,10 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
 from promised import kept
 from shoestring._errors import InputError, OptionError, OutputError, TrainError
+from shoestring.match.commands.train import LOSSES
 from shoestring.match.compare import KINDS, compare
 from shoestring.match.deciding.calibration import calibrate
 from shoestring.match.deciding.curve import Curves, Run, interval
@@ -21,7 +23,8 @@ from shoestring.match.deciding.threshold import best
 from shoestring.match.matcher import Matcher
 from shoestring.match.training.frozen import frozen
 from shoestring.match.training.model import build
-from shoestring.match.training.settings import Training
+from shoestring.match.training.ranking import matches, mined
+from shoestring.match.training.settings import MODES, RANKING, Training
 from shoestring.match.training.train import train
 
 FAST = Training(epochs=1, learning_rate=2e-3, max_length=16, batch_size=32, device="cpu")
@@ -89,7 +92,8 @@ def test_a_threshold_of_one_order_is_not_for_both(trained, base, pairs, tmp_path
     [
         {"loss": "angle"}, {"loss": "contrastive"}, {"loss": "softmax"}, {"pooling": "cls"},
         {"pooling": "first-last-avg"}, {"chunk": 8, "batch_size": 64}, {"mode": "cross", "loss": "softmax"},
-        {"mode": "cross", "chunk": 8}, {"freeze": 2, "prompt": "猫"}, {"metric": "recall@precision=0.5"},
+        {"loss": RANKING[0]}, {"loss": RANKING[1], "chunk": 8, "lora": 4, "freeze": 1},
+        {"mode": "cross", "chunk": 8, "lora": 4}, {"freeze": 2, "prompt": "猫"}, {"metric": "recall@precision=0.5"},
     ],
     ids=str,
 )  # fmt: skip
@@ -101,6 +105,48 @@ def test_every_kind_of_run_makes_a_folder_that_predicts(base, pairs, tmp_path, c
     assert said.probabilities.max() <= 1
     assert done.decision.metric == settings.metric
     assert not (tmp_path / "model" / "checkpoints").exists()
+
+
+def test_hard_negatives_are_near_and_not_known_to_match(trained, pairs, tmp_path):
+    settings = replace(FAST, pooling="own", loss=RANKING[1], hard_negatives=2)
+    some, model = pairs(80, 1), SentenceTransformer(str(trained["bi"]), device="cpu")
+    assert train(trained["bi"], some, pairs(80, 2), tmp_path / "m", settings).steps >= 1
+    known = {pair for pair, label in zip(some, some.labels, strict=True) if label}
+    known |= {pair[::-1] for pair in known}
+    found = mined(matches(some, 0.5), some, model, 2)
+    assert len(found) > 5
+    for row in found:
+        texts = [row["anchor"], row["positive"], row["negative_1"], row["negative_2"]]
+        assert (texts[0], texts[1]) in known
+        one, match, *others = model.encode(texts, normalize_embeddings=True)
+        for text, other in zip(texts[2:], others, strict=True):
+            assert (texts[0], text) not in known
+            assert text != texts[0]
+            assert one @ other <= 0.95 * (one @ match) + 1e-5
+    with pytest.raises(InputError, match="no match has 99 texts"):
+        mined(matches(some, 0.5), some, model, 99)
+    with pytest.raises(InputError, match="no two different texts have a label above 1"):
+        matches(some, 1)
+
+
+@pytest.mark.parametrize("mode", ["bi", "cross"])
+def test_low_rank_additions_change_little_and_are_merged(base, pairs, tmp_path, mode):
+    """The folder has the base's names and shapes, and each changed matrix differs from it by one of that rank."""
+    settings = replace(FAST, mode=mode, lora=2, epochs=2)
+    train(base, pairs(120, 1), pairs(80, 2), tmp_path / "m", settings)
+    before, after = (load_file(folder / "model.safetensors") for folder in (base, tmp_path / "m"))
+    assert before.keys() == after.keys()
+    ranks = {
+        name: int(torch.linalg.matrix_rank(after[name] - before[name], atol=1e-5))
+        for name in before if before[name].ndim == 2
+    }  # fmt: skip
+    assert max(ranks.values()) == 2
+    assert not any(ranks[name] for name in ranks if "embeddings" in name)
+    assert all(torch.equal(before[name], after[name]) for name in before if before[name].ndim == 1)
+
+
+def test_the_commands_name_every_loss():
+    assert set(LOSSES) == set(MODES["bi"])
 
 
 def test_no_epochs_choose_a_threshold_only(base, pairs, tmp_path):

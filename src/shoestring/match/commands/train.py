@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     pass
 
 
+LOSSES = (
+    "cosent", "angle", "contrastive", "softmax", "MultipleNegativesRankingLoss", "CachedMultipleNegativesRankingLoss",
+)  # fmt: skip
+
+
 def training_options(function: Callable) -> Callable:
     """Adds the options of a training run."""
     options = (
@@ -32,8 +37,8 @@ def training_options(function: Callable) -> Callable:
             "--loss",
             default="cosent",
             show_default=True,
-            help="A cross-encoder takes cosent or softmax.",
-            type=click.Choice(("cosent", "angle", "contrastive", "softmax")),
+            help="A cross-encoder takes cosent or softmax; ranking losses learn from the pairs that match.",
+            type=click.Choice(LOSSES),
         ),
         click.option(
             "--pooling",
@@ -56,6 +61,9 @@ def training_options(function: Callable) -> Callable:
         ),
         click.option("--max-length", default=64, show_default=True, help="Tokens of a text."),
         click.option("--freeze", default=0, show_default=True, help="Lower layers that are not trained."),
+        click.option(
+            "--lora", default=0, show_default=True, help="Rank of additions trained instead of the weights."
+        ),
         above,
         click.option(
             "--calibration",
@@ -84,6 +92,9 @@ def training_options(function: Callable) -> Callable:
     show_default=True,
     type=click.Choice(("bi", "cross")),
     help="Two embeddings, or one sequence.",
+)
+@click.option(
+    "--hard-negatives", default=0, show_default=True, help="Mined for each match; with a ranking loss."
 )
 @click.option("--metric", default="accuracy", show_default=True, help=METRIC)
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the model.")

@@ -9,6 +9,7 @@ import torch
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.base.modules import Dense
 from sentence_transformers.cross_encoder.losses import CrossEntropyLoss
+from sentence_transformers.sentence_transformer import losses
 from sentence_transformers.sentence_transformer.losses import ContrastiveLoss, SoftmaxLoss
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer, WeightedLayerPooling
 from torch import nn
@@ -18,6 +19,7 @@ from shoestring._errors import InputError, OptionError
 from shoestring.match.matcher import hushed, is_cross, require_known
 from shoestring.match.training.joined import Joined
 from shoestring.match.training.losses import CoSENTLoss
+from shoestring.match.training.settings import RANKING
 
 if TYPE_CHECKING:
     from shoestring.match.training.settings import Training
@@ -67,6 +69,9 @@ def build_loss(model: Any, settings: Training, levels: int) -> nn.Module:
         return CoSENTLoss(model, scale, similarity, settings.chunk)
     if settings.loss == "contrastive":
         return ContrastiveLoss(model)
+    if settings.loss in RANKING:
+        size = {"mini_batch_size": settings.chunk or 32} if "Cached" in settings.loss else {}
+        return getattr(losses, settings.loss)(model, scale=settings.scale or 20.0, **size)
     if settings.mode == "cross":
         return CrossEntropyLoss(model)
     return SoftmaxLoss(model, model.get_embedding_dimension(), levels)

@@ -12,8 +12,9 @@ from shoestring._errors import OptionError
 from shoestring._extras import require
 from shoestring.match.deciding.metric import Metric
 
+RANKING = ("MultipleNegativesRankingLoss", "CachedMultipleNegativesRankingLoss")
 MODES = {
-    "bi": ("cosent", "angle", "contrastive", "softmax"),
+    "bi": ("cosent", "angle", "contrastive", "softmax", *RANKING),
     "cross": ("cosent", "softmax"),
     "joined": ("cosent",),
 }
@@ -28,18 +29,22 @@ class Training:
     Args:
         mode: bi (two embeddings, compared), cross (both texts in one sequence) or joined (two texts up to the frozen
             layers, one sequence above them; to compare, since no other program loads it).
-        loss: cosent, angle, contrastive or softmax; a cross-encoder takes cosent or softmax.
+        loss: cosent, angle, contrastive, softmax or a ranking loss of sentence-transformers by its name, which learns
+            from the pairs that match alone; a cross-encoder takes cosent or softmax.
         pooling: mean, cls, first-last-avg, or own for what a sentence-transformers base says.
         prompt: put before each text, such as `query: ` for E5 models; None keeps the base's.
         epochs: passes over the pairs; 0 trains nothing and only chooses the threshold.
         batch_size: pairs in a step.
-        chunk: pairs in a forward pass of CoSENT, however large the batch; None takes the batch.
-        scale: of CoSENT; None is 20 for cosines and 1 for logits.
+        chunk: pairs in a forward pass of CoSENT, texts in one of a cached ranking loss, however large the batch;
+            None takes the batch, and 32 texts.
+        scale: of CoSENT and ranking losses; None is 20 for cosines and 1 for logits.
         learning_rate: its peak; it rises over the first twentieth and falls linearly. None is 2e-5, and 2e-4 where
-            lower layers are frozen: the others have more to do.
+            lower layers are frozen, or with LoRA: the others have more to do.
         head_learning_rate: of a head that starts from nothing; None is five times the other.
         max_length: tokens of a text; a cross-encoder reads twice as many in a pair.
         freeze: lower layers that are not trained and computed once for each text.
+        lora: rank of low-rank additions that are trained instead of the encoder's weights, and merged; 0 for none.
+        hard_negatives: texts near each match that do not match it, for a ranking loss.
         metric: what the threshold shall be best at.
         above: labels above this are matches; None is the middle of the development labels.
         calibration: auto, platt or isotonic.
@@ -64,6 +69,8 @@ class Training:
     head_learning_rate: float | None = None
     max_length: int = 64
     freeze: int = 0
+    lora: int = 0
+    hard_negatives: int = 0
     metric: str = "accuracy"
     above: float | None = None
     calibration: str = "auto"
@@ -77,13 +84,18 @@ class Training:
         _choose("pooling", self.pooling, POOLINGS)
         _choose("device", self.device, ("auto", "cpu", "cuda", "mps"))
         self._require_numbers()
-        if self.chunk is not None and self.loss not in ("cosent", "angle"):
+        if self.chunk is not None and self.loss not in ("cosent", "angle") and "Cached" not in self.loss:
             raise OptionError(
-                f"chunk {self.chunk}: is for the losses cosent and angle; leave it out with {self.loss}"
+                f"chunk {self.chunk}: is for the losses cosent, angle and Cached...; leave it out with {self.loss}"
             )
-        if self.scale is not None and self.loss not in ("cosent", "angle"):
+        if self.scale is not None and self.loss not in ("cosent", "angle", *RANKING):
             raise OptionError(
-                f"scale {self.scale}: is for the losses cosent and angle; leave it out with {self.loss}"
+                f"scale {self.scale}: is for cosent, angle and ranking losses; leave it out with {self.loss}"
+            )
+        if self.hard_negatives and self.loss not in RANKING:
+            raise OptionError(
+                f"hard_negatives {self.hard_negatives}: are for ranking losses, such as {RANKING[0]}; leave them out "
+                f"with {self.loss}"
             )
         if self.freeze and self.pooling == "first-last-avg":
             raise OptionError(
@@ -95,7 +107,7 @@ class Training:
     @property
     def rates(self) -> tuple[float, float]:
         """The peaks of the learning rate: of the encoder, and of a head that starts from nothing."""
-        encoder = self.learning_rate or (2e-4 if self.freeze else 2e-5)
+        encoder = self.learning_rate or (2e-4 if self.freeze or self.lora else 2e-5)
         return encoder, self.head_learning_rate or 5 * encoder
 
     @property
@@ -104,7 +116,8 @@ class Training:
         return self.one_way or self.mode == "joined"
 
     def _require_numbers(self) -> None:
-        for name, least in (("epochs", 0), ("batch_size", 2), ("chunk", 1), ("max_length", 4), ("freeze", 0)):
+        for name, least in (("epochs", 0), ("batch_size", 2), ("chunk", 1), ("max_length", 4), ("freeze", 0),
+                            ("lora", 0), ("hard_negatives", 0)):  # fmt: skip
             value = getattr(self, name)
             if value is not None and not least <= value < math.inf:
                 raise OptionError(f"{name} {value}: must be a number, at least {least}")

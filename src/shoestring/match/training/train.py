@@ -24,7 +24,7 @@ from shoestring.files import atomic_folder
 from shoestring.match.data.pairs import Pairs
 from shoestring.match.deciding.decision import Decision, decide
 from shoestring.match.matcher import Matcher, hushed
-from shoestring.match.training.settings import Training
+from shoestring.match.training.settings import RANKING, Training
 from shoestring.ui import UI
 
 if TYPE_CHECKING:
@@ -97,18 +97,21 @@ def train(
     settings, ui, folder = settings or Training(), ui or UI(quiet=True), Path(output)
     require("match", "sentence_transformers", "datasets", "torch", "sklearn")
     from shoestring.match.training.frozen import frozen
+    from shoestring.match.training.lora import adapted
     from shoestring.match.training.model import build
 
     dev.binary(settings.above)
-    if settings.above is None and settings.loss == "contrastive":
+    if settings.above is None and settings.loss in ("contrastive", *RANKING):
         pairs.require_scale(dev.levels[0], dev.levels[-1])
-    pairs.binary(settings.above if settings.above is not None else dev.middle)
+    if settings.loss not in RANKING:  # which needs matches only
+        pairs.binary(settings.above if settings.above is not None else dev.middle)
     _prepare(folder, _identity(base, pairs, dev, settings), overwrite)
     model = build(base, settings, len(pairs.levels))
     matcher = Matcher(folder, model=model, one_way=settings.reads_once)
     cut = matcher.too_long([text for pair in pairs for text in pair])
     with frozen(model, settings.freeze, store=store):
-        history = _fit(matcher, pairs, dev, settings, folder, ui) if settings.epochs else {"seconds": 0.0}
+        with adapted(model, settings.lora if settings.epochs else 0):
+            history = _fit(matcher, pairs, dev, settings, folder, ui) if settings.epochs else {"seconds": 0.0}
         with ui.bar("choosing the threshold", len(dev) + sum(map(len, also)), "pair") as bar:
             scores = [matcher.scores(list(each), progress=bar.update) for each in (dev, *also)]
     decision = decide(

@@ -26,7 +26,8 @@ from shoestring._errors import TrainError
 from shoestring.match.data.pairs import Pairs
 from shoestring.match.matcher import Matcher, hushed
 from shoestring.match.training.model import fresh_head
-from shoestring.match.training.settings import CHECKS, Training, spearman
+from shoestring.match.training.ranking import matches, mined
+from shoestring.match.training.settings import CHECKS, RANKING, Training, spearman
 from shoestring.train.tensor_files import save_tensors
 from shoestring.ui import UI
 
@@ -44,14 +45,15 @@ def run(
     Returns:
         `seconds`, and `spearman` on the development pairs by step.
     """
-    steps = max(1, round(settings.epochs * len(pairs) / settings.batch_size))
+    rows = _rows(pairs, dev, matcher, settings, ui)
+    steps = max(1, round(settings.epochs * len(rows) / settings.batch_size))
     family = _Cross if matcher.crossed else _Bi
     progress = _Progress(ui, steps)
     with _quiet():
         trainer = family(
             model=matcher.model,
             args=_arguments(matcher, settings, folder, steps, fresh_head(loss)),
-            train_dataset=_rows(pairs, matcher, settings.seed),
+            train_dataset=rows,
             loss=loss,
             evaluator=_Spearman(matcher, dev),
             callbacks=[progress],
@@ -67,7 +69,22 @@ def run(
     return {"seconds": time.monotonic() - started, "spearman": found}
 
 
-def _rows(pairs: Pairs, matcher: Matcher, seed: int) -> Dataset:
+def _rows(pairs: Pairs, dev: Pairs, matcher: Matcher, settings: Training, ui: UI) -> Dataset:
+    """What the loss takes: pairs with labels, or matches and what does not match them."""
+    if settings.loss not in RANKING:
+        return _labelled(pairs, matcher, settings.seed)
+    rows = matches(pairs, dev.middle if settings.above is None else settings.above)
+    if settings.hard_negatives:
+        few = len(rows)
+        rows = mined(rows, pairs, matcher.model, settings.hard_negatives)
+        if left := few - len(rows):
+            ui.say(
+                f"{left:,} of {few:,} matches left out: fewer than {settings.hard_negatives} hard negatives"
+            )
+    return rows
+
+
+def _labelled(pairs: Pairs, matcher: Matcher, seed: int) -> Dataset:
     """The pairs; every other one the other way round for a cross-encoder that shall read both orders alike."""
     turned = np.random.default_rng(seed).random(len(pairs)) < (matcher.crossed and not matcher.one_way) / 2
     rows = [(two, one) if turn else (one, two) for (one, two), turn in zip(pairs, turned, strict=True)]
@@ -79,9 +96,11 @@ def _arguments(matcher: Matcher, settings: Training, folder: Path, steps: int, h
     every, (encoder, own) = max(1, -(-steps // CHECKS)), settings.rates
     family = CrossEncoderTrainingArguments if matcher.crossed else SentenceTransformerTrainingArguments
     cuda = torch.cuda.is_available() and settings.device in ("auto", "cuda")
-    extra = (
+    extra: dict[str, Any] = (
         {} if matcher.crossed else {"prompts": matcher.model.prompts.get(matcher.model.default_prompt_name)}
     )
+    if settings.loss in RANKING:
+        extra["batch_sampler"] = "no_duplicates"
     return family(
         output_dir=str(folder), max_steps=steps, per_device_train_batch_size=settings.batch_size,
         learning_rate=encoder, learning_rate_mapping={head: own} if head else None, warmup_steps=steps // 20,
