@@ -62,13 +62,22 @@ def test_a_four_byte_success_has_no_type():
     assert frame.eap.type == 0
 
 
+@pytest.mark.parametrize("length", ["0000", "0001", "0003"])
+@pytest.mark.parametrize("code", [frames.SUCCESS, frames.FAILURE])
+def test_a_result_is_one_by_its_code_though_its_length_does_not_count_its_header(code, length):
+    body = bytes([code, 7]) + bytes.fromhex(length) + b"words"
+    eap = frames.decode_eap(body)
+    assert (eap.code, eap.id, eap.data + eap.trailer) == (code, 7, b"words")
+    assert frames.encode_eap(eap) == body
+
+
 def test_a_trailer_beyond_the_eapol_length_is_kept():
     raw = bytes(12) + bytes.fromhex("888e 01000009 02070009 01 616c6963 ffff3777 aa")
     assert frames.decode(raw).eap == Eap(2, 7, b"\1alic", bytes.fromhex("ffff3777aa"))
 
 
 @pytest.mark.parametrize(
-    "body", ["", "0301", "01070003", "01070004", "0a07000901", "01070009016162", "0007000501", "03070003"]
+    "body", ["", "0301", "01070003", "01070004", "0a07000901", "01070009016162", "0007000501"]
 )
 def test_lying_lengths_and_codes_make_no_eap(body):
     assert frames.decode_eap(bytes.fromhex(body)) is None

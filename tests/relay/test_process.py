@@ -29,7 +29,7 @@ UNWANTED = {
     "asyncio", "logging", "ctypes", "multiprocessing", "urllib", "email", "unittest", "sqlite3", "xml",
     "uuid",
     "decimal", "argparse", "re", "dataclasses", "inspect", "typing", "threading", "subprocess", "click",
-    "rich", "numpy", "torch", "enum", "socket", "signal",
+    "rich", "numpy", "torch", "enum", "socket", "signal", "collections", "json",
 }  # fmt: skip
 
 
@@ -351,14 +351,17 @@ def test_simulate_prints_a_day(shoestring):
     assert result["lost"] == result["late"] == 0
 
 
-def test_run_loads_nothing_that_a_bare_router_lacks():
+def test_run_status_and_state_load_nothing_that_a_router_lacks_or_that_takes_its_memory(tmp_path):
     code = (
-        "import sys; from shoestring.relay.service import daemon; from shoestring.relay.commands import run;"
-        "run.options();"
+        "import sys; from shoestring.relay.service import daemon, state_file; "
+        "from shoestring.relay.commands import run; from shoestring.relay.session.session import Session; "
+        "from shoestring.relay.settings.settings import Process, Settings; "
+        "run.options(); work = daemon.Daemon([], Process(socket=sys.argv[1] + '/s', state=sys.argv[1] + '/state'));"
+        "work.status(); work._state.save({'a<>b': Session(Settings(), bytes(6), bytes(6))}, 0.0);"
         "print(*{name.split('.')[0] for name in sys.modules})"
     )
     done = subprocess.run(
-        [sys.executable, "-S", "-c", f"import sys; sys.path.insert(0, {str(ROOT / 'src')!r}); {code}"],
+        [sys.executable, "-S", "-c", f"import sys; sys.path.insert(0, {str(ROOT / 'src')!r}); {code}", str(tmp_path)],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
     assert set(done.stdout.split()) & UNWANTED == set()

@@ -52,7 +52,8 @@ def parts(record: bytes) -> bytes:
 
 @pytest.mark.parametrize("record", ["6900" + "00" * 105, "0049" + "00" * 105, "6900"])
 @pytest.mark.parametrize(
-    "place", ["within EAP", "beyond EAP", "beyond EAPOL", "split", "claims more", "claims less"]
+    "place",
+    ["within EAP", "beyond EAP", "beyond EAPOL", "split", "claims more", "claims less", "claims nothing"],
 )
 def test_records_are_found_wherever_the_lengths_put_them(record, place):
     data = parts(bytes.fromhex(record))
@@ -63,9 +64,8 @@ def test_records_are_found_wherever_the_lengths_put_them(record, place):
     else:
         frame = success(beyond=data, length=4 if place == "beyond EAPOL" else None)
     if place.startswith("claims"):
-        frame = frame._replace(
-            body=frame.body[:2] + (b"\xff\xff" if "more" in place else b"\0\5") + frame.body[4:]
-        )
+        claimed = {"more": b"\xff\xff", "less": b"\0\5", "nothing": b"\0\0"}[place.split()[1]]
+        frame = frame._replace(body=frame.body[:2] + claimed + frame.body[4:])
     assert dialects.keepalive(frame, frame.eap) == (0x32764AE1, 300)
     assert dialects.message(frame, frame.eap) == "欢迎"
     assert dialects.accounting(frame, frame.eap) == "欢迎"

@@ -87,6 +87,17 @@ def test_an_answer_of_type_20_with_a_token_bears_the_routers_address():
     assert answer.eap.data == said.replace(OLD_ADDRESS, NEW_ADDRESS)
 
 
+def test_cernets_keepalive_passes_and_its_absence_is_said_beforehand():
+    relay = desk()
+    relay.login()
+    for at in (10.0, 40.0):
+        (passed,) = relay.feed(LAN, SWITCH + PC + load("cernet-echo")[12:], at)
+        assert (passed.type, passed.body) == (6, b"\xa5" * 42)
+    assert len([line for line in relay.said if "CERNET's keep-alive" in line]) == 1
+    relay.feed(LAN, SWITCH + PC + load("plain-mka")[12:], 50.0)
+    assert len([line for line in relay.said if "CERNET's keep-alive" in line]) == 1
+
+
 def test_a_new_token_is_no_new_user():
     """The token in an identity differs with each login; what the PC has said before stays proven."""
     memory = Memory()

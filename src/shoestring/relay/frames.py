@@ -11,7 +11,8 @@ Source: IEEE 802.1X-2010 clause 11 (EAPOL), RFC 3748 section 4 (EAP), IEEE 802.1
 from __future__ import annotations
 
 import struct
-from collections import namedtuple
+
+from shoestring.relay.containers import namedtuple
 
 ETHERTYPE = b"\x88\x8e"
 TAG_TYPES = (b"\x81\x00", b"\x88\xa8", b"\x91\x00")
@@ -85,8 +86,8 @@ class Eap(namedtuple("Eap", "code id data trailer missing", defaults=(0,))):
         id: the answer carries the id of its request.
         data: the packet after its four-byte header; its first byte is the type in a request or response.
         trailer: bytes beyond the EAP length: the vendor's data, then padding.
-        missing: bytes that the EAP length claims and the frame does not have. Only a packet without a type may
-            lack some: its meaning is in its code.
+        missing: bytes that the EAP length claims and the frame does not have; below 0 where the length does not even
+            count its own header. Only a packet without a type may have such a length: its meaning is in its code.
     """
 
     __slots__ = ()
@@ -151,13 +152,11 @@ def decode_eap(body: bytes) -> Eap | None:
     if len(body) < 4 or not body[0]:
         return None
     length = body[2] << 8 | body[3]
-    if body[0] <= RESPONSE:
-        fits = 5 <= length <= len(body)
-    else:  # a Success whose length lies is a Success
-        fits = length >= 4 if body[0] <= FAILURE else 4 <= length <= len(body)
-    if not fits:
+    result = body[0] in (SUCCESS, FAILURE)  # which it is though its length lies
+    if not result and not (5 if body[0] <= RESPONSE else 4) <= length <= len(body):
         return None
-    return Eap(body[0], body[1], body[4:length], body[length:], max(0, length - len(body)))
+    end = min(max(4, length), len(body))
+    return Eap(body[0], body[1], body[4:end], body[end:], length - end)
 
 
 def encode_eap(eap: Eap) -> bytes:

@@ -5,8 +5,7 @@ Source: tests/relay/frames/README.md, which names who saw the frame, and where.
 
 from __future__ import annotations
 
-from collections import namedtuple
-
+from shoestring.relay.containers import namedtuple
 from shoestring.relay.frames import SUCCESS, Eap
 from shoestring.relay.vendors import ruijie
 

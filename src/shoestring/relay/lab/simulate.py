@@ -8,9 +8,9 @@
 from __future__ import annotations
 
 import random
-from collections import namedtuple
 from heapq import heappop, heappush
 
+from shoestring.relay.containers import namedtuple
 from shoestring.relay.frames import mac_bytes
 from shoestring.relay.lab.pc import Pc
 from shoestring.relay.lab.switch import Rules, Switch

@@ -13,9 +13,9 @@
 from __future__ import annotations
 
 import random
-from collections import namedtuple
 
 from shoestring.relay import frames
+from shoestring.relay.containers import namedtuple
 from shoestring.relay.frames import (
     FAILURE,
     IDENTITY,

@@ -11,7 +11,7 @@ import time
 
 from shoestring import __version__
 from shoestring.relay import frames
-from shoestring.relay.service import link
+from shoestring.relay.service import json_text, link
 from shoestring.relay.service.hooks import Hooks
 from shoestring.relay.service.journal import Journal
 from shoestring.relay.service.pcap import Ring
@@ -136,8 +136,6 @@ class Daemon:
 
     def status(self) -> bytes:
         """Returns what `status --json` prints; nothing secret is in it."""
-        import json
-
         now = time.monotonic()
         with open("/proc/self/statm", encoding="ascii") as file:
             pages = int(file.read().split()[1])
@@ -147,7 +145,7 @@ class Daemon:
             "memory_kib": pages * os.sysconf("SC_PAGE_SIZE") // 1024,
             "pairs": [relay.describe(now) for relay in self._relays],
         }
-        return json.dumps(answer, ensure_ascii=False).encode()
+        return json_text.write(answer)
 
     def _restore(self) -> None:
         if self._state is None:
@@ -322,11 +320,9 @@ class Daemon:
     def _drop_privileges(self) -> None:
         if self._process.user is None:
             return
-        import json
         import pwd
 
-        json.dumps(None)  # what is loaded late must be loaded now: that user may not read our files
-        digest.md5(b"")
+        digest.md5(b"")  # what is loaded late must be loaded now: that user may not read our files
         readable(b"\xc4\xe3")
 
         self._spare += [link.Port() for _ in range(SPARE)]

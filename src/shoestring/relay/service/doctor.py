@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import select
 import time
-from collections import namedtuple
 
 from shoestring.relay import frames
+from shoestring.relay.containers import namedtuple
 from shoestring.relay.service import decode, link
 from shoestring.relay.settings.settings import SettingError
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
 
+from shoestring.relay.containers import deque
 from shoestring.relay.service.sockets import signals
 from shoestring.relay.vendors.texts import printable
 

@@ -11,12 +11,10 @@ Source: packet(7), netlink(7), rtnetlink(7), linux/if_packet.h, linux/filter.h.
 
 from __future__ import annotations
 
-import array
 import errno
 import fcntl
 import os
 import struct
-from collections.abc import Iterator
 
 from shoestring.relay import frames
 from shoestring.relay.service import sockets
@@ -49,6 +47,11 @@ FILTER = (
 )
 
 
+def address_of(data: bytes) -> int:
+    """Returns where CPython keeps the bytes; `array` would say it too, and load `collections`."""
+    return id(data) + bytes.__basicsize__ - 1
+
+
 class Port:
     """One packet socket, bound to one interface at a time; needs root or CAP_NET_RAW to be made."""
 
@@ -57,8 +60,8 @@ class Port:
         self.index = 0
         self.socket = sockets.Socket(sockets.AF_PACKET, sockets.SOCK_RAW, 0)
         self.socket.setblocking(False)
-        code = array.array("B", b"".join(struct.pack("HBBI", *line) for line in FILTER))
-        program = struct.pack("HP", len(FILTER), code.buffer_info()[0])
+        code = b"".join(struct.pack("HBBI", *line) for line in FILTER)
+        program = struct.pack("HP", len(FILTER), address_of(code))
         self.socket.setsockopt(sockets.SOL_SOCKET, ATTACH_FILTER, program)
         self.socket.setsockopt(SOL_PACKET, AUXDATA, 1)
 
@@ -156,11 +159,9 @@ def is_up(name: str) -> bool:
     return read_text(f"{SYSFS}/{name}/carrier") == "1"
 
 
-def interfaces() -> Iterator[str]:
-    """Yields the names of all Ethernet interfaces."""
-    for name in sorted(os.listdir(SYSFS)):
-        if read_text(f"{SYSFS}/{name}/type") == "1":
-            yield name
+def interfaces() -> list[str]:
+    """Returns the names of all Ethernet interfaces."""
+    return [name for name in sorted(os.listdir(SYSFS)) if read_text(f"{SYSFS}/{name}/type") == "1"]
 
 
 def addresses_of(name: str) -> ruijie_client.Header:

@@ -9,9 +9,9 @@ Source: the libpcap file format (pcap-savefile(5)), link type 1.
 from __future__ import annotations
 
 import struct
-from collections import deque
 
 from shoestring.relay import frames
+from shoestring.relay.containers import deque
 from shoestring.relay.frames import IDENTITY, MD5, NAK, NOTIFICATION, PEAP, RESPONSE, TLS, TTLS, Frame, Junk
 from shoestring.relay.vendors import ruijie_client
 

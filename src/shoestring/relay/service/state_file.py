@@ -11,7 +11,7 @@ import os
 import stat
 import time
 
-from shoestring.relay.service import pcap
+from shoestring.relay.service import json_text, pcap
 from shoestring.relay.service.files import write_private
 from shoestring.relay.session.session import Session
 
@@ -59,17 +59,13 @@ class StateFile:
         revisions = {name: session.revision for name, session in sessions.items()}
         if revisions == self._written:
             return
-        import json
-
         self._written = revisions
         pairs = {name: session.snapshot(now, pcap.redact) for name, session in sessions.items()}
         whole = {"format": FORMAT, "saved": time.time(), "pairs": pairs}
-        write_private(self._path, json.dumps(whole).encode(), sync=True)
+        write_private(self._path, json_text.write(whole), sync=True)
 
 
 def _read(path: str) -> dict:
-    import json
-
     try:
         with open(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb") as file:
             found = os.fstat(file.fileno())
@@ -81,7 +77,7 @@ def _read(path: str) -> dict:
             f"{path}: mode {found.st_mode & 0o777:o}, others may read or change it; type: chmod 600 {path}"
         )
     try:
-        state = json.loads(data) if data else {}
+        state = json_text.read(data) if data else {}
         if not isinstance(state, dict) or state.get("format", FORMAT) != FORMAT:
             raise ValueError
     except ValueError:

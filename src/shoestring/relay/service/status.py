@@ -9,10 +9,13 @@ import errno
 import os
 import select
 import stat
-from collections.abc import Callable
 
 from shoestring.relay.service import sockets
 from shoestring.relay.service.files import remove
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # `collections` takes 0.5 MB
+    from collections.abc import Callable
 
 MOST = 4  # visitors at a time
 QUESTION = 32  # bytes

@@ -7,7 +7,7 @@ from shoestring.relay.frames import RESPONSE, START, Eap, Frame
 from shoestring.relay.session.core import Core
 from shoestring.relay.session.keepalive import Echo
 from shoestring.relay.session.table import HELD, PROVEN, Event, Login, Proof
-from shoestring.relay.vendors import ruijie
+from shoestring.relay.vendors import cernet, ruijie
 
 
 class Downstream(Core):
@@ -36,6 +36,10 @@ class Downstream(Core):
             self.machine.on(Event.SPEAK)
             if frame.type == frames.ECHO and not self._client_echoes(frame):
                 return
+            if cernet.is_keepalive(frame):
+                self._complain(
+                    "CERNET's keep-alive is passed on, and is not repeated when the PC leaves: it must stay"
+                )
             if eap is not None and eap.code == RESPONSE:
                 self._client_responds(frame, eap)
         self._login_goes_on()

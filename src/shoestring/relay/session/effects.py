@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
+from shoestring.relay.containers import namedtuple
 
 WAN, LAN = "wan", "lan"
 

@@ -11,9 +11,8 @@ Source: RFC 3748 sections 5.1 to 5.4.
 
 from __future__ import annotations
 
-from collections import namedtuple
-
 from shoestring.relay import frames
+from shoestring.relay.containers import namedtuple
 from shoestring.relay.frames import CLEAR, IDENTITY, MD5, NAK, NOTIFICATION, ONLINE, RESPONSE, Eap, Frame
 from shoestring.relay.vendors import dialects, ruijie_client
 from shoestring.relay.vendors.digest import md5_value

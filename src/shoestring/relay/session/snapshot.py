@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from shoestring.relay import frames
 from shoestring.relay.frames import CLEAR, Frame, Junk
 from shoestring.relay.session.core import DOUBT, Core
 from shoestring.relay.session.keepalive import Echo
 from shoestring.relay.session.table import HELD, Event
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # `collections` takes 0.5 MB
+    from collections.abc import Callable
 
 
 class Remembered(Core):

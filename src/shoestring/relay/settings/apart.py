@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import marshal
 import os
-from collections.abc import Callable
 
 from shoestring.relay.settings.options import UsageError
 from shoestring.relay.settings.settings import SettingError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # `collections` takes 0.5 MB
+    from collections.abc import Callable
 
 
 def apart(work: Callable) -> Callable:

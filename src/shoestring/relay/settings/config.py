@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Mapping
 
 from shoestring.relay.frames import FrameError, mac_bytes
 from shoestring.relay.settings.options import Option, convert
@@ -27,6 +26,10 @@ from shoestring.relay.settings.settings import (
     SettingError,
     Settings,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # `collections` takes 0.5 MB
+    from collections.abc import Callable
 
 LARGEST = 1 << 20  # bytes of a settings file
 ABOVE, NOWHERE = "above the first section", "\0"  # configparser wants a name for every place
@@ -68,7 +71,7 @@ OPTIONS = {
 
 def plan(
     path: str | None,
-    flags: Mapping[str, object],
+    flags: dict[str, object],
     pairs: list[tuple[str, str]],
     understand: Callable[[str], tuple[dict, list]] | None = None,
 ) -> tuple[list[Pair], Process]:
@@ -194,7 +197,7 @@ def _is_setting(line: str) -> bool:
     return line.partition("=")[0].strip().replace("-", "_") in OPTIONS
 
 
-def _pair(values: Mapping[str, object]) -> Pair:
+def _pair(values: dict[str, object]) -> Pair:
     for name in ("wan", "lan"):
         if name not in values:
             raise SettingError(f"a section without {name} = INTERFACE")

@@ -6,9 +6,9 @@ have.
 
 from __future__ import annotations
 
-from collections import namedtuple
-from collections.abc import Mapping
 from types import SimpleNamespace
+
+from shoestring.relay.containers import namedtuple
 
 WORDS = {
     "yes": True,
@@ -94,7 +94,7 @@ def convert(name: str, option: Option, text: str) -> object:
 
 
 def read(
-    options: Mapping[str, Option], arguments: list[str], about: str, operand: str | None = None
+    options: dict[str, Option], arguments: list[str], about: str, operand: str | None = None
 ) -> SimpleNamespace:
     """Returns the values of a command line; None or the default where a flag is not given.
 
@@ -130,7 +130,7 @@ def read(
     return SimpleNamespace(**found, operand=operands[0] if operands else None)
 
 
-def _take(word: str, rest: list[str], options: Mapping[str, Option], found: dict) -> None:
+def _take(word: str, rest: list[str], options: dict[str, Option], found: dict) -> None:
     """Puts one flag's value into `found`."""
     flag, equals, value = word.partition("=")
     name = {"-h": "help", "-q": "quiet"}.get(flag, flag[2:].replace("-", "_"))
@@ -157,7 +157,7 @@ def _take(word: str, rest: list[str], options: Mapping[str, Option], found: dict
         found[name] = result
 
 
-def explain(options: Mapping[str, Option], about: str, operand: str | None) -> str:
+def explain(options: dict[str, Option], about: str, operand: str | None) -> str:
     """Returns the text of a command's help."""
     lines = [about, ""]
     if operand:

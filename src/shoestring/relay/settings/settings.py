@@ -6,7 +6,7 @@ take.
 
 from __future__ import annotations
 
-from collections import namedtuple
+from shoestring.relay.containers import namedtuple
 
 PASSWORD = "RELAY_PASSWORD"  # in the environment: for EAP-MD5
 KEEPALIVES = {

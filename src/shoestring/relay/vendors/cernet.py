@@ -2,8 +2,8 @@
 
 - Behind the EAP type come 01, its address, mask and gateway, four bytes ff, eight characters of a version such as
   "03.02.05", and the user's name.
-- Its keep-alive, EAPOL type 5 or 6 and nothing but a5 in it, is passed on and not repeated: 802.1X-2010 has other uses
-  for both types.
+- Its keep-alive, EAPOL type 6 and nothing but a5 in it, is passed on and not repeated: nobody has shown what makes the
+  client send it (a timer, or the switch's type 5, which is MKA elsewhere), and 802.1X-2010 uses both types otherwise.
 
 Source: what public clients of that network send, tests/relay/frames/cernet-*.
 """
@@ -15,6 +15,7 @@ from shoestring.relay.vendors.plain import Keepalive, Private
 from shoestring.relay.vendors.texts import readable
 
 FIRST, UNKNOWN = b"\1", b"\xff" * 4
+KEEPALIVE, FILLING = 6, 0xA5
 ADDRESSES, VERSION, NAME = slice(1, 13), slice(17, 25), 25
 
 
@@ -26,6 +27,13 @@ def private(frame: Frame, eap: Eap | None) -> Private | None:
     words = [".".join(map(str, data[at : at + 4])) for at in (1, 5, 9)]
     fields = [*zip(("address", "mask", "gateway"), words), ("version", readable(data[VERSION]))]
     return Private("cernet", (*fields, ("user", readable(data[NAME:]))))
+
+
+def is_keepalive(frame: Frame) -> bool:
+    """True for the frame by which a client of CERNET's keeps its session."""
+    return (
+        frame.type == KEEPALIVE and not frame.length and len(frame.body) > 8 and set(frame.body) == {FILLING}
+    )
 
 
 def is_identity(data: bytes) -> bool:

@@ -12,8 +12,7 @@ Source: RFC 3748 section 5.2 (Notification).
 
 from __future__ import annotations
 
-from collections import namedtuple
-
+from shoestring.relay.containers import namedtuple
 from shoestring.relay.frames import NOTIFICATION, REQUEST, Eap, Frame
 from shoestring.relay.vendors.texts import readable
 

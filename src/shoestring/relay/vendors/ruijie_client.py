@@ -10,8 +10,8 @@ Source: frames of official clients, tests/relay/frames/ruijie-win-*, ruijie-linu
 from __future__ import annotations
 
 import struct
-from collections import namedtuple
 
+from shoestring.relay.containers import namedtuple
 from shoestring.relay.vendors.digest import md5
 from shoestring.relay.vendors.ruijie import CODED_MAGIC, MAGIC, code, crc16
 
