@@ -253,8 +253,13 @@ def stsb(quick: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def compare(quick: bool, sizes: list[int], seeds: int, kinds: str, work: str | None = None) -> dict[str, Any]:
-    """Accuracy of each kind over the number of AFQMC pairs, on AFQMC's and LCQMC's; e5-small, 8 layers frozen."""
+def compare(
+    quick: bool, sizes: list[int], seeds: int, kinds: str, epochs: float, work: str | None = None
+) -> dict[str, Any]:
+    """Accuracy of each kind over the number of AFQMC pairs, on AFQMC's and LCQMC's; e5-small, 8 layers frozen.
+
+    Returns what was found beside what other numbers of epochs or other kinds had given.
+    """
     from shoestring.match.commands.compare import accuracies, conclusions
     from shoestring.match.compare import compare as run
     from shoestring.match.training.settings import Training
@@ -265,7 +270,7 @@ def compare(quick: bool, sizes: list[int], seeds: int, kinds: str, work: str | N
     order, other = rng.permutation(len(held)), read_pairs(folder / "LCQMC" / "LCQMC.valid.data")
     dev, test = held.take(order[:300]), held.take(order[300:1100])
     others = {"LCQMC": other.take(rng.permutation(len(other))[:500])}
-    own = Training(freeze=8, batch_size=32, prompt="query: ", device="cpu", epochs=1, max_length=48)
+    own = Training(freeze=8, batch_size=32, prompt="query: ", device="cpu", epochs=epochs, max_length=48)
     sizes, seeds = ([250], 1) if quick else (sizes, seeds)
     with tempfile.TemporaryDirectory() as temporary:
         found = run(
@@ -273,14 +278,24 @@ def compare(quick: bool, sizes: list[int], seeds: int, kinds: str, work: str | N
             kinds=kinds.split(","), sizes=sizes, seeds=seeds, ui=UI(),
         )  # fmt: skip
     curves = found.curves
-    return {
-        "kinds": list(curves.kinds),
+    before = {} if quick or not RESULT.exists() else json.loads(RESULT.read_text("utf-8")).get("compare", {})
+    name = f"{' and '.join(curves.kinds[:2]) if len(curves.kinds) == 2 else 'all kinds'}, epochs {epochs:g}"
+    found_here = {
+        "load": os.getloadavg()[0], "kinds": list(curves.kinds),
         "seeds": {str(size): len(curves.of("bi", size)) for size in curves.sizes},
         "steps": {str(size): curves.of("bi", size)[0].steps for size in curves.sizes},
         "pairs": {"dev": len(dev), **{name: int(curves.right("bi", 0, name).shape[1]) for name in curves.sets}},
         "accuracy": accuracies(found), "conclusions": conclusions(found), "speeds": dict(found.speeds),
+        "rising": {kind: curves.rising(kind) for kind in curves.kinds},
+        "spearman": {
+            f"{run.mode}, {run.size} pairs, seed {run.seed}": curves.spearman(run) for run in curves.runs
+        },
         "minutes_of_training": sum(run.seconds for run in curves.runs) / 60,
     }  # fmt: skip
+    return {
+        **{each: value for each, value in before.items() if isinstance(value, dict) and "rising" in value},
+        name: found_here,
+    }
 
 
 def killed(quick: bool) -> dict[str, Any]:
@@ -321,11 +336,13 @@ def main() -> None:
     parser.add_argument("--only", choices=PARTS, action="append", help="this part; may be given again")
     parser.add_argument("--sizes", default="250,1000,4000,16000,34334", help="of compare")
     parser.add_argument("--seeds", type=int, default=3, help="of compare")
+    parser.add_argument("--epochs", type=float, default=1, help="of compare, at least 60 steps")
     parser.add_argument("--kinds", default="bi,cross,joined,cross-from-bi,distilled", help="of compare")
     parser.add_argument("--work", help="folder of compare, which goes on there")
     options = parser.parse_args()
     sizes = [int(size) for size in options.sizes.split(",")]
-    more = {"compare": {"sizes": sizes, "seeds": options.seeds, "kinds": options.kinds, "work": options.work}}
+    names = ("seeds", "kinds", "epochs", "work")
+    more = {"compare": {"sizes": sizes, **{name: getattr(options, name) for name in names}}}
     for name in options.only or ("thresholds", "loss", "cached", "search"):
         load = os.getloadavg()[0]
         found = {"load": load, **PARTS[name](options.quick, **more.get(name, {}))}

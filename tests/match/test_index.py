@@ -47,7 +47,7 @@ def found(index, queries, k=5) -> list:
     ]
 
 
-@pytest.mark.parametrize("kind", ["exact", "hnsw", "qdrant"])
+@pytest.mark.parametrize("kind", ["exact", "hnsw", "int8", "qdrant"])
 def test_add_and_delete_equal_a_rebuilt_index(matcher, pairs, tmp_path, kind):
     every = documents(pairs)
 
@@ -99,22 +99,29 @@ def test_exact_search_equals_sorting_everything(rows, k, gone, seed, faiss):
     assert not set(ids.ravel().tolist()) & set(gone)
 
 
-def test_the_graph_is_as_wide_as_its_recall_wants(tmp_path):
+@pytest.mark.parametrize("compact", [False, True])
+def test_the_graph_is_as_wide_as_its_recall_wants(tmp_path, compact):
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(3000, 16)).astype("f")
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    graph = Graph()
+    graph = Graph(compact=compact)
     graph.extend(vectors[:1000])
     graph.extend(vectors)
     queries = vectors[1::7]
-    rows, scores = graph.nearest(queries, 10)
+    rows, scores = graph.nearest(vectors, queries, 10)
+    assert scores == pytest.approx(np.einsum("qkd,qd->qk", vectors[rows], queries), abs=1e-6)
     assert (scores >= exact(vectors, queries, 10)[1][:, -1:] - 1e-6).mean() > 0.98
     assert graph.width in WIDTHS[:-1]
     graph.save(str(tmp_path / "graph"))
-    again = Graph(tmp_path / "graph")
+    plain = Graph()
+    plain.extend(vectors)
+    plain.save(str(tmp_path / "plain"))
+    saved = (tmp_path / "plain").stat().st_size - (tmp_path / "graph").stat().st_size
+    assert saved == pytest.approx(compact * vectors.nbytes * 3 / 4, rel=0.01)
+    again = Graph(tmp_path / "graph", compact)
     assert again.width == graph.width
     gone = np.unique(rows[:, 0])
-    assert not set(again.nearest(queries, 10, gone)[0].ravel().tolist()) & set(gone.tolist())
+    assert not set(again.nearest(vectors, queries, 10, gone)[0].ravel().tolist()) & set(gone.tolist())
 
 
 @pytest.mark.parametrize("kind", ["folder", "qdrant"])

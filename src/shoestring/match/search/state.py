@@ -15,6 +15,7 @@ from shoestring.files import atomic
 STATE = "index.json"
 FORMAT = 2
 VECTORS, RECORDS, OFFSETS, DELETED = "vectors.f32", "records.jsonl", "offsets.i64", "deleted.i64"
+ENDINGS = {"hnsw": False, "int8": True}  # of a graph's file: whether it is compact
 GROWING = (VECTORS, RECORDS, OFFSETS, DELETED)
 
 
@@ -42,6 +43,11 @@ class GraphFile:
     name: str
     rows: int
     part: Part
+
+    @property
+    def compact(self) -> bool:
+        """Whether it has bytes instead of vectors."""
+        return ENDINGS[self.name.rpartition(".")[2]]
 
 
 @dataclass(frozen=True)

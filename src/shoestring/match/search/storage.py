@@ -27,6 +27,7 @@ from shoestring._errors import InputError, OutputError
 from shoestring._extras import require
 from shoestring.match.search.state import (
     DELETED,
+    ENDINGS,
     GROWING,
     OFFSETS,
     RECORDS,
@@ -228,9 +229,9 @@ class Writer:
         self.commit(fresh)
         self._sweep()
 
-    def put_graph(self, rows: int, write: Callable[[str], None]) -> None:
+    def put_graph(self, rows: int, compact: bool, write: Callable[[str], None]) -> None:
         """Stores a graph over the first rows; `write` makes the file of a given name."""
-        name = f"{self.state.epoch}.{rows}.hnsw"
+        name = f"{self.state.epoch}.{rows}.{'int8' if compact else 'hnsw'}"
         path = self.folder / name
         write(str(path))
         with path.open("rb") as file:
@@ -289,7 +290,11 @@ def _crc(file: IO[bytes], done: Part, end: int) -> int:
 def _is_ours(name: str) -> bool:
     epoch, _, rest = name.partition(".")
     draft = name.startswith(f".{STATE}.") and name.endswith(".part")
-    return draft or name in (STATE, LOCK) or (epoch.isdigit() and (rest in GROWING or rest.endswith(".hnsw")))
+    return (
+        draft
+        or name in (STATE, LOCK)
+        or (epoch.isdigit() and (rest in GROWING or rest.rpartition(".")[2] in ENDINGS))
+    )
 
 
 def _require_ours(folder: Path) -> None:
