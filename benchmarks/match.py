@@ -4,6 +4,7 @@
 - loss: CoSENT forward and backward by ours and by sentence-transformers, alternately, on scores.
 - cached: CPU seconds and peak memory of 16,384 pairs in one batch, beside batches of 64, each in its own process.
 - search: exact products beside the memory bandwidth; our HNSW and hnswlib beside exact, on clustered vectors.
+- million (when asked for): an index of a million texts, built in steps, with a cheap encoder.
 - killed (when asked for): three processes on one index, killed at random.
 - audit, stsb (twenty CPU minutes), compare (hours, and less with --sizes and --seeds; all when asked for): on real
   pairs, and with a real encoder, from the folder of data beside the checkout. CPU seconds of the whole training.
@@ -25,22 +26,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from match_search import alternately, million, search
 
 from shoestring.match.data.pairs import read_pairs
 
 RESULT = Path(__file__).parent / "results" / "match.json"
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-
-
-def alternately(ways: dict[str, Any], rounds: int, clock: Any = time.process_time) -> dict[str, float]:
-    """The least seconds of each way over so many rounds, taken in turn."""
-    least = dict.fromkeys(ways, float("inf"))
-    for _ in range(rounds):
-        for name, way in ways.items():
-            start = clock()
-            way()
-            least[name] = min(least[name], clock() - start)
-    return least
 
 
 def thresholds(quick: bool) -> dict[str, Any]:
@@ -156,70 +147,6 @@ def small_bert(folder: Path) -> None:
     BertModel(config).save_pretrained(folder)
 
 
-def clustered(rows: int, width: int, count: int) -> tuple[Any, Any]:
-    """Unit vectors around 500 centres, and queries near some of them; what a text encoder gives is alike."""
-    rng = np.random.default_rng(0)
-    centres = rng.normal(size=(500, width)).astype(np.float32)
-    vectors = centres[rng.integers(0, 500, rows)] + 0.6 * rng.normal(size=(rows, width)).astype(np.float32)
-    queries = vectors[rng.integers(0, rows, count)] + 0.2 * rng.normal(size=(count, width)).astype(np.float32)
-    return tuple(each / np.linalg.norm(each, axis=1, keepdims=True) for each in (vectors, queries))
-
-
-def search(quick: bool) -> dict[str, Any]:
-    """One query at a time on one thread, as a service gets them; graphs are built on all of them."""
-    import faiss
-    import hnswlib
-
-    from shoestring.match.search import nearest
-
-    rows, k, cores = 10_000 if quick else 100_000, 10, os.cpu_count() or 1
-    vectors, queries = clustered(rows, 384, 200)
-    faiss.omp_set_num_threads(cores)
-    ours = nearest.Graph()
-    start = time.process_time()
-    ours.extend(vectors)
-    building = {"ours": time.process_time() - start}
-    faiss.omp_set_num_threads(1)
-    peer = hnswlib.Index("ip", vectors.shape[1])
-    start = time.process_time()
-    peer.init_index(rows, ef_construction=nearest.BUILD_WIDTH, M=nearest.LINKS)
-    peer.add_items(vectors, num_threads=cores)
-    building["hnswlib"] = time.process_time() - start
-    nothing = np.zeros(0, np.int64)
-    truth = [set(nearest.exact(vectors, query[None], k)[0][0].tolist()) for query in queries]
-
-    def recall(way: Any) -> float:
-        found = (set(map(int, way(query))) for query in queries)
-        return sum(len(one & two) for one, two in zip(truth, found, strict=True)) / k / len(truth)
-
-    def hnswlib_rows(query: Any) -> Any:
-        return peer.knn_query(query[None], k, num_threads=1)[0][0]
-
-    for width in nearest.WIDTHS:  # as wide as ours, or wider until it finds as much
-        peer.set_ef(width)
-        if width >= ours.width and recall(hnswlib_rows) >= 0.99:
-            break
-    ways = {
-        "exact": lambda query: nearest.exact(vectors, query[None], k)[0][0],
-        "exact, numpy alone": lambda query: nearest._by_blocks(vectors, query[None], k, nothing)[0][0],
-        "HNSW": lambda query: ours.nearest(query[None], k)[0][0],
-        "hnswlib": hnswlib_rows,
-    }
-    flat = vectors.view(np.uint64).ravel()
-    reading: dict[str, Any] = {"read": lambda: [np.add.reduce(flat) for _ in range(len(queries) // 10)]}
-    searching = {name: lambda way=way: [way(query) for query in queries] for name, way in ways.items()}
-    seconds = alternately(reading | searching, 3 if quick else 7)
-    bandwidth = vectors.nbytes * (len(queries) // 10) / seconds["read"] / 1e9
-    out: dict[str, Any] = {"rows": rows, "memory_gb_per_second": bandwidth, "build_cpu_seconds": building}
-    out["widths"] = {"HNSW": ours.width, "hnswlib": width}
-    for name, way in ways.items():
-        per_second = len(queries) / seconds[name]
-        out[name] = {"queries_per_second": per_second, "recall": recall(way)}
-        if name.startswith("exact"):
-            out[name]["of_bandwidth"] = vectors.nbytes * per_second / 1e9 / bandwidth
-    return out
-
-
 def settings(quick: bool) -> Any:
     """Eight of twelve layers stay as they are, so that a CPU can train the others."""
     from shoestring.match.training.settings import Training
@@ -327,7 +254,9 @@ def audit(quick: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
-PARTS = {each.__name__: each for each in (thresholds, loss, cached, search, stsb, compare, killed, audit)}
+PARTS = {
+    each.__name__: each for each in (thresholds, loss, cached, search, million, stsb, compare, killed, audit)
+}
 
 
 def main() -> None:
@@ -338,11 +267,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="of compare")
     parser.add_argument("--epochs", type=float, default=1, help="of compare, at least 60 steps")
     parser.add_argument("--kinds", default="bi,cross,joined,cross-from-bi,distilled", help="of compare")
-    parser.add_argument("--work", help="folder of compare, which goes on there")
+    parser.add_argument("--texts", type=int, default=1_000_000, help="of million")
+    parser.add_argument("--work", help="folder of compare and million, which go on there")
     options = parser.parse_args()
     sizes = [int(size) for size in options.sizes.split(",")]
     names = ("seeds", "kinds", "epochs", "work")
-    more = {"compare": {"sizes": sizes, **{name: getattr(options, name) for name in names}}}
+    more = {
+        "compare": {"sizes": sizes, **{name: getattr(options, name) for name in names}},
+        "million": {"texts": options.texts, "work": options.work},
+    }
     for name in options.only or ("thresholds", "loss", "cached", "search"):
         load = os.getloadavg()[0]
         found = {"load": load, **PARTS[name](options.quick, **more.get(name, {}))}
