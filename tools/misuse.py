@@ -158,8 +158,11 @@ def wrong(case: Case, folder: Path) -> str | None:
     lines = [each for each in said.splitlines() if each.strip()]
     if "Traceback" in said:
         return f"a traceback: {lines[-1]}"
-    if process.returncode not in case.codes:
-        return f"exit code {process.returncode}: {' '.join(lines)[:200]}"
+    code = process.returncode
+    if code == -signal.SIGINT and said.startswith("Interrupted"):
+        code = 130  # what a shell shows; CPython ends so where Ctrl-C met an eval(), such as a namedtuple's
+    if code not in case.codes:
+        return f"exit code {code}: {' '.join(lines)[:200]}"
     if case.lines is not None and len(lines) != case.lines and not (case.interrupted and not lines):
         return f"{len(lines)} lines: {' / '.join(lines)[:300]}"
     return None

@@ -58,7 +58,17 @@ VERBS = {
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs `shoestring VERB ...` and exits: 0 done, 1 an error, 2 wrong usage, 130 interrupted."""
-    verb, *rest = (sys.argv[1:] if arguments is None else arguments) or [""]
+    try:
+        _run(sys.argv[1:] if arguments is None else arguments)
+    finally:
+        if arguments is None:  # a program that ends: Ctrl-C while libraries are unloaded changes no exit code
+            import _signal  # `signal` loads enum, which takes as long as all of `shoestring --help`
+
+            _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
+
+
+def _run(arguments: list[str]) -> None:
+    verb, *rest = arguments or [""]
     escape_what_cannot_be_shown()
     with reported("--debug" in rest):
         if COMPLETE in os.environ:
