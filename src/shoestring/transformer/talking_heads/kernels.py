@@ -113,7 +113,7 @@ class _Job:
 
 
 def _padded(heads: int) -> int:
-    return max(16, triton.next_power_of_2(heads))  # tl.dot wants at least 16
+    return max(16, 1 << (heads - 1).bit_length())  # tl.dot wants at least 16
 
 
 def _mask(mask: Tensor | None, shape: tuple[int, ...]) -> tuple[Tensor | None, tuple[int, ...]]:
