@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,10 @@ from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook
+
+# A shell without job control starts what follows with `&` deaf to Ctrl-C, and we and our processes would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Without a GPU, Triton's kernels are interpreted; Triton asks when it is first imported, whoever does that.
 if shutil.which("nvidia-smi") is None:
@@ -42,12 +47,28 @@ install_import_hook(
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+LEFT_OUT = pytest.StashKey[int]()
+
+
 @pytest.fixture(scope="session")
 def data() -> Path:
-    """The folder of real data beside the checkout; tests that need it are skipped where it is absent."""
-    if not DATA.is_dir():
-        pytest.skip("the folder of real data is not beside this checkout")
+    """The folder of real data beside the checkout: for tests in addition, which are left out without it."""
     return DATA
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what wants real data that is not there."""
+    left = [] if DATA.is_dir() else [item for item in items if "data" in getattr(item, "fixturenames", ())]
+    config.stash[LEFT_OUT] = getattr(config, "workeroutput", {})["left out"] = len(left)
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in set(left)]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node) -> None:
+    """Hears from a worker of xdist what it left out; each leaves out the same."""
+    node.config.stash[LEFT_OUT] = getattr(node, "workeroutput", {}).get("left out", 0)
 
 
 @pytest.fixture
@@ -91,11 +112,13 @@ def as_nobody() -> Callable:
 
 
 def pytest_terminal_summary(terminalreporter) -> None:
-    """Ends a run with what was skipped and why: a green run says what it has not looked at."""
+    """Ends a run with what was not run and why: a green run says what it has not looked at."""
     reasons: dict[str, int] = {}
     for report in terminalreporter.stats.get("skipped", ()):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         reasons[reason.removeprefix("Skipped: ")] = reasons.get(reason.removeprefix("Skipped: "), 0) + 1
+    if left := 0 if DATA.is_dir() else terminalreporter.config.stash.get(LEFT_OUT, 0):
+        reasons["more tests, on real data: the folder of real data is not beside this checkout"] = left
     if reasons:
         terminalreporter.section("skipped, and why")
         for reason, count in sorted(reasons.items(), key=lambda item: -item[1]):

@@ -51,6 +51,27 @@ def test_what_is_no_table_is_refused_by_line_or_left_out_and_counted(name):
         assert ("丁", "多") not in list(pairs)
 
 
+@pytest.mark.parametrize(
+    ("header", "labels"),
+    [
+        ("#1 ID\t#1 String\t#2 String\tQuality", "10"),  # MRPC
+        ("query1\tquery2\tlabel", ["同义", "不同义"]),
+        ("query\ttitle\tlabel", ["对", "错"]),
+        ("文本1\t文本2\t標籤", ["Y", "N"]),
+    ],
+)
+def test_names_and_labels_of_published_sets(tmp_path, header, labels):
+    names = header.split("\t")
+    rows = [
+        dict(zip(names[-3:], (text, text * 2, label), strict=True))
+        for text, label in zip("ab", labels, strict=True)
+    ]
+    lines = [header, *("\t".join(row.get(name, "7") for name in names) for row in rows)]
+    (tmp_path / "a.tsv").write_text("\n".join(lines))
+    pairs = read_pairs(tmp_path / "a.tsv")
+    assert (list(pairs), pairs.labels.tolist()) == ([("a", "aa"), ("b", "bb")], [1, 0])
+
+
 def test_three_classes_become_grades():
     assert read_pairs(TABLES / "nli.tsv").labels.tolist() == [0, 2, 1]
 
@@ -74,6 +95,21 @@ def test_an_unclosed_quote_swallows_no_document():
     [
         ("a.csv", "foo,bar,baz\na,b,1\n", "line 1: 'baz' is no label; if this row is a header, say what"),
         ("a.csv", "text1,text1,label\na,b,1\n", "2 columns are called 'text1'"),
+        (
+            "a.csv",
+            "question1,question2,sentence1,sentence2,label\na,b,c,d,1\n",
+            "'question1' and 'sentence1' could both be meant; say --first NAME",
+        ),
+        (
+            "a.csv",
+            "query,title,passage,label\na,b,c,1\n",
+            "'title' and 'passage' could both be meant; say --second",
+        ),
+        (
+            "a.csv",
+            "text1,text2,label,score\na,b,1,0.5\n",
+            "'label' and 'score' could both be meant; say --label NAME",
+        ),
         ("a.xlsx", "PK", "a spreadsheet; save it as CSV UTF-8"),
         ("a.tsv", 'a\tb\t1\n"c ""x"""\td\t0\n' * 1 + "e\tf\t1\n", ""),
     ],

@@ -42,6 +42,7 @@ class Column:
         option: how the user names it, for error messages.
         looks: tells whether a cell looks like a value of it; a first row whose cell does not is a header.
         optional: whether a table, or a row of it, may lack it; its cell is None there.
+        alone: whether two columns with usual names are refused, so that the user says which; else the best is taken.
     """
 
     name: str | None
@@ -50,6 +51,7 @@ class Column:
     option: str
     looks: Callable[[str], bool] | None = None
     optional: bool = False
+    alone: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -184,12 +186,21 @@ def _place(source: str, names: tuple[str, ...] | None, column: Column) -> int:
         if len(found) > 1:
             raise InputError(f"{source}: {len(found)} columns are called {wanted!r}; rename one of them")
         if found:
+            _refuse_others(source, names, column)
             return found[0]
     if column.optional and column.name is None:
         return sys.maxsize
     flag = f"say {column.option} NAME" if column.option.startswith("--") else f"call one {column.usual[0]!r}"
     what = f"no column {column.name!r}" if column.name else f"which column? {flag}"
     raise InputError(f"{source}: {what}; there are: {', '.join(names)}")
+
+
+def _refuse_others(source: str, names: tuple[str, ...], column: Column) -> None:
+    others = [name for name in names if any(_same(wanted)(name) for wanted in column.names)]
+    if column.alone and len(others) > 1:
+        raise InputError(
+            f"{source}: which column? {' and '.join(map(repr, others))} could both be meant; say {column.option} NAME"
+        )
 
 
 def _same(wanted: str) -> Callable[[str], bool]:

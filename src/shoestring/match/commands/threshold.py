@@ -44,7 +44,10 @@ def read_scores(
     """
     import numpy as np
 
-    columns = (Column(score, SCORE, -2, "--score", is_number), Column(label, LABEL, -1, "--label", is_number))
+    columns = (
+        Column(score, SCORE, -2, "--score", is_number, alone=True),
+        Column(label, LABEL, -1, "--label", is_number, alone=True),
+    )
     rows = []
     for line, (value, said) in read_table(source, columns):
         cells = (value, TRUTH.get(str(said).strip().lower(), said))

@@ -23,26 +23,22 @@ from shoestring.files.tables import Column, is_number, read_table
 
 FIRST = (
     "sentence1", "sentence_1", "sent1", "text1", "text_1", "text_a", "sentence_a", "texta", "question1", "q1", "query",
-    "anchor", "premise", "句子1", "文本1", "问题1", "句子一", "文本一",
+    "query1", "s1", "#1 string", "anchor", "premise", "句子1", "文本1", "问题1", "句子一", "文本一",
 )  # fmt: skip
 SECOND = (
     "sentence2", "sentence_2", "sent2", "text2", "text_2", "text_b", "sentence_b", "textb", "question2", "q2",
-    "passage", "positive", "hypothesis", "句子2", "文本2", "问题2", "句子二", "文本二",
+    "query2", "s2", "#2 string", "title", "passage", "positive", "hypothesis", "句子2", "文本2", "问题2", "句子二",
+    "文本二",
 )  # fmt: skip
 LABEL = (
-    "label",
-    "gold_label",
-    "score",
-    "labels",
-    "is_duplicate",
-    "similarity",
-    "标签",
-    "分数",
-    "相似度",
-    "是否相似",
-)
+    "label", "gold_label", "score", "labels", "is_duplicate", "is_match", "similarity", "quality", "标签", "標籤",
+    "分数", "相似度", "是否相似", "是否相同",
+)  # fmt: skip
 WORDS = {  # labels in words: kind -> word -> number; the larger, the more alike
-    "yes or no": {"true": 1, "false": 0, "yes": 1, "no": 0, "是": 1, "否": 0},
+    "yes or no": {
+        **dict.fromkeys(["true", "yes", "y", "是", "对", "相似", "相同", "匹配", "同义"], 1),
+        **dict.fromkeys(["false", "no", "n", "否", "错", "不相似", "不同", "不匹配", "不同义"], 0),
+    },
     "entailment": {"entailment": 2, "neutral": 1, "contradiction": 0, "蕴含": 2, "中立": 1, "矛盾": 0},
 }
 PUBLISHED = {  # lines of the files as published, and the pairs labelled 1 among them
@@ -200,9 +196,9 @@ def read_pairs(
         InputError: nothing to read, or a bad row; the line is named.
     """
     columns = (
-        Column(first, FIRST, -3, "--first"),
-        Column(second, SECOND, -2, "--second"),
-        Column(label, LABEL, -1, "--label", _is_label),
+        Column(first, FIRST, -3, "--first", alone=True),
+        Column(second, SECOND, -2, "--second", alone=True),
+        Column(label, LABEL, -1, "--label", _is_label, alone=True),
     )
     firsts, seconds, labels, kinds = [], [], [], {}
     skipped: Counter[str] = Counter()
@@ -244,7 +240,10 @@ def read_texts(
     Raises:
         InputError: nothing to read, or an empty text; the line is named.
     """
-    columns = (Column(first, FIRST, 0, "--first"), Column(second, SECOND, 1, "--second"))
+    columns = (
+        Column(first, FIRST, 0, "--first", alone=True),
+        Column(second, SECOND, 1, "--second", alone=True),
+    )
     out = []
     for line, cells in read_table(source, columns):
         one, two = map(_cleaned, cells)
