@@ -61,10 +61,10 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         _run(sys.argv[1:] if arguments is None else arguments)
     finally:
-        if arguments is None:  # a program that ends: Ctrl-C while libraries are unloaded changes no exit code
-            import _signal  # `signal` loads enum, which takes as long as all of `shoestring --help`
+        if arguments is None and "signal" in sys.modules:  # `shoestring --help` has not loaded it
+            import signal  # a program that ends: Ctrl-C while libraries are unloaded changes no exit code
 
-            _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _run(arguments: list[str]) -> None:
