@@ -61,7 +61,9 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         _run(sys.argv[1:] if arguments is None else arguments)
     finally:
-        if arguments is None and "signal" in sys.modules:  # `shoestring --help` has not loaded it
+        if (
+            arguments is None and "enum" in sys.modules
+        ):  # all that signal takes; `shoestring --help` has not loaded it
             import signal  # a program that ends: Ctrl-C while libraries are unloaded changes no exit code
 
             signal.signal(signal.SIGINT, signal.SIG_IGN)
