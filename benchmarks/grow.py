@@ -271,7 +271,7 @@ def peer(python: str, repository: str, folder: Path) -> dict[str, Any]:
         "import json, sys, time\nfrom shoestring.grow.growing import grow\n"
         "from shoestring.grow.plan.request import Request\nstart = time.perf_counter()\n"
         "report = grow(sys.argv[1], sys.argv[2], Request(hidden='2x'), verify='algebra')\n"
-        "print(json.dumps({'seconds': round(time.perf_counter() - start, 2), 'bytes': report.written.bytes, "
+        "print(json.dumps({'seconds': round(time.perf_counter() - start, 2), 'bytes': report.plan.bytes, "
         "'peak MiB': int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]) // 1024}))"
     )
     mine = subprocess.run(

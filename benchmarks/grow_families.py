@@ -85,11 +85,29 @@ OTHERS: dict[str, dict[str, Any]] = {  # what a kind's own code wants besides
     "mamba2": {"num_heads": 16, "head_dim": 16},
     "dbrx": {"d_model": 128, "n_heads": 8, "n_layers": 6, "max_seq_len": 80},
     "modernbert": {"pad_token_id": 0}, "modernbert-decoder": {"pad_token_id": 0},
+    "axk1": {"head_dim": 16}, "bailing_hybrid": {"head_dim": 16}, "deepseek_v32": {"head_dim": 16},
+    "cohere_compass_text": {
+        "rope_parameters": {
+            f"{kind}_attention": {"rope_type": "default", "rope_theta": 1e4} for kind in ("full", "sliding")
+        }
+    },
+    "dots1": {"n_routed_experts": 12, "num_experts_per_tok": 2, "n_shared_experts": 1, "first_k_dense_replace": 1},
+    "hunyuan_v1_moe": {"head_dim": 16, "num_experts": 4, "moe_topk": 2},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 3},
+    "esm": {"vocab_size": 151, "pad_token_id": 1, "mask_token_id": 2, "position_embedding_type": "rotary"},
+    "esmc": {"vocab_size": 151},
+    "funnel": {"block_sizes": [2, 2, 2], "num_hidden_layers": None, "num_blocks": None},
+    "nanochat": {"num_attention_heads": 8, "num_key_value_heads": 4},
+    "xmod": {"languages": ["en_XX"], "default_language": "en_XX"},
+    "gemma3n_text": {
+        "num_kv_shared_layers": 0, "intermediate_size": [208] * 6, "activation_sparsity_pattern": [0.0] * 6,
+        "laurel_rank": 16, "layer_types": ["sliding_attention", "full_attention"] * 3,
+    },
 }  # fmt: skip
 
 
 def settings(kind: str, blocks: int, head_dim: int | None, unset: bool = False) -> dict[str, Any]:
-    """Returns small, unequal sizes for what the default config of a kind has.
+    """Returns small, unequal sizes for what the default config of a kind has, and for those of its parts.
 
     Args:
         kind: the `model_type`.
@@ -98,6 +116,16 @@ def settings(kind: str, blocks: int, head_dim: int | None, unset: bool = False) 
         unset: set too what the default config leaves open.
     """
     default = AutoConfig.for_model(kind)
+    chosen = sized(default, blocks, head_dim, unset)
+    for name in getattr(default, "sub_configs", {}):
+        part = getattr(default, name, None)
+        if part is not None:
+            chosen[name] = {"model_type": part.model_type, **sized(part, blocks, head_dim, unset)}
+    return {key: value for key, value in (chosen | OTHERS.get(kind, {})).items() if value is not None}
+
+
+def sized(default: Any, blocks: int, head_dim: int | None, unset: bool) -> dict[str, Any]:
+    """Returns small sizes for what one config has."""
     names = getattr(default, "attribute_map", {})
     chosen: dict[str, Any] = {}
     for name, value in {**SIZES, **dict.fromkeys(BLOCKS, blocks)}.items():
@@ -119,7 +147,7 @@ def settings(kind: str, blocks: int, head_dim: int | None, unset: bool = False) 
     for key, value in default.to_dict().items():
         if key.endswith("token_id") and isinstance(value, int) and value >= SIZES["vocab_size"]:
             chosen[key] = 0
-    return chosen | OTHERS.get(kind, {})
+    return chosen
 
 
 def default_groups(config: Any) -> int:

@@ -114,6 +114,15 @@ def test_advice_is_read_from_logs(tmp_path, shoestring):
         + "".join(f'"{step}","{loss!r}","{loss!r}","{loss!r}"\n' for step, loss in points)
     )
     assert advising.read(str(table)) == points
+    for names, message in {
+        "Step,accuracy": "which column\\? call one 'loss'; there are: Step, accuracy",
+        "Step,one - train/loss,two - train/loss": "2 columns are called '\\*train/loss'",
+    }.items():
+        table.write_text(f"{names}\n" + "1,2,3\n" * 30)
+        with pytest.raises(InputError, match=message):
+            advising.read(str(table))
+    table.write_text("Step,a - train/loss,a - eval/loss\n" + "".join(f"{n},9,{n}\n" for n in range(30)))
+    assert advising.read(str(table)) == [(n, n) for n in range(30)]
     run = shoestring("grow", "advise", log, "--figure", tmp_path / "fit.png")
     assert run.returncode == 0, run.stderr
     assert "going on with it is cheaper than growing it" in run.stdout

@@ -16,6 +16,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
@@ -148,6 +149,24 @@ def test_what_cannot_be_inferred_is_said_at_once(kind, request_, message, tmp_pa
     )
     with pytest.raises(ShoestringError, match=message):
         grow(tmp_path / "small", tmp_path / "big", request_)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("vit", "reads no token ids"), ("dinov2", "reads no token ids"), ("siglip_vision_model", "reads no token ids"),
+        ("clip_vision_model", "reads no token ids"), ("siglip", "made of several models"),
+        ("clip", "made of several models"), ("beit", "reads no token ids"),
+    ],
+)  # fmt: skip
+def test_encoders_of_images_are_refused_by_name(kind, message, tmp_path):
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+    vision = {**sizes, "image_size": 16, "patch_size": 8}
+    parts = {"text_config": {**sizes, "vocab_size": 61}, "vision_config": vision}
+    config = AutoConfig.for_model(kind, **(parts if kind in ("siglip", "clip") else vision))
+    save(tmp_path / "small", config, AutoModel)
+    with pytest.raises(ShoestringError, match=f"{kind} has no rule, and it.*{message}"):
+        grow(tmp_path / "small", tmp_path / "big", Request(hidden="2x"))
 
 
 def test_old_weights_in_other_formats_do_not_come_along(tmp_path):

@@ -37,7 +37,7 @@ class Column:
 
     Args:
         name: what the user calls it; None looks for the usual names.
-        usual: names that are looked for, best first.
+        usual: names that are looked for, best first; `*loss` is any that ends so.
         place: where it stands in a table without names, from the left or (negative) from the right.
         option: how the user names it, for error messages.
         looks: tells whether a cell looks like a value of it; a first row whose cell does not is a header.
@@ -204,7 +204,10 @@ def _refuse_others(source: str, names: tuple[str, ...], column: Column) -> None:
 
 
 def _same(wanted: str) -> Callable[[str], bool]:
-    return lambda name: name.strip().casefold() == wanted.casefold()
+    end = wanted.removeprefix("*").casefold()
+    return lambda name: (
+        name.strip().casefold().endswith(end) if wanted.startswith("*") else name.strip().casefold() == end
+    )
 
 
 def _too_short(cells: Sequence[Any], places: Sequence[int]) -> str | None:

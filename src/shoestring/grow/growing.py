@@ -125,7 +125,7 @@ def _grow(
         written = writing.write(chosen, draft, ui)
         seconds = time.perf_counter() - start
         if written.resumed:
-            ui.say(f"{written.resumed} of {written.tensors} tensors had been written before")
+            ui.say(f"{written.resumed} of {len(chosen.growths)} tensors had been written before")
         carry_over(chosen, draft)
         if chosen.request.freeze_old:
             from shoestring.grow.training.freezing import write_recipe

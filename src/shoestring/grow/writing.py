@@ -35,9 +35,7 @@ from shoestring.ui import UI
 SHARD = 5_000_000_000  # bytes of tensors in one file
 CHUNK = 4 << 20  # bytes of new rows made at a time
 MARGIN = 64 << 20  # bytes of disk that are left alone
-ROUNDINGS = (
-    8.0  # a number that was scaled, divided and put together again is this close, in roundings of its row
-)
+ROUNDINGS = 8.0  # of its row: so close is a number that was scaled, divided and put together again
 JOURNAL, STATE = "growing.txt", "growing.json"
 
 
@@ -46,16 +44,12 @@ class Written:
     """What was written.
 
     Args:
-        tensors: number of tensors.
-        bytes: of tensors.
         resumed: tensors that an earlier, killed run had written.
         checked: tensors that were projected back.
         distance: the worst distance of a stored number from what its new ones give back, in roundings of the new dtype.
         rounded: stored numbers that the new dtype does not hold exactly.
     """
 
-    tensors: int
-    bytes: int
     resumed: int
     checked: int
     distance: float
@@ -113,7 +107,7 @@ def write(
                 bar.update(_bytes(growth))
     if len({place.file for place in places.values()}) > 1:
         _write_index(plan, draft, places)
-    return Written(len(plan.growths), plan.bytes, len(done), len(waiting) if check else 0, worst, rounded)
+    return Written(len(done), len(waiting) if check else 0, worst, rounded)
 
 
 def layout(plan: Plan, shard: int = SHARD) -> dict[str, Place]:
@@ -177,7 +171,8 @@ class _Files:
         truth, rounded = _examined(stored, growth, read, block) if check else (None, 0)
         if growth.fill is not None:
             if growth.fill and last:
-                self._write(growth, 0, _filled(growth))
+                shape = growth.rows.size, growth.columns.size
+                self._write(growth, 0, encode(np.full(shape, growth.fill), growth.dtype))
             return 0.0, 0
         if growth.copied and truth is None:
             self._write(growth, start, block)
@@ -249,10 +244,6 @@ def _refuse_distance(stored: Stored, growth: Growth, distance: float) -> None:
         f"{stored.path}: {growth.source} is not given back by what it grew into ({distance:.3g} roundings); "
         "this is a fault of shoestring or of the disk, please report it"
     )
-
-
-def _filled(growth: Growth) -> Array:
-    return encode(np.full((growth.rows.size, growth.columns.size), growth.fill), growth.dtype)
 
 
 def _bytes(growth: Growth) -> int:

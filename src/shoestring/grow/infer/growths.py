@@ -9,14 +9,13 @@ from dataclasses import replace
 from shoestring._errors import InputError
 from shoestring.grow.infer.deepening import Silence, renumbered
 from shoestring.grow.infer.probing import Key, Kind
-from shoestring.grow.plan.planning import as_matrix
 from shoestring.grow.plan.request import Request
 from shoestring.grow.stored.checkpoint import Checkpoint
 from shoestring.grow.stored.dtypes import OF_TORCH, STORAGE
 from shoestring.grow.tensors import axes
 from shoestring.grow.tensors.axes import Axis
 from shoestring.grow.tensors.rows import Growth
-from shoestring.grow.tensors.sides import side
+from shoestring.grow.tensors.sides import as_matrix, side
 
 
 def growths_of(

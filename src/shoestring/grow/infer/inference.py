@@ -14,7 +14,16 @@ from typing import Any
 from shoestring._errors import InputError, OptionError
 from shoestring.grow.infer.deepening import deeper, silences
 from shoestring.grow.infer.growths import growths_of, placed
-from shoestring.grow.infer.probing import ACCEPTED, TRIALS, Finding, Key, Kind, Probe, keys_of
+from shoestring.grow.infer.probing import (
+    ACCEPTED,
+    TRIALS,
+    Finding,
+    Key,
+    Kind,
+    Probe,
+    computed_from_sizes,
+    keys_of,
+)
 from shoestring.grow.infer.tiny import FFN, MODES, head_width, number, scaled, sizes_of, tiny_configs
 from shoestring.grow.plan.planning import Plan
 from shoestring.grow.plan.request import Request, Sizes, amount, option
@@ -84,10 +93,15 @@ def find(checkpoint: Checkpoint, keys: Mapping[str, Key], times: int, request: R
             return best
     if not best.kinds:
         raise InputError(f"{checkpoint.folder}: {kind} has no rule, and none can be inferred: {why}")
+    sized = computed_from_sizes(best, scaled(auto_config(best.config), times, best.mode))
+    culprit = (
+        f"its code computes {sized[0]} from its sizes and does not save it"
+        if sized
+        else ("something in it (such as ALiBi's slopes) depends on sizes in a way that weights cannot undo")
+    )
     raise InputError(
         f"{checkpoint.folder}: {kind} has no rule, and none that was inferred is exact: the best of the trials changes "
-        f"outputs by {best.error:.1e} of the largest; something in it (such as ALiBi's slopes) depends on sizes in a "
-        "way that weights cannot undo; --allow-lossy takes it all the same"
+        f"outputs by {best.error:.1e} of the largest; {culprit}; --allow-lossy takes it all the same"
     )
 
 

@@ -19,12 +19,19 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from shoestring.grow.infer.tiny import scaled, sizes_of
 from shoestring.grow.stored.architecture import names_of
 from shoestring.grow.stored.checkpoint import Checkpoint, opened
-from shoestring.grow.stored.models import auto_config, idle_parameters, outputs, random_model, trial_ids
+from shoestring.grow.stored.models import (
+    auto_config,
+    empty_model,
+    idle_parameters,
+    outputs,
+    random_model,
+    trial_ids,
+)
 from shoestring.hub import silenced
 
 ACCEPTED = 1e-10  # of the largest output, in fp64
@@ -89,6 +96,33 @@ def signature(name: str) -> str:
 def keys_of(renamed: Mapping[str, tuple[str, str | None]]) -> dict[str, Key]:
     """Returns by what each stored tensor is known: its name in memory, and which part of that it is."""
     return {name: (signature(known), part) for name, (known, part) in renamed.items()}
+
+
+def computed_from_sizes(finding: Finding, grown: Mapping[str, Any]) -> list[str]:
+    """Returns what a model has that is not stored and changes with its sizes, such as sinusoids for positions.
+
+    Args:
+        finding: of the model, at a tiny size.
+        grown: the settings that grow, with their new numbers.
+    """
+    old, new = (_held(empty_model({**finding.config, **change})) for change in ({}, grown))
+    stored = {key[0] for key in finding.kinds}
+    return [name for name in old if signature(name) not in stored and old[name] != new.get(name, old[name])]
+
+
+def _held(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Returns the shape of every tensor that a model holds under its own name, also where it is no parameter."""
+    found = {}
+    for prefix, module in model.named_modules():
+        own = {**vars(module), **module._parameters, **module._buffers}
+        for name, tensor in own.items():
+            if isinstance(tensor, Tensor):
+                found[f"{prefix}.{name}".lstrip(".")] = tuple(tensor.shape)
+    return {
+        name: shape
+        for name, shape in found.items()
+        if name not in getattr(model, "all_tied_weights_keys", {})
+    }
 
 
 class Probe:
@@ -214,10 +248,13 @@ class Probe:
         k = float(self.times)
         norms = [key for key, kind in kinds.items() if _is_norm(key, kind) and key[0].endswith("weight")]
         outer = [(key, False) for key in norms if "*" not in key[0]]
-        inner = [(key, True) for key in norms if "*" in key[0] and "decoder" in key[0] and "final" in key[0]]
+        inner = [(key, True) for key in norms if "*" in key[0]]
+        likely = [each for each in inner if "decoder" in each[0][0] and "final" in each[0][0]]
         tables = [key for key, kind in kinds.items() if _is_table(key, kind)]
-        for embed, factor, (key, last), shift in itertools.product(
-            (1.0, k**-0.5), (1 / k, k**-0.5, k**0.5, 1.0), [*reversed(outer), *inner], (0.0, 1.0)
+        factors = (1.0, k**-0.5), (1 / k, k**-0.5, k**0.5, 1.0)
+        for embed, factor, (key, last), shift in itertools.chain(
+            itertools.product(*factors, [*reversed(outer), *likely], (0.0, 1.0)),
+            itertools.product(*factors, [each for each in inner if each not in likely], (0.0,)),
         ):
             if (factor, shift) == (1.0, 1.0) or (factor, embed) == (1.0, 1.0):
                 continue

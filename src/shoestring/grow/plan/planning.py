@@ -6,7 +6,6 @@ import copy
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import reduce
 from math import prod, sqrt
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from shoestring.grow.stored.tensor import Stored
 from shoestring.grow.tensors import axes
 from shoestring.grow.tensors.axes import Axis
 from shoestring.grow.tensors.rows import Growth
-from shoestring.grow.tensors.sides import Side, product, side
+from shoestring.grow.tensors.sides import Side, as_matrix, side
 
 
 @dataclass(frozen=True)
@@ -310,12 +309,6 @@ class _Builder:
         if self.request.dtype:
             config["torch_dtype" if "torch_dtype" in config else "dtype"] = self.request.dtype
         return config
-
-
-def as_matrix(sides: list[Side]) -> tuple[Side, Side]:
-    """Returns the rows (all dimensions but the last) and the columns of a tensor."""
-    one = side(axes.identity(1), "kept")
-    return reduce(product, sides[:-1], one) if sides[1:] else one, sides[-1] if sides else one
 
 
 def raise_theta(config: dict[str, Any], power: float, default: float) -> None:

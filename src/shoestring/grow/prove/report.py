@@ -41,7 +41,7 @@ class Report:
             **planned_facts(self.plan),
             "shoestring": __version__,
             "seconds": self.seconds,
-            "tensors written": self.written.tensors,
+            "tensors written": len(self.plan.growths),
             "tensors projected back": self.written.checked,
             "worst distance (roundings)": self.written.distance,
             "rounded numbers": self.written.rounded,
@@ -55,7 +55,7 @@ class Report:
         lines = planned_lines(self.plan)
         lines += [
             "",
-            f"Written: {self.written.tensors} tensors, {self.written.bytes / 1e9:.3f} GB in {self.seconds:.1f} s",
+            f"Written: {len(self.plan.growths)} tensors, {self.plan.bytes / 1e9:.3f} GB in {self.seconds:.1f} s",
         ]
         if self.written.checked:
             lines.append(

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from itertools import pairwise
 
 import numpy as np
 
 from shoestring.grow.stored.dtypes import Array
-from shoestring.grow.tensors.axes import NEW, Axis
+from shoestring.grow.tensors.axes import NEW, Axis, identity
 
 
 @dataclass(frozen=True)
@@ -155,6 +155,12 @@ def product(first: Side, second: Side) -> Side:
         pairs(getattr(first, name), getattr(second, name)) for name in ("factor", "part", "count", "gradient")
     )
     return Side(first.source * second.source, index, fa * fb, pa + pb, ca * cb, ga * gb, fresh)
+
+
+def as_matrix(sides: list[Side]) -> tuple[Side, Side]:
+    """Returns the rows (all dimensions but the last) and the columns of a tensor."""
+    one = side(identity(1), "kept")
+    return reduce(product, sides[:-1], one) if sides[1:] else one, sides[-1] if sides else one
 
 
 def _ordinals(index: Array) -> Array:

@@ -9,7 +9,6 @@ one run, not of data or sizes.
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -28,6 +27,8 @@ SKIPPED = 0.1  # of the steps: warm-up and the first fall
 LEAST = 20  # points
 RESAMPLES = 200
 FLAT = 0.01  # of the loss: less than that to be gained by twice the steps is flat
+STEPS = ("step", "train/global_step", "_step")
+LOSSES = ("loss", "*eval/loss", "*eval_loss", "*train/loss", "*loss")  # held-out losses first
 Points = Sequence[tuple[float, float]]
 
 
@@ -120,12 +121,7 @@ def read(path: str) -> list[tuple[float, float]]:
 
 def _from_csv(file: Path) -> list[tuple[float, float]]:
     """Reads what wandb exports: `Step`, then `RUN - train/loss` and its smallest and largest."""
-    with file.open(encoding="utf-8-sig", newline="") as opened:
-        names = next(csv.reader(opened), [])
-    loss = next((name for name in names if name.lower().endswith("loss")), None)
-    if loss is None:
-        raise InputError(f"{file}: has no column that ends in loss, but {', '.join(names[:5])}")
-    columns = (Column(None, ("step", "train/global_step", "_step"), 0, "LOG"), Column(loss, (), 1, "LOG"))
+    columns = (Column(None, STEPS, 0, "LOG"), Column(None, LOSSES, 1, "LOG"))
     try:
         return [(float(step), float(value)) for _, (step, value) in read_table(file, columns) if value != ""]
     except ValueError as error:
