@@ -146,8 +146,7 @@ class _Memory(nn.Module):
         lengths = (input_ids != self.pad).sum(dim=1).tolist()
         ids, kinds = input_ids.cpu().numpy().astype(np.int32), types.cpu().numpy().astype(np.int8)
         keys = [
-            row[:length].tobytes() + kind[:length].tobytes()
-            for row, kind, length in zip(ids, kinds, lengths, strict=True)
+            ids[at, :length].tobytes() + kinds[at, :length].tobytes() for at, length in enumerate(lengths)
         ]
         new = [at for at, key in enumerate(keys) if key not in self.store.places]
         if new:
