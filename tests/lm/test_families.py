@@ -123,7 +123,7 @@ def few_bits_equal_their_weights(folder, model, precision, ids):
         for name, module in engine.model.named_modules():
             if isinstance(module, Linear8 | Linear4 | Embedding8):
                 original = model.get_submodule(name)
-                weight = stands_for(module)
+                weight = stands_for(module, original)
                 original.weight.copy_(weight.t() if isinstance(original, Conv1D) else weight)
         patch.setattr(few_bits, "_kernel", None)
         agree(engine.open([ids]).logits[0].double().log_softmax(-1), last(model, ids))
@@ -131,11 +131,13 @@ def few_bits_equal_their_weights(folder, model, precision, ids):
             weight.copy_(before[name])
 
 
-def stands_for(module):
-    if isinstance(module, Linear4):
-        return from_int4(module.levels, module.scale, module.zero)
-    factor = module.factor if isinstance(module, Embedding8) else 1
-    return from_int8(module.levels, module.scale / factor)
+def stands_for(module, original):
+    if isinstance(module, Embedding8):
+        tokens, hidden = original.weight.shape
+        return from_int8(module.levels, module.scale)[:tokens, :hidden]
+    unpacked = from_int4 if isinstance(module, Linear4) else from_int8
+    parts = [getattr(module, part) for part in ("levels", "scale", "zero") if hasattr(module, part)]
+    return unpacked(*parts)[: module.outputs, : module.inputs]
 
 
 def test_the_others_are_refused_by_name(capsys):

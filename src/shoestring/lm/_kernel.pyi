@@ -1,7 +1,7 @@
 """The kernel in lm/kernel: products of few-bit weights with rows of float32; arguments are addresses."""
 
 def level() -> int: ...
-def grouped8(
+def tiled8(
     x: int,
     rows: int,
     levels: int,
@@ -13,7 +13,7 @@ def grouped8(
     threads: int,
     level: int,
 ) -> None: ...
-def linear4(
+def tiled4(
     x: int,
     rows: int,
     levels: int,

@@ -5,28 +5,37 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { GROUP = 64, TILE = 4 }; /* activations that share a scale; outputs that are computed at once */
+enum {
+    GROUP = 64, /* inputs whose weights share a scale */
+    FINE = 16,  /* inputs whose activations share a scale */
+    PARTS = GROUP / FINE,
+    TILE = 16, /* outputs that lie side by side and are computed at once */
+};
 
-/* Rows of activations in 8 bits: value = steps * scale of its group. Rows are padded with zeros to whole groups. */
+/* Rows of activations in 8 bits: value = step * scale of its part. Rows are padded with zeros to whole groups. */
 typedef struct {
     size_t rows, groups;
-    int8_t *steps; /* (rows, groups, GROUP); of `halved` ones each group has its even places first, then its odd ones */
-    float *scale;  /* (rows, groups) */
-    int32_t *sums; /* (rows, groups) of steps */
-    float *totals; /* (rows, groups): sums * scale */
+    int8_t *steps;  /* (rows, groups, GROUP) */
+    float *scale;   /* (rows, groups, PARTS) */
+    int32_t *start; /* (rows, groups, PARTS): -128 * sum of steps, see tile8_avx512 */
+    float *totals;  /* (rows, groups): sum of step * scale */
 } Activations;
 
+/* A tile is 16 outputs; of a group it holds four inputs of each output, then the next four, and so on, so that one
+ * load has four inputs of 16 outputs. Padded with zeros to whole tiles and groups. */
 typedef struct {
-    const void *weight;          /* int8 (outputs, inputs), or two 4-bit weights a byte (outputs, inputs / 2) */
-    const uint16_t *scale, *zero; /* bfloat16 (outputs, groups); int8 has no zero */
-    const float *bias;           /* (outputs) or NULL */
+    const void *weight;           /* int8 (tiles, groups, 16, TILE, 4); of 4 bits (tiles, groups, 8, TILE, 4) bytes,
+                                     of which each has the weight four inputs on in its upper half */
+    const uint16_t *scale, *zero; /* bfloat16 (tiles, groups, TILE); int8 has no zero */
+    const float *bias;            /* (outputs) or NULL */
     size_t outputs, inputs;
 } Weights;
 
-/* y (rows, outputs), of the outputs from begin to end. */
+/* y (rows, outputs), of the tiles from begin to end. */
 typedef void (*Product)(const Weights *w, const Activations *x, float *y, size_t begin, size_t end);
 
-int activations_make(Activations *x, const float *values, size_t rows, size_t inputs, int halved);
+int activations_allocate(Activations *x, size_t rows, size_t inputs);
+void activations_fill(const Activations *x, const float *values, size_t inputs, size_t begin, size_t end);
 void activations_free(Activations *x);
 
 enum { PORTABLE, AVX2, AVX512 };

@@ -1,15 +1,20 @@
-/* One product for each width of weights and each kind of processor; all of them add the same integers exactly.
+/* One product for each width of weights and each kind of processor; all of them give the same numbers, bit for bit.
  *
- * A result does not depend on what else is computed beside it: every (row, output) has its own accumulator and the
- * same order of additions, whatever the size of the tile. */
+ * Products of bytes are added as whole numbers, exactly; floats are added for every (row, output) by itself, one part
+ * of a row after another, by fused multiplications. So a result depends neither on the processor nor on what else is
+ * computed beside it. */
 #include "kernel.h"
 
+#include <math.h>
 #include <string.h>
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
 #define X86 1
 #endif
+
+/* The bytes of a group in a tile. */
+enum { BYTES8 = GROUP * TILE, BYTES4 = BYTES8 / 2, QUAD = TILE * 4 };
 
 static inline float wide(uint16_t bfloat16) {
     uint32_t bits = (uint32_t)bfloat16 << 16;
@@ -18,210 +23,274 @@ static inline float wide(uint16_t bfloat16) {
     return value;
 }
 
-static inline void put(const Weights *w, float *y, size_t row, size_t output, float value) {
-    y[row * w->outputs + output] = value + (w->bias ? w->bias[output] : 0.0f);
+static inline void put(const Weights *w, float *y, size_t row, size_t tile, const float *values) {
+    size_t first = tile * TILE, count = w->outputs - first < TILE ? w->outputs - first : TILE;
+    for (size_t o = 0; o < count; o++)
+        y[row * w->outputs + first + o] = values[o] + (w->bias ? w->bias[first + o] : 0.0f);
 }
 
 /* ---- any processor ---- */
 
+static inline void scaled(float *sum, const int32_t *dot, float scale) {
+    for (int o = 0; o < TILE; o++)
+        sum[o] = fmaf((float)dot[o], scale, sum[o]);
+}
+
 static void portable8(const Weights *w, const Activations *x, float *y, size_t begin, size_t end) {
-    for (size_t output = begin; output < end; output++) {
-        const int8_t *weight = (const int8_t *)w->weight + output * w->inputs;
+    for (size_t tile = begin; tile < end; tile++)
         for (size_t row = 0; row < x->rows; row++) {
-            const int8_t *steps = x->steps + row * x->groups * GROUP;
-            float sum = 0;
+            float acc[TILE] = {0};
             for (size_t group = 0; group < x->groups; group++) {
-                size_t first = group * GROUP, last = first + GROUP < w->inputs ? first + GROUP : w->inputs;
-                int32_t dot = 0;
-                for (size_t at = first; at < last; at++)
-                    dot += weight[at] * steps[at];
-                sum += (float)dot * (wide(w->scale[output * x->groups + group]) * x->scale[row * x->groups + group]);
+                size_t place = tile * x->groups + group, seen = row * x->groups + group;
+                const int8_t *weight = (const int8_t *)w->weight + place * BYTES8, *steps = x->steps + seen * GROUP;
+                float sum[TILE] = {0};
+                for (int part = 0; part < PARTS; part++) {
+                    int32_t dot[TILE] = {0};
+                    for (int four = 0; four < FINE; four += 4, weight += QUAD, steps += 4)
+                        for (int o = 0; o < TILE; o++)
+                            for (int at = 0; at < 4; at++)
+                                dot[o] += weight[o * 4 + at] * steps[at];
+                    scaled(sum, dot, x->scale[seen * PARTS + part]);
+                }
+                for (int o = 0; o < TILE; o++)
+                    acc[o] = fmaf(sum[o], wide(w->scale[place * TILE + o]), acc[o]);
             }
-            put(w, y, row, output, sum);
+            put(w, y, row, tile, acc);
         }
-    }
 }
 
 static void portable4(const Weights *w, const Activations *x, float *y, size_t begin, size_t end) {
-    for (size_t output = begin; output < end; output++)
+    for (size_t tile = begin; tile < end; tile++)
         for (size_t row = 0; row < x->rows; row++) {
-            float sum = 0;
+            float acc[TILE] = {0};
             for (size_t group = 0; group < x->groups; group++) {
-                size_t place = output * x->groups + group, seen = row * x->groups + group;
-                const uint8_t *weight = (const uint8_t *)w->weight + place * (GROUP / 2);
+                size_t place = tile * x->groups + group, seen = row * x->groups + group;
+                const uint8_t *weight = (const uint8_t *)w->weight + place * BYTES4;
                 const int8_t *steps = x->steps + seen * GROUP;
-                int32_t dot = 0;
-                for (size_t at = 0; at < GROUP / 2; at++)
-                    dot += (weight[at] & 15) * steps[at] + (weight[at] >> 4) * steps[at + GROUP / 2];
-                float scale = wide(w->scale[place]), zero = wide(w->zero[place]) - 8 * scale;
-                sum += (float)dot * (scale * x->scale[seen]) + zero * x->totals[seen];
+                float sum[TILE] = {0};
+                for (int part = 0; part < PARTS; part++) {
+                    int32_t dot[TILE] = {0};
+                    for (int eight = 0; eight < FINE; eight += 8, weight += QUAD, steps += 8)
+                        for (int o = 0; o < TILE; o++)
+                            for (int at = 0; at < 4; at++)
+                                dot[o] += (weight[o * 4 + at] & 15) * steps[at] + (weight[o * 4 + at] >> 4) * steps[at + 4];
+                    scaled(sum, dot, x->scale[seen * PARTS + part]);
+                }
+                for (int o = 0; o < TILE; o++) {
+                    float scale = wide(w->scale[place * TILE + o]), zero = wide(w->zero[place * TILE + o]);
+                    acc[o] = fmaf(zero - 8 * scale, x->totals[seen], fmaf(sum[o], scale, acc[o]));
+                }
             }
-            put(w, y, row, output, sum);
+            put(w, y, row, tile, acc);
         }
 }
 
 #ifdef X86
 #define INLINE static inline __attribute__((always_inline))
+/* Rows that are computed at once stay in registers only where their loops are unrolled. */
+#define UNROLLED _Pragma("GCC unroll 8")
+#define EACH(AT, COUNT) UNROLLED for (int AT = 0; AT < COUNT; AT++)
+#define OF(ARRAY, TYPE, PLACE) ((const TYPE *)(ARRAY) + (PLACE))
 
-/* ---- AVX2: products of bytes are added in 16 bits, which holds 2 * 127 * 127 ---- */
+INLINE int four(const int8_t *steps) {
+    int value;
+    memcpy(&value, steps, sizeof value);
+    return value;
+}
+
+/* ---- AVX2, half a tile in a register: products of bytes are added in 16 bits, which holds 2 * 127 * 127 ---- */
 #define FOR_AVX2 __attribute__((target("avx2,fma")))
+enum { ROWS_AVX2 = 2 };
 
-INLINE FOR_AVX2 float sum8(__m256 v) {
-    __m128 low = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-    low = _mm_add_ps(low, _mm_movehl_ps(low, low));
-    return _mm_cvtss_f32(_mm_add_ss(low, _mm_movehdup_ps(low)));
+INLINE FOR_AVX2 __m256 wide8(const uint16_t *bfloat16) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const void *)bfloat16)), 16));
 }
 
-INLINE FOR_AVX2 __m256i pairs(__m256i weight, __m256i steps) {
-    return _mm256_maddubs_epi16(_mm256_abs_epi8(weight), _mm256_sign_epi8(steps, weight));
+INLINE FOR_AVX2 void put_avx2(const Weights *w, float *y, size_t row, size_t tile, const __m256 *halves) {
+    float values[TILE];
+    _mm256_storeu_ps(values, halves[0]);
+    _mm256_storeu_ps(values + 8, halves[1]);
+    put(w, y, row, tile, values);
 }
 
-INLINE FOR_AVX2 __m256i dot64(const int8_t *weight, const int8_t *steps) {
-    const __m256i ones = _mm256_set1_epi16(1);
-    __m256i first = pairs(_mm256_loadu_si256((const void *)weight), _mm256_loadu_si256((const void *)steps));
-    __m256i second = pairs(_mm256_loadu_si256((const void *)(weight + 32)), _mm256_loadu_si256((const void *)(steps + 32)));
-    return _mm256_add_epi32(_mm256_madd_epi16(first, ones), _mm256_madd_epi16(second, ones));
+/* Adds four inputs of eight outputs. */
+INLINE FOR_AVX2 __m256i added8(__m256i dot, __m256i weight, __m256i size, __m256i steps) {
+    __m256i pairs = _mm256_maddubs_epi16(size, _mm256_sign_epi8(steps, weight));
+    return _mm256_add_epi32(dot, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
-INLINE FOR_AVX2 void tile8_avx2(const Weights *w, const Activations *x, float *y, size_t output, size_t row, int tile, int rows) {
-    __m256 acc[TILE][2];
-    size_t whole = w->inputs / GROUP;
-    for (int o = 0; o < tile; o++)
-        for (int r = 0; r < rows; r++)
-            acc[o][r] = _mm256_setzero_ps();
+INLINE FOR_AVX2 void tile8_avx2(const Weights *w, const Activations *x, float *y, size_t tile, size_t row, int rows) {
+    __m256 acc[ROWS_AVX2][2], sum[ROWS_AVX2][2];
+    EACH(r, rows)
+        acc[r][0] = acc[r][1] = _mm256_setzero_ps();
     for (size_t group = 0; group < x->groups; group++) {
-        for (int o = 0; o < tile; o++) {
-            const int8_t *weight = (const int8_t *)w->weight + (output + o) * w->inputs + group * GROUP;
-            int8_t rest[GROUP] = {0};
-            if (group == whole) {
-                memcpy(rest, weight, w->inputs - group * GROUP);
-                weight = rest;
-            }
-            float scale = wide(w->scale[(output + o) * x->groups + group]);
-            for (int r = 0; r < rows; r++) {
-                size_t seen = (row + r) * x->groups + group;
-                __m256 dot = _mm256_cvtepi32_ps(dot64(weight, x->steps + seen * GROUP));
-                acc[o][r] = _mm256_fmadd_ps(dot, _mm256_set1_ps(scale * x->scale[seen]), acc[o][r]);
+        size_t place = tile * x->groups + group;
+        const int8_t *weight = OF(w->weight, int8_t, place * BYTES8);
+        EACH(r, rows)
+            sum[r][0] = sum[r][1] = _mm256_setzero_ps();
+        for (int part = 0; part < PARTS; part++) {
+            __m256i dot[ROWS_AVX2][2];
+            EACH(r, rows)
+                dot[r][0] = dot[r][1] = _mm256_setzero_si256();
+            for (int at = part * FINE; at < (part + 1) * FINE; at += 4)
+                EACH(half, 2) {
+                    __m256i own = _mm256_loadu_si256((const void *)(weight + at * TILE + half * 32)), size = _mm256_abs_epi8(own);
+                    EACH(r, rows)
+                        dot[r][half] = added8(dot[r][half], own, size, _mm256_set1_epi32(four(x->steps + ((row + r) * x->groups + group) * GROUP + at)));
+                }
+            EACH(r, rows)
+                EACH(half, 2)
+                    sum[r][half] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[r][half]), _mm256_set1_ps(x->scale[((row + r) * x->groups + group) * PARTS + part]), sum[r][half]);
+        }
+        EACH(half, 2)
+            EACH(r, rows)
+                acc[r][half] = _mm256_fmadd_ps(sum[r][half], wide8(w->scale + place * TILE + half * 8), acc[r][half]);
+    }
+    EACH(r, rows)
+        put_avx2(w, y, row + r, tile, acc[r]);
+}
+
+INLINE FOR_AVX2 void tile4_avx2(const Weights *w, const Activations *x, float *y, size_t tile, size_t row, int rows) {
+    const __m256i mask = _mm256_set1_epi8(15);
+    __m256 acc[ROWS_AVX2][2], sum[ROWS_AVX2][2];
+    EACH(r, rows)
+        acc[r][0] = acc[r][1] = _mm256_setzero_ps();
+    for (size_t group = 0; group < x->groups; group++) {
+        size_t place = tile * x->groups + group;
+        const uint8_t *weight = OF(w->weight, uint8_t, place * BYTES4);
+        EACH(r, rows)
+            sum[r][0] = sum[r][1] = _mm256_setzero_ps();
+        for (int part = 0; part < PARTS; part++) {
+            __m256i dot[ROWS_AVX2][2]; /* in 16 bits, which holds 8 * 15 * 127 */
+            EACH(r, rows)
+                dot[r][0] = dot[r][1] = _mm256_setzero_si256();
+            for (int at = part * FINE; at < (part + 1) * FINE; at += 8)
+                EACH(half, 2) {
+                    __m256i both = _mm256_loadu_si256((const void *)(weight + at * TILE / 2 + half * 32));
+                    __m256i low = _mm256_and_si256(both, mask), high = _mm256_and_si256(_mm256_srli_epi16(both, 4), mask);
+                    EACH(r, rows) {
+                        const int8_t *steps = x->steps + ((row + r) * x->groups + group) * GROUP + at;
+                        __m256i first = _mm256_maddubs_epi16(low, _mm256_set1_epi32(four(steps)));
+                        __m256i second = _mm256_maddubs_epi16(high, _mm256_set1_epi32(four(steps + 4)));
+                        dot[r][half] = _mm256_add_epi16(dot[r][half], _mm256_add_epi16(first, second));
+                    }
+                }
+            EACH(r, rows)
+                EACH(half, 2) {
+                    __m256 whole = _mm256_cvtepi32_ps(_mm256_madd_epi16(dot[r][half], _mm256_set1_epi16(1)));
+                    sum[r][half] = _mm256_fmadd_ps(whole, _mm256_set1_ps(x->scale[((row + r) * x->groups + group) * PARTS + part]), sum[r][half]);
+                }
+        }
+        EACH(half, 2) {
+            __m256 scale = wide8(w->scale + place * TILE + half * 8);
+            __m256 zero = _mm256_fnmadd_ps(_mm256_set1_ps(8), scale, wide8(w->zero + place * TILE + half * 8));
+            EACH(r, rows) {
+                acc[r][half] = _mm256_fmadd_ps(sum[r][half], scale, acc[r][half]);
+                acc[r][half] = _mm256_fmadd_ps(zero, _mm256_set1_ps(x->totals[(row + r) * x->groups + group]), acc[r][half]);
             }
         }
     }
-    for (int o = 0; o < tile; o++)
-        for (int r = 0; r < rows; r++)
-            put(w, y, row + r, output + o, sum8(acc[o][r]));
-}
-
-INLINE FOR_AVX2 __m256i dot64_4(__m256i low, __m256i high, const int8_t *steps) {
-    __m256i even = _mm256_maddubs_epi16(low, _mm256_loadu_si256((const void *)steps));
-    __m256i odd = _mm256_maddubs_epi16(high, _mm256_loadu_si256((const void *)(steps + 32)));
-    return _mm256_madd_epi16(_mm256_add_epi16(even, odd), _mm256_set1_epi16(1));
-}
-
-INLINE FOR_AVX2 void tile4_avx2(const Weights *w, const Activations *x, float *y, size_t output, size_t row, int tile, int rows) {
-    const __m256i mask = _mm256_set1_epi8(15);
-    __m256 acc[TILE][2];
-    float rest[TILE][2];
-    for (int o = 0; o < tile; o++)
-        for (int r = 0; r < rows; r++) {
-            acc[o][r] = _mm256_setzero_ps();
-            rest[o][r] = 0;
-        }
-    for (size_t group = 0; group < x->groups; group++)
-        for (int o = 0; o < tile; o++) {
-            size_t place = (output + o) * x->groups + group;
-            __m256i weight = _mm256_loadu_si256((const void *)((const uint8_t *)w->weight + place * (GROUP / 2)));
-            __m256i low = _mm256_and_si256(weight, mask), high = _mm256_and_si256(_mm256_srli_epi16(weight, 4), mask);
-            float scale = wide(w->scale[place]), zero = wide(w->zero[place]) - 8 * scale;
-            for (int r = 0; r < rows; r++) {
-                size_t seen = (row + r) * x->groups + group;
-                __m256 dot = _mm256_cvtepi32_ps(dot64_4(low, high, x->steps + seen * GROUP));
-                acc[o][r] = _mm256_fmadd_ps(dot, _mm256_set1_ps(scale * x->scale[seen]), acc[o][r]);
-                rest[o][r] += zero * x->totals[seen];
-            }
-        }
-    for (int o = 0; o < tile; o++)
-        for (int r = 0; r < rows; r++)
-            put(w, y, row + r, output + o, sum8(acc[o][r]) + rest[o][r]);
+    EACH(r, rows)
+        put_avx2(w, y, row + r, tile, acc[r]);
 }
 
 /* ---- AVX-512 with VNNI: bytes of which one is unsigned are added in 32 bits ---- */
 #define FOR_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")))
+enum { ROWS_AVX512 = 8 };
 
-INLINE FOR_AVX512 void tile8_avx512(const Weights *w, const Activations *x, float *y, size_t output, size_t row, int tile, int rows) {
-    const __m512i flip = _mm512_set1_epi8((char)0x80); /* int8 + 128, which 128 * sums takes away again */
-    __m512 acc[TILE][TILE];
-    for (int o = 0; o < tile; o++)
-        for (int r = 0; r < rows; r++)
-            acc[o][r] = _mm512_setzero_ps();
+INLINE FOR_AVX512 __m512 wide16(const uint16_t *bfloat16) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)bfloat16)), 16));
+}
+
+INLINE FOR_AVX512 void put_avx512(const Weights *w, float *y, size_t row, size_t tile, __m512 acc) {
+    float values[TILE];
+    _mm512_storeu_ps(values, acc);
+    put(w, y, row, tile, values);
+}
+
+INLINE FOR_AVX512 void tile8_avx512(const Weights *w, const Activations *x, float *y, size_t tile, size_t row, int rows) {
+    const __m512i flip = _mm512_set1_epi8((char)0x80); /* int8 + 128, which `start` takes away again */
+    __m512 acc[ROWS_AVX512], sum[ROWS_AVX512];
+    EACH(r, rows)
+        acc[r] = _mm512_setzero_ps();
     for (size_t group = 0; group < x->groups; group++) {
-        size_t left = w->inputs - group * GROUP;
-        __mmask64 mask = left >= GROUP ? ~(__mmask64)0 : (((__mmask64)1 << left) - 1);
-        __m512i weight[TILE];
-        __m512 own[TILE]; /* the weights' scales */
-        for (int o = 0; o < tile; o++) {
-            own[o] = _mm512_set1_ps(wide(w->scale[(output + o) * x->groups + group]));
-            weight[o] = _mm512_xor_si512(flip, _mm512_maskz_loadu_epi8(mask, (const int8_t *)w->weight + (output + o) * w->inputs + group * GROUP));
-        }
-        for (int r = 0; r < rows; r++) {
-            size_t seen = (row + r) * x->groups + group;
-            __m512i steps = _mm512_loadu_si512(x->steps + seen * GROUP);
-            __m512i start = _mm512_maskz_set1_epi32(1, -128 * x->sums[seen]);
-            __m512 scale = _mm512_set1_ps(x->scale[seen]);
-            for (int o = 0; o < tile; o++)
-                acc[o][r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_dpbusd_epi32(start, weight[o], steps)), _mm512_mul_ps(own[o], scale), acc[o][r]);
-        }
-    }
-    for (int o = 0; o < tile; o++)
-        for (int r = 0; r < rows; r++)
-            put(w, y, row + r, output + o, _mm512_reduce_add_ps(acc[o][r]));
-}
-
-INLINE FOR_AVX512 void tile4_avx512(const Weights *w, const Activations *x, float *y, size_t output, size_t row, int tile, int rows) {
-    const __m256i mask = _mm256_set1_epi8(15);
-    __m256 acc[TILE][TILE];
-    float rest[TILE][TILE];
-    for (int o = 0; o < tile; o++)
-        for (int r = 0; r < rows; r++) {
-            acc[o][r] = _mm256_setzero_ps();
-            rest[o][r] = 0;
-        }
-    for (size_t group = 0; group < x->groups; group++)
-        for (int o = 0; o < tile; o++) {
-            size_t place = (output + o) * x->groups + group;
-            __m256i weight = _mm256_loadu_si256((const void *)((const uint8_t *)w->weight + place * (GROUP / 2)));
-            __m256i low = _mm256_and_si256(weight, mask), high = _mm256_and_si256(_mm256_srli_epi16(weight, 4), mask);
-            float scale = wide(w->scale[place]), zero = wide(w->zero[place]) - 8 * scale;
-            for (int r = 0; r < rows; r++) {
-                size_t seen = (row + r) * x->groups + group;
-                const int8_t *steps = x->steps + seen * GROUP;
-                __m256i dot = _mm256_dpbusd_epi32(_mm256_setzero_si256(), low, _mm256_loadu_si256((const void *)steps));
-                dot = _mm256_dpbusd_epi32(dot, high, _mm256_loadu_si256((const void *)(steps + 32)));
-                acc[o][r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), _mm256_set1_ps(scale * x->scale[seen]), acc[o][r]);
-                rest[o][r] += zero * x->totals[seen];
+        size_t place = tile * x->groups + group;
+        const int8_t *weight = OF(w->weight, int8_t, place * BYTES8);
+        EACH(r, rows)
+            sum[r] = _mm512_setzero_ps();
+        for (int part = 0; part < PARTS; part++) {
+            __m512i dot[ROWS_AVX512];
+            EACH(r, rows)
+                dot[r] = _mm512_set1_epi32(x->start[((row + r) * x->groups + group) * PARTS + part]);
+            for (int at = part * FINE; at < (part + 1) * FINE; at += 4) {
+                __m512i own = _mm512_xor_si512(flip, _mm512_loadu_si512(weight + at * TILE));
+                EACH(r, rows)
+                    dot[r] = _mm512_dpbusd_epi32(dot[r], own, _mm512_set1_epi32(four(x->steps + ((row + r) * x->groups + group) * GROUP + at)));
             }
+            EACH(r, rows)
+                sum[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[r]), _mm512_set1_ps(x->scale[((row + r) * x->groups + group) * PARTS + part]), sum[r]);
         }
-    for (int o = 0; o < tile; o++)
-        for (int r = 0; r < rows; r++)
-            put(w, y, row + r, output + o, sum8(acc[o][r]) + rest[o][r]);
+        EACH(r, rows)
+            acc[r] = _mm512_fmadd_ps(sum[r], wide16(w->scale + place * TILE), acc[r]);
+    }
+    EACH(r, rows)
+        put_avx512(w, y, row + r, tile, acc[r]);
 }
 
-#define PRODUCT(NAME, TARGET, TILED, AT_ONCE)                                                           \
+INLINE FOR_AVX512 void tile4_avx512(const Weights *w, const Activations *x, float *y, size_t tile, size_t row, int rows) {
+    const __m512i mask = _mm512_set1_epi8(15);
+    __m512 acc[ROWS_AVX512], sum[ROWS_AVX512];
+    EACH(r, rows)
+        acc[r] = _mm512_setzero_ps();
+    for (size_t group = 0; group < x->groups; group++) {
+        size_t place = tile * x->groups + group;
+        const uint8_t *weight = OF(w->weight, uint8_t, place * BYTES4);
+        EACH(r, rows)
+            sum[r] = _mm512_setzero_ps();
+        for (int part = 0; part < PARTS; part++) {
+            __m512i dot[ROWS_AVX512];
+            EACH(r, rows)
+                dot[r] = _mm512_setzero_si512();
+            for (int at = part * FINE; at < (part + 1) * FINE; at += 8) {
+                __m512i both = _mm512_loadu_si512(weight + at * TILE / 2);
+                __m512i low = _mm512_and_si512(both, mask), high = _mm512_and_si512(_mm512_srli_epi16(both, 4), mask);
+                EACH(r, rows) {
+                    const int8_t *steps = x->steps + ((row + r) * x->groups + group) * GROUP + at;
+                    dot[r] = _mm512_dpbusd_epi32(dot[r], low, _mm512_set1_epi32(four(steps)));
+                    dot[r] = _mm512_dpbusd_epi32(dot[r], high, _mm512_set1_epi32(four(steps + 4)));
+                }
+            }
+            EACH(r, rows)
+                sum[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[r]), _mm512_set1_ps(x->scale[((row + r) * x->groups + group) * PARTS + part]), sum[r]);
+        }
+        __m512 scale = wide16(w->scale + place * TILE);
+        __m512 zero = _mm512_fnmadd_ps(_mm512_set1_ps(8), scale, wide16(w->zero + place * TILE));
+        EACH(r, rows) {
+            acc[r] = _mm512_fmadd_ps(sum[r], scale, acc[r]);
+            acc[r] = _mm512_fmadd_ps(zero, _mm512_set1_ps(x->totals[(row + r) * x->groups + group]), acc[r]);
+        }
+    }
+    EACH(r, rows)
+        put_avx512(w, y, row + r, tile, acc[r]);
+}
+
+#define PRODUCT(NAME, TARGET, TILED, MOST)                                                               \
     TARGET static void NAME(const Weights *w, const Activations *x, float *y, size_t begin, size_t end) { \
-        size_t output = begin, row;                                                                      \
-        for (; output + TILE <= end; output += TILE) {                                                   \
-            for (row = 0; row + AT_ONCE <= x->rows; row += AT_ONCE)                                      \
-                TILED(w, x, y, output, row, TILE, AT_ONCE);                                              \
+        for (size_t tile = begin; tile < end; tile++) {                                                  \
+            size_t row = 0;                                                                              \
+            for (; row + MOST <= x->rows; row += MOST)                                                   \
+                TILED(w, x, y, tile, row, MOST);                                                         \
+            for (; MOST > 4 && row + 4 <= x->rows; row += 4)                                             \
+                TILED(w, x, y, tile, row, MOST > 4 ? 4 : 1);                                             \
             for (; row < x->rows; row++)                                                                 \
-                TILED(w, x, y, output, row, TILE, 1);                                                    \
+                TILED(w, x, y, tile, row, 1);                                                            \
         }                                                                                                \
-        for (; output < end; output++)                                                                   \
-            for (row = 0; row < x->rows; row++)                                                          \
-                TILED(w, x, y, output, row, 1, 1);                                                       \
     }
 
-PRODUCT(avx2_8, FOR_AVX2, tile8_avx2, 2)
-PRODUCT(avx2_4, FOR_AVX2, tile4_avx2, 2)
-PRODUCT(avx512_8, FOR_AVX512, tile8_avx512, 4)
-PRODUCT(avx512_4, FOR_AVX512, tile4_avx512, 4)
+PRODUCT(avx2_8, FOR_AVX2, tile8_avx2, ROWS_AVX2)
+PRODUCT(avx2_4, FOR_AVX2, tile4_avx2, ROWS_AVX2)
+PRODUCT(avx512_8, FOR_AVX512, tile8_avx512, ROWS_AVX512)
+PRODUCT(avx512_4, FOR_AVX512, tile4_avx512, ROWS_AVX512)
 #endif
 
 int best_level(void) {

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from shoestring._errors import InputError, OptionError
-from shoestring.lm.weights.quantize import GROUP, Parts, from_int4, to_int4
+from shoestring.lm.weights.quantize import GROUP, Parts, fitted4, from_int4, tiled4
 from shoestring.lm.weights.skeleton import Layer
 
 _DAMPING = 0.01  # of H's mean diagonal, added to it
@@ -65,19 +65,18 @@ def gptq(weight: Float[Tensor, "outputs inputs"], moment: Float[Tensor, "inputs 
     for begin in range(0, weight.shape[1], GROUP):
         group, errors = slice(begin, begin + GROUP), []
         block, own = weight[:, group], factor[group, group]
-        _, scale, zero = to_int4(block)
+        _, scale, zero = fitted4(block)
         for column in range(GROUP):
-            step = ((block[:, column] - zero[:, 0].float()) / scale[:, 0].float()).round_().clamp_(-8, 7)
-            value = step * scale[:, 0].float() + zero[:, 0].float()
+            step = ((block[:, column] - zero[:, 0]) / scale[:, 0]).round_().clamp_(-8, 7)
+            value = step * scale[:, 0] + zero[:, 0]
             error = (block[:, column] - value) / own[column, column]
             block[:, column:] -= error[:, None] * own[column, column:]
             steps.append(step + 8)
             errors.append(error)
         weight[:, begin + GROUP :] -= torch.stack(errors, 1) @ factor[group, begin + GROUP :]
         grid.append((scale, zero))
-    levels = torch.stack(steps, 1).to(torch.uint8)
     scale, zero = (torch.cat(each, 1) for each in zip(*grid, strict=True))
-    return levels[:, ::2] | (levels[:, 1::2] << 4), scale, zero
+    return tiled4(torch.stack(steps, 1), scale, zero)
 
 
 def _factor(moment: Tensor) -> Tensor:
@@ -90,7 +89,7 @@ def _factor(moment: Tensor) -> Tensor:
 def _rounded(module: Any, layer: Layer, moment: Tensor) -> Parts:
     weight = module.weight.data
     parts = gptq(weight.t() if layer.transposed else weight, moment)
-    value = from_int4(*parts)
+    value = from_int4(*parts)[: layer.outputs]
     weight.copy_(value.t() if layer.transposed else value)
     return parts
 

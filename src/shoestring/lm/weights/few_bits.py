@@ -1,8 +1,8 @@
 """Linear layers and embeddings of 8 and 4 bits, and how a product with them is computed on a CPU.
 
-- Activations are rounded to 255 steps of their own for every `GROUP` of a row, so that a row's result does not depend
+- Activations are rounded to 255 steps of their own for every 16 of a row, so that a row's result does not depend
   on what else is in the batch, nor an activation's on an outlier far away. Products are added as whole numbers,
-  exactly, on every processor.
+  exactly, and floats in one order: every processor gives the same answer, bit for bit.
 - The kernel is `lm/kernel`, in C. Where it was not compiled, blocks of weights are unpacked and multiplied as
   float32: as right, and slow.
 """
@@ -16,12 +16,12 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from shoestring.lm.weights.quantize import from_int4, from_int8
+from shoestring.lm.weights.quantize import GROUP, TILE, from_int4, from_int8
 
 try:
     from shoestring.lm import _kernel
 
-    _NEEDED = (_kernel.grouped8, _kernel.linear4)
+    _NEEDED = (_kernel.tiled8, _kernel.tiled4)
 except (ImportError, AttributeError):  # no compiler when it was installed, or what it made is of older source
     _kernel = None
 INSTRUCTIONS = ("portable", "AVX2", "AVX-512 VNNI")
@@ -38,47 +38,55 @@ class Linear8(nn.Module):
     """y = W x + b with an int8 W.
 
     Args:
-        levels: int8.
-        scale: of each group, bfloat16.
+        outputs: of W.
+        inputs: of W.
+        levels: and
+        scale: as `to_int8` returns them.
         bias: or None.
     """
 
     def __init__(
         self,
-        levels: Int[Tensor, "outputs inputs"],
+        outputs: int,
+        inputs: int,
+        levels: Int[Tensor, "tiles groups steps tile 4"],
         scale: Tensor,
         bias: Float[Tensor, " outputs"] | None = None,
     ) -> None:
         super().__init__()
-        self.outputs, self.inputs = levels.shape
+        self.outputs, self.inputs = outputs, inputs
         self.levels, self.scale, self.bias = levels.contiguous(), scale.contiguous(), bias
 
     def forward(self, x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
         """Returns (..., outputs) in float32."""
         if _kernel is None:
             return _unpacked(x, self, lambda part: from_int8(self.levels[part], self.scale[part]))
-        return _product(_kernel.grouped8, x, self, self.levels, self.scale)
+        return _product(_kernel.tiled8, x, self, self.levels, self.scale)
 
 
 class Linear4(nn.Module):
     """y = W x + b with a 4-bit W.
 
     Args:
-        levels: two weights a byte, as `to_int4` returns them.
-        scale: of each group, bfloat16.
-        zero: of each group, bfloat16.
+        outputs: of W.
+        inputs: of W.
+        levels: and
+        scale: and
+        zero: as `to_int4` returns them.
         bias: or None.
     """
 
     def __init__(
         self,
-        levels: UInt8[Tensor, "outputs half"],
+        outputs: int,
+        inputs: int,
+        levels: UInt8[Tensor, "tiles groups steps tile 4"],
         scale: Tensor,
         zero: Tensor,
         bias: Float[Tensor, " outputs"] | None = None,
     ) -> None:
         super().__init__()
-        self.outputs, self.inputs = levels.shape[0], levels.shape[1] * 2
+        self.outputs, self.inputs = outputs, inputs
         self.levels, self.bias = levels.contiguous(), bias
         self.scale, self.zero = scale.contiguous(), zero.contiguous()
 
@@ -88,20 +96,28 @@ class Linear4(nn.Module):
             return _unpacked(
                 x, self, lambda part: from_int4(self.levels[part], self.scale[part], self.zero[part])
             )
-        return _product(_kernel.linear4, x, self, self.levels, self.scale, self.zero)
+        return _product(_kernel.tiled4, x, self, self.levels, self.scale, self.zero)
 
 
 class Embedding8(nn.Module):
-    """An embedding whose rows are int8 with a scale for each group, and are multiplied by a number."""
+    """An embedding of int8 rows, as `to_int8` returns them, which are multiplied by a number."""
 
-    def __init__(self, levels: Int[Tensor, "tokens hidden"], scale: Tensor, factor: float = 1.0) -> None:
+    def __init__(
+        self,
+        hidden: int,
+        levels: Int[Tensor, "tiles groups steps tile 4"],
+        scale: Tensor,
+        factor: float = 1.0,
+    ) -> None:
         super().__init__()
-        self.levels, self.scale, self.factor = levels, scale.float() * factor, factor
+        self.hidden, self.levels, self.scale, self.factor = hidden, levels, scale, factor
 
     def forward(self, ids: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows hidden"]:
         """Returns the rows in float32."""
-        rows = from_int8(self.levels[ids].flatten(0, -2), self.scale[ids].flatten(0, -2))
-        return rows.view(*ids.shape, -1)
+        tile, place = ids // TILE, ids % TILE
+        levels = self.levels[tile, :, :, place].flatten(-2)  # (*rows, groups, GROUP)
+        rows = levels * (self.scale[tile, :, place].float() * self.factor)[..., None]
+        return rows.flatten(-2)[..., : self.hidden]
 
 
 def _product(kernel: Callable[..., None], x: Tensor, layer: Any, *weights: Tensor) -> Tensor:
@@ -116,13 +132,14 @@ def _product(kernel: Callable[..., None], x: Tensor, layer: Any, *weights: Tenso
 
 
 def _unpacked(x: Tensor, layer: Any, weight_of: Callable[[slice], Tensor]) -> Tensor:
-    flat = x.reshape(-1, layer.inputs).float()
-    y = torch.cat([flat @ weight_of(part).t() for part in _parts(layer)], dim=1)
-    y = y if layer.bias is None else y.add_(layer.bias)
-    return y.view(*x.shape[:-1], layer.outputs)
+    flat = nn.functional.pad(x.reshape(-1, layer.inputs).float(), (0, -layer.inputs % GROUP))
+    y = torch.cat([flat @ weight_of(part).t() for part in _parts(layer)], dim=1)[:, : layer.outputs]
+    y = y if layer.bias is None else y + layer.bias
+    return y.reshape(*x.shape[:-1], layer.outputs)
 
 
 def _parts(layer: Any) -> Iterator[slice]:
-    step = max(1, _UNPACKED // layer.inputs)
-    for begin in range(0, layer.outputs, step):
+    """Yields tiles that are unpacked at once."""
+    step = max(1, _UNPACKED // (layer.inputs * TILE))
+    for begin in range(0, len(layer.levels), step):
         yield slice(begin, begin + step)

@@ -15,7 +15,16 @@ from torch import nn
 from shoestring._errors import InputError
 from shoestring.lm.weights.few_bits import Embedding8, Linear4, Linear8
 from shoestring.lm.weights.pieces import Piece, plain, quantized
-from shoestring.lm.weights.skeleton import Layers, config_of, empty, layers_of, matched, require_mostly_linear
+from shoestring.lm.weights.quantize import shapes_of
+from shoestring.lm.weights.skeleton import (
+    Layer,
+    Layers,
+    config_of,
+    empty,
+    layers_of,
+    matched,
+    require_mostly_linear,
+)
 from shoestring.lm.weights.sources import Source
 from shoestring.train.memory import giving_back
 
@@ -71,28 +80,41 @@ def _fill(model: Any, layers: Layers, parts: Iterable[tuple[str, torch.Tensor]])
         found = held.setdefault(weight, {})
         found[part] = tensor
         if len(found) == max(_PARTS[each] for each in found):
-            for where, module in _modules(weight.removesuffix(".weight"), held.pop(weight), layers):
+            for where, module in _modules(weight.removesuffix(".weight"), held.pop(weight), model, layers):
                 model.set_submodule(where, module)
     _fill_plain(model, others)
 
 
-def _modules(name: str, found: dict[str, torch.Tensor], layers: Layers) -> Iterator[tuple[str, nn.Module]]:
-    """Yields what takes the place of a linear layer, or of the embedding and the head that is tied to it.
-
-    Raises:
-        InputError: of the time when int8 had one scale for each output.
-    """
-    if found["scale"].dim() != 2:
-        raise InputError(
-            f"{name}: int8 of an older kind; convert the model again: shoestring lm convert ... --to int8"
-        )
+def _modules(
+    name: str, found: dict[str, torch.Tensor], model: Any, layers: Layers
+) -> Iterator[tuple[str, nn.Module]]:
+    """Yields what takes the place of a linear layer, or of the embedding and the head that is tied to it."""
+    layer = layers.linear.get(f"{name}.weight") or _embedding(model, name)
+    _require_fitting(name, found, layer)
+    sizes = layer.outputs, layer.inputs
     if name == layers.embedding:
-        yield name, Embedding8(found["int8"], found["scale"], layers.factor)
+        yield name, Embedding8(layer.inputs, found["int8"], found["scale"], layers.factor)
         name = layers.head or name
     if "int8" in found:
-        yield name, Linear8(found["int8"], found["scale"])
+        yield name, Linear8(*sizes, found["int8"], found["scale"])
     else:
-        yield name, Linear4(found["int4"], found["scale"], found["zero"])
+        yield name, Linear4(*sizes, found["int4"], found["scale"], found["zero"])
+
+
+def _embedding(model: Any, name: str) -> Layer:
+    return Layer(name, *model.get_submodule(name).weight.shape)
+
+
+def _require_fitting(name: str, found: dict[str, torch.Tensor], layer: Layer) -> None:
+    """Raises InputError if a weight is of the time when it did not lie in tiles, or of another size."""
+    bits = 8 if "int8" in found else 4
+    levels, scale = shapes_of(bits, layer.outputs, layer.inputs)
+    wanted = {f"int{bits}": levels, "scale": scale, **({"zero": scale} if bits == 4 else {})}
+    if {part: tuple(tensor.shape) for part, tensor in found.items()} != wanted:
+        raise InputError(
+            f"{name}: int{bits} of an older kind, or not {layer.outputs} x {layer.inputs} as config.json says; convert "
+            f"the model again: shoestring lm convert ... --to int{bits}"
+        )
 
 
 def _fill_plain(model: Any, others: dict[str, torch.Tensor]) -> None:

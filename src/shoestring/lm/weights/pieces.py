@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from shoestring._errors import InputError
-from shoestring.lm.weights.quantize import GROUP, Parts, to_int4, to_int8
+from shoestring.lm.weights.quantize import Parts, shapes_of, to_int4, to_int8
 from shoestring.lm.weights.safetensors_file import Shape
 from shoestring.lm.weights.skeleton import Layer, Layers, bits_of
 from shoestring.lm.weights.sources import Source
@@ -58,13 +58,12 @@ def quantized(
 
 
 def _few_bits(weights: Source, name: str, layer: Layer, bits: int, known: Parts | None = None) -> Piece:
-    shape = (layer.outputs, layer.inputs)
-    groups = Shape(torch.bfloat16, (layer.outputs, -(-layer.inputs // GROUP)))
+    levels, groups = shapes_of(bits, layer.outputs, layer.inputs)
+    scale = Shape(torch.bfloat16, groups)
     if bits == 8:
-        parts = {"int8": Shape(torch.int8, shape), "scale": groups}
+        parts = {"int8": Shape(torch.int8, levels), "scale": scale}
     else:
-        half = Shape(torch.uint8, (layer.outputs, layer.inputs // 2))
-        parts = {"int4": half, "scale": groups, "zero": groups}
+        parts = {"int4": Shape(torch.uint8, levels), "scale": scale, "zero": scale}
     shapes = {f"{name}.{part}": part_shape for part, part_shape in parts.items()}
 
     def make() -> dict[str, torch.Tensor]:
