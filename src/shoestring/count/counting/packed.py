@@ -3,7 +3,7 @@
 - From every position up to four characters, to the end of the line at most, are packed in one key, 16 bits each,
   zeros after the end. Ids follow code points, so keys sort as the strings do, shorter ones first.
 - A chunk of text becomes one sort and one run-length count. Orders 1 to 3 are prefixes of the sorted keys: no
-  second sort.
+  second sort. The kernel does both by radix; without it, numpy.
 - Runs lie on disk with their own alphabet; merging maps it to the common one, which changes no order. Ranges begin
   at a first character, so that all prefixes of a key are in its range.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,14 +27,35 @@ SEPARATOR = 0x110000  # beyond Unicode: no run of characters goes across it
 ALPHABET = (1 << 16) - 1
 PIECE = 1 << 18  # rows made into text at a time
 
+Piece = tuple[bytes, bool]  # text, and whether runs end with its lines, as they all do with the piece
 Codes = NDArray[np.uint32]
 Keys = NDArray[np.uint64]
 
 
-def codes_of_lines(text: str) -> Codes:
-    """Returns the code points of a text, every LF (and a CR before it) as a separator."""
-    codes = _codes(text.replace("\r\n", "\n"))
-    codes[codes == ord("\n")] = SEPARATOR
+def _kernel() -> ModuleType | None:
+    try:
+        from shoestring.count import _kernel
+    except ImportError:
+        return None
+    return _kernel
+
+
+def measure(data: bytes) -> tuple[int, int] | None:
+    """Returns how many characters and how many lines that are not empty there are; None if it is not UTF-8."""
+    if kernel := _kernel():
+        found = kernel.measure(data)
+        return None if isinstance(found, int) else found
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    return len(text), sum(1 for line in text.replace("\r\n", "\n").split("\n") if line)
+
+
+def _codes_of(piece: Piece) -> Codes:
+    text = piece[0].decode("utf-8")
+    codes = _codes((text.replace("\r\n", "\n") if piece[1] else text) + "\n")
+    codes[codes == ord("\n") if piece[1] else -1] = SEPARATOR
     return codes
 
 
@@ -48,11 +70,11 @@ def _codes(text: str) -> Codes:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4").copy()
 
 
-def count_chunk(codes: Codes, longest: int) -> tuple[Codes, Keys, NDArray[np.uint32]]:
-    """Counts the runs of characters of a chunk that ends with a separator.
+def count_chunk(pieces: Sequence[Piece], longest: int) -> tuple[Codes, Keys, NDArray[np.int64]]:
+    """Counts the runs of characters of a chunk.
 
     Args:
-        codes: code points and separators.
+        pieces: of UTF-8.
         longest: characters per key, 1 to 4.
 
     Returns:
@@ -61,6 +83,15 @@ def count_chunk(codes: Codes, longest: int) -> tuple[Codes, Keys, NDArray[np.uin
     Raises:
         InputError: the chunk has more than 65,535 different characters.
     """
+    if kernel := _kernel():
+        alphabet, keys, counts = kernel.count_keys(list(pieces), longest)
+        _check(len(alphabet) // 4)
+        return (
+            np.frombuffer(alphabet, np.uint32),
+            np.frombuffer(keys, np.uint64),
+            np.frombuffer(counts, np.int64),
+        )
+    codes = np.concatenate([_codes_of(piece) for piece in pieces])
     seen = np.zeros(SEPARATOR + 1, bool)
     seen[codes] = True
     seen[SEPARATOR] = False
@@ -79,7 +110,7 @@ def count_chunk(codes: Codes, longest: int) -> tuple[Codes, Keys, NDArray[np.uin
     keys = keys[ids[:size] != 0]
     keys.sort()
     starts = _starts(keys)
-    return alphabet, keys[starts], np.diff(np.append(starts, len(keys))).astype(np.uint32)
+    return alphabet, keys[starts], np.diff(np.append(starts, len(keys)))
 
 
 def _check(characters: int) -> None:
@@ -97,21 +128,21 @@ def _starts(keys: Keys) -> NDArray[np.int64]:
     return np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
 
 
-def table(codes: Codes, lengths: tuple[int, int]) -> Columns:
-    """Counts a chunk that ends with a separator; returns the runs of all lengths in order of code points."""
-    alphabet, keys, counts = count_chunk(codes, lengths[1])
-    keys, totals = _orders(keys, counts.astype(np.int64), lengths)
+def table(pieces: Sequence[Piece], lengths: tuple[int, int]) -> Columns:
+    """Counts a chunk; returns the runs of all lengths in order of code points."""
+    alphabet, keys, counts = count_chunk(pieces, lengths[1])
+    keys, totals = _orders(keys, counts, lengths)
     return next(decode(keys, totals, alphabet, max(1, len(keys))), Columns.of([]))
 
 
-def write_run(path: Path, codes: Codes, longest: int) -> None:
+def write_run(path: Path, pieces: Sequence[Piece], longest: int) -> None:
     """Counts a chunk and writes it: alphabet, where each first character begins, counts, keys."""
-    alphabet, keys, counts = count_chunk(codes, longest)
+    alphabet, keys, counts = count_chunk(pieces, longest)
     firsts = np.arange(1, len(alphabet) + 2, dtype=np.uint64) << np.uint64(48)
     with atomic(path, "wb") as file:
         np.save(file, alphabet)
         np.save(file, np.append(np.searchsorted(keys, firsts[:-1]), len(keys)))
-        np.save(file, counts)
+        np.save(file, counts.astype(np.uint32))
         np.save(file, keys)
 
 
@@ -133,13 +164,12 @@ class Run:
         size = path.stat().st_size - 8 * int(begins[-1])
         return cls(path, alphabet, begins, size - 128 - 4 * int(begins[-1]), size)
 
-    def slice(self, first: int, last: int, mapping: NDArray[np.uint16]) -> tuple[Keys, NDArray[np.int64]]:
-        """Returns the keys and counts whose common first id lies in first..last-1, in common ids."""
+    def slice(self, first: int, last: int, mapping: NDArray[np.uint16]) -> tuple[Keys, NDArray[np.uint32]]:
+        """Returns the keys, in ids of its own, and counts whose common first id lies in first..last-1."""
         low, high = np.searchsorted(mapping[1:], [first, last])
         start, stop = int(self.begins[low]), int(self.begins[high])
         keys = np.fromfile(self.path, "<u8", stop - start, offset=self.keys_at + 8 * start)
-        counts = np.fromfile(self.path, "<u4", stop - start, offset=self.counts_at + 4 * start)
-        return mapping[keys.view("<u2")].view("<u8"), counts.astype(np.int64)
+        return keys, np.fromfile(self.path, "<u4", stop - start, offset=self.counts_at + 4 * start)
 
 
 def merged(
@@ -162,10 +192,10 @@ def merged(
         rows[mapping[1:]] += np.diff(run.begins)
     left_out = np.array([key for word in stop if (key := key_of(word, alphabet))], np.uint64)
     for first, last in _ranges(rows, max(1, memory // 120)):
-        slices = [run.slice(first, last, mapping) for run, mapping in zip(runs, mappings, strict=True)]
-        keys, counts = _added(
-            np.concatenate([keys for keys, _ in slices]), np.concatenate([count for _, count in slices])
-        )
+        slices = [
+            (*run.slice(first, last, mapping), mapping) for run, mapping in zip(runs, mappings, strict=True)
+        ]
+        keys, counts = _added(slices)
         keys, counts = _orders(keys, counts, lengths)
         if len(left_out):
             kept = ~np.isin(keys, left_out)
@@ -185,17 +215,30 @@ def _ranges(rows: NDArray[np.int64], most: int) -> Iterator[tuple[int, int]]:
         yield first, len(rows) - 1
 
 
-def _added(keys: Keys, counts: NDArray[np.int64]) -> tuple[Keys, NDArray[np.int64]]:
+def _added(
+    slices: Sequence[tuple[Keys, NDArray[np.uint32], NDArray[np.uint16]]],
+) -> tuple[Keys, NDArray[np.int64]]:
+    """Merges sorted keys, each with their counts and the common ids of theirs."""
+    if kernel := _kernel():
+        whole = [(keys, counts, np.pad(ids, (0, ALPHABET + 1 - len(ids)))) for keys, counts, ids in slices]
+        return _views(kernel.merge_keys(whole))
+    keys = np.concatenate([ids[keys.view("<u2")].view("<u8") for keys, _, ids in slices])
     order = np.argsort(keys, kind="stable")  # merges what is sorted already
-    keys, counts = keys[order], counts[order]
+    keys, counts = keys[order], np.concatenate([counts for _, counts, _ in slices]).astype(np.int64)[order]
     starts = _starts(keys)
     return keys[starts], np.add.reduceat(counts, starts) if len(starts) else counts
+
+
+def _views(rows: tuple[bytes, bytes]) -> tuple[Keys, NDArray[np.int64]]:
+    return np.frombuffer(rows[0], np.uint64), np.frombuffer(rows[1], np.int64)
 
 
 def _orders(
     keys: Keys, counts: NDArray[np.int64], lengths: tuple[int, int]
 ) -> tuple[Keys, NDArray[np.int64]]:
     """Counts of all lengths from the counts of the longest: prefixes of sorted keys are sorted."""
+    if kernel := _kernel():
+        return _views(kernel.key_lengths(keys, counts, *lengths))
     every_key, every_count = [], []
     for length in range(lengths[0], lengths[1] + 1):
         unit = np.uint64(16 * (WIDTH - length))
@@ -228,9 +271,13 @@ def key_of(word: str, alphabet: Codes) -> int:
 
 def decode(keys: Keys, counts: NDArray[np.int64], alphabet: Codes, piece: int = PIECE) -> Iterator[Columns]:
     """Spells keys out, so many at a time."""
-    code_of = np.append(np.uint32(0), alphabet)
+    kernel, code_of = _kernel(), np.append(np.uint32(0), alphabet)
     for first in range(0, len(keys), piece):
-        part = keys[first : first + piece]
+        part, times = keys[first : first + piece], counts[first : first + piece].astype(np.int64).tobytes()
+        if kernel:
+            offsets, words = kernel.spell_keys(part, alphabet)
+            yield Columns(offsets, words, times)
+            continue
         ids = np.stack(
             [(part >> np.uint64(48 - 16 * place)) & np.uint64(0xFFFF) for place in range(WIDTH)], 1
         )
@@ -239,4 +286,4 @@ def decode(keys: Keys, counts: NDArray[np.int64], alphabet: Codes, piece: int = 
         sizes = 1 + (codes >= 0x80) + (codes >= 0x800) + (codes >= 0x10000).astype(np.int64)
         offsets = np.append(0, np.cumsum((sizes * used).sum(1), dtype=np.int64))
         words = codes[used].astype("<u4").tobytes().decode("utf-32-le", "surrogatepass").encode("utf-8")
-        yield Columns(offsets.tobytes(), words, counts[first : first + piece].astype(np.int64).tobytes())
+        yield Columns(offsets.tobytes(), words, times)

@@ -18,7 +18,7 @@ from shoestring.files import Part, Report
 MODES = {"char": 2, "ngram": 2, "whitespace": 3}  # of the kernel; jieba is 0 without and 1 with HMM
 FEED = 1 << 20  # characters of documents taken at a time
 HEADROOM = 6  # what sorting and writing a table takes, in tables
-CHARACTER = 64  # bytes that packing and sorting take per character
+CHARACTER = 48  # bytes that packing and sorting take per character, at most
 LARGEST_CHUNK = 8 << 20
 
 
@@ -98,29 +98,26 @@ class PackedWorker:
 
         if part.plain:
             data = files.read_bytes(part, self.job.reading)
-            try:
-                text = data.decode("utf-8")
-            except UnicodeDecodeError:
-                pass
-            else:
-                self.kept.report.documents += sum(1 for line in text.split("\n") if line.rstrip("\r"))
+            if (found := packed.measure(data)) is not None:
+                characters, documents = found
+                self.kept.report.documents += documents
                 self.kept.report.bytes += len(data)
                 self.kept.report.files += part.start == 0
-                self._hold(packed.codes_of_lines(text + "\n"))
+                self._hold([(data, True)], characters)
                 return
         texts, held = [], 0
         for text in files.read(part, self.job.reading, self.kept.report):
             texts.append(text)
             held += len(text)
             if held >= FEED:
-                self._hold(packed.codes_of_texts(texts))
+                self._hold([(text.encode(), False) for text in texts], held)
                 texts, held = [], 0
                 spill()
-        self._hold(packed.codes_of_texts(texts))
+        self._hold([(text.encode(), False) for text in texts], held)
 
-    def _hold(self, codes) -> None:
-        self.held.append(codes)
-        self.size += len(codes)
+    def _hold(self, pieces: list, characters: int) -> None:
+        self.held += pieces
+        self.size += characters
 
     def is_full(self) -> bool:
         """Whether a chunk is complete."""
@@ -128,20 +125,16 @@ class PackedWorker:
 
     def columns(self) -> Columns:
         """Sorts and counts what is held, as a table."""
-        import numpy as np
-
         from shoestring.count.counting import packed
 
-        return packed.table(np.concatenate(self.held), self.job.ngrams)
+        return packed.table(self.held, self.job.ngrams)
 
     def write(self, path: Path) -> bool:
         """Sorts, counts and writes what is held, if anything is."""
-        import numpy as np
-
         from shoestring.count.counting import packed
 
         if self.size:
-            packed.write_run(path, np.concatenate(self.held), self.job.ngrams[1])
+            packed.write_run(path, self.held, self.job.ngrams[1])
         wrote, self.held, self.size = self.size > 0, [], 0
         return wrote
 

@@ -84,7 +84,7 @@ int counts_start(Counts *counts, const Table *table, int with_documents) {
     counts->table = table;
     counts->with_documents = with_documents;
     counts->mask = FIRST_ENTRIES - 1;
-    counts->by_node = calloc(nodes, sizeof *counts->by_node);
+    counts->by_node = calloc_huge(nodes, sizeof *counts->by_node);
     counts->by_code = calloc(CODE_POINTS, sizeof *counts->by_code);
     counts->entries = calloc(FIRST_ENTRIES, sizeof *counts->entries);
     int done = counts->by_node && counts->by_code && counts->entries;
@@ -112,8 +112,8 @@ uint64_t counts_bytes(const Counts *counts) {
 
 static int grow(Counts *counts) {
     uint64_t size = (counts->mask + 1) * 2;
-    Entry *entries = calloc(size, sizeof *entries);
-    Seen *seen = counts->with_documents ? calloc(size, sizeof *seen) : NULL;
+    Entry *entries = calloc_huge(size, sizeof *entries);
+    Seen *seen = counts->with_documents ? calloc_huge(size, sizeof *seen) : NULL;
     if (!entries || (counts->with_documents && !seen)) {
         free(entries);
         free(seen);

@@ -8,7 +8,9 @@
  * - fold.c        their words by trie node as strings; their merging
  * - rows.c        counts as sorted columns
  * - grams.c       runs of up to four words
+ * - packed.c      runs of up to four characters as 64-bit keys
  * - split.c       the simple tokenizers: characters, white space
+ * - pages.c       memory in large pages
  * - utf8.c        UTF-8 read, written and checked
  * - module*.c     the Python module around them; nothing else knows Python
  *
@@ -70,6 +72,12 @@ ALWAYS_INLINE uint32_t utf8_read(const uint8_t *text, uint32_t *code) {
 
 uint32_t utf8_write(uint8_t *out, uint32_t code);                /* returns the length, at most 4 */
 size_t utf8_first_error(const uint8_t *text, size_t length);     /* == length: all valid; Python's offsets */
+
+/* ---- pages.c ---- */
+
+enum { HUGE_PAGE = 2 << 20 };
+void use_huge_pages(void *memory, size_t bytes); /* asks for them in what of it is aligned */
+void *calloc_huge(size_t count, size_t size);
 
 /* ---- dictionary.c ---- */
 
@@ -294,6 +302,33 @@ const uint32_t *cutter_ends(const Cutter *cutter);
 /* Cuts and counts. With `lines`, each line is a document: LF and one CR before it are not counted. */
 int cutter_count(Cutter *cutter, const uint8_t *text, size_t length, int hmm, int lines, Counts *counts);
 int cutter_grams(Cutter *cutter, const uint8_t *text, size_t length, int hmm, int lines, Grams *grams);
+
+/* ---- packed.c ---- */
+
+typedef struct {
+    const uint8_t *text;
+    size_t length;
+    int lines; /* whether runs end with its lines, as they all do with the piece */
+} Piece;
+
+typedef struct {
+    uint32_t count;
+    uint32_t code[CODE_POINTS]; /* of the characters, in order; their ids count from 1 */
+} Alphabet;
+
+typedef struct { /* sorted */
+    size_t rows;
+    uint64_t *key;
+    int64_t *count;
+} Keys;
+
+/* Counts the runs; with more than 65,535 different characters, which the caller must look for, there are no keys. */
+int packed_count(const Piece *pieces, size_t count, int longest, Alphabet *alphabet, Keys *keys);
+int packed_map(const uint16_t *keys, const uint32_t *counts, size_t rows, const uint16_t *map, Keys *into);
+int packed_merge(const Keys *a, const Keys *b, Keys *into);
+int packed_lengths(const Keys *keys, int shortest, int longest, Keys *into); /* prefixes of all these lengths */
+size_t packed_spell(uint64_t key, const uint32_t *alphabet, uint8_t *out);   /* at most 16 bytes */
+void packed_free(Keys *keys);
 
 /* ---- split.c ---- */
 

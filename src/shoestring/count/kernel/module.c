@@ -18,6 +18,8 @@
  *         runs of up to four words, joined by a space or by nothing; stop words are taken out first
  *         .feed .feed_texts .merge .columns .tokens .documents .memory   as a Counter; .columns uses it up
  *     to_tsv(offsets, blob, counts, documents | None, first: int, last: int) -> bytes
+ *     measure(text: bytes) -> (characters, lines that are not empty) | int   an int: where it is not UTF-8
+ *     count_keys, merge_keys, key_lengths, spell_keys        runs of characters, see packed.c
  *
  * Modes: 0 jieba without HMM, 1 jieba with HMM, 2 characters, 3 white space. Everything long releases the GIL.
  */
@@ -38,6 +40,11 @@ static PyMethodDef functions[] = {
     {"build", build, METH_VARARGS, "build(dict_txt, user, hmm) -> image"},
     {"build_from", build_from, METH_VARARGS, "build_from(freq, total, forced, hmm) -> image"},
     {"to_tsv", to_tsv, METH_VARARGS, "to_tsv(offsets, blob, counts, documents, first, last) -> bytes"},
+    {"measure", packed_measure, METH_VARARGS, "measure(text) -> (characters, lines), or where it is not UTF-8"},
+    {"count_keys", packed_count_keys, METH_VARARGS, "count_keys([(text, lines)], longest) -> (alphabet, keys, counts)"},
+    {"merge_keys", packed_merge_keys, METH_VARARGS, "merge_keys([(keys, counts, map)]) -> (keys, counts)"},
+    {"key_lengths", packed_key_lengths, METH_VARARGS, "key_lengths(keys, counts, shortest, longest) -> (keys, counts)"},
+    {"spell_keys", packed_spell_keys, METH_VARARGS, "spell_keys(keys, alphabet) -> (offsets, words)"},
     {NULL, NULL, 0, NULL},
 };
 

@@ -35,6 +35,11 @@ PyObject *grams_type_new(void);
 PyObject *build(PyObject *module, PyObject *args);
 PyObject *build_from(PyObject *module, PyObject *args);
 PyObject *to_tsv(PyObject *module, PyObject *args);
+PyObject *packed_measure(PyObject *module, PyObject *args);
+PyObject *packed_count_keys(PyObject *module, PyObject *args);
+PyObject *packed_merge_keys(PyObject *module, PyObject *args);
+PyObject *packed_key_lengths(PyObject *module, PyObject *args);
+PyObject *packed_spell_keys(PyObject *module, PyObject *args);
 
 PyObject *fail(int code);                     /* sets the exception of a code of kernel.h */
 PyObject *columns_tuple(Columns *columns);    /* and frees them */
