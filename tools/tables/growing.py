@@ -25,7 +25,8 @@ def grow_families() -> str:
         f"six blocks or more of their own pattern (`benchmarks/grow_families.py`): {counts}.\n\n"
         f"Exact to 1e-12 in fp64: {', '.join(kinds['exact'])}.\n\n"
         f"Refused, with the reason: {', '.join(kinds['refused'])}.\n\n"
-        "Not made: the benchmark has no small model of them; most are of several parts, with sound or pictures."
+        f"Not made by the benchmark: {', '.join(kinds['not made'])}. Their own code or config fails at these sizes, or "
+        "wants a package or the outputs of another model."
         + (
             f"\n\nNot tried yet, for want of time: {', '.join(kinds['not tried'])}."
             if kinds["not tried"]
