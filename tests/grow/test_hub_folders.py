@@ -169,6 +169,15 @@ def test_encoders_of_images_are_refused_by_name(kind, message, tmp_path):
         grow(tmp_path / "small", tmp_path / "big", Request(hidden="2x"))
 
 
+def test_the_text_encoder_of_clip_grows(tmp_path):
+    config = AutoConfig.for_model(
+        "clip_text_model", vocab_size=61, hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=24, max_position_embeddings=32, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    save(tmp_path / "small", config, AutoModel)
+    assert grow(tmp_path / "small", tmp_path / "big", Request(hidden="2x")).proof.relative <= 1e-12
+
+
 def test_old_weights_in_other_formats_do_not_come_along(tmp_path):
     source = make(tmp_path / "small", "llama")
     for name in ("rust_model.ot", "tf_model.h5", "flax_model.msgpack", "model.Q4_K_M.gguf"):
