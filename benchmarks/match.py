@@ -6,6 +6,7 @@
 - search: exact products beside the memory bandwidth; our HNSW and hnswlib beside exact, on clustered vectors.
 - million (when asked for): an index of a million texts, built in steps, with a cheap encoder.
 - killed (when asked for): three processes on one index, killed at random.
+- elsewhere (minutes, when asked for): a threshold of one set on others.
 - audit, stsb (twenty CPU minutes), compare (hours, and less with --sizes and --seeds; all when asked for): on real
   pairs, and with a real encoder, from the folder of data beside the checkout. CPU seconds of the whole training.
 
@@ -180,10 +181,20 @@ def stsb(quick: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def compared(data: str) -> tuple[Any, Any, str, Any]:
+    """Pairs to train on, pairs of the same set that share no text with them, and another set with its name."""
+    folder = DATA / "pairs"
+    afqmc = [read_pairs(folder / "AFQMC" / f"{name}.txt") for name in ("train", "dev")]
+    lcqmc = read_pairs(folder / "LCQMC" / "LCQMC.valid.data")
+    if data == "AFQMC":
+        return *afqmc, "LCQMC", lcqmc
+    return *lcqmc.split(0.2), "AFQMC", afqmc[1]
+
+
 def compare(
-    quick: bool, sizes: list[int], seeds: int, kinds: str, epochs: float, work: str | None = None
+    quick: bool, sizes: list[int], seeds: int, kinds: str, epochs: float, data: str, work: str | None = None
 ) -> dict[str, Any]:
-    """Accuracy of each kind over the number of AFQMC pairs, on AFQMC's and LCQMC's; e5-small, 8 layers frozen.
+    """Accuracy of each kind over the number of pairs of one set, on its own and on the other's; 8 layers frozen.
 
     Returns what was found beside what other numbers of epochs or other kinds had given.
     """
@@ -192,11 +203,10 @@ def compare(
     from shoestring.match.training.settings import Training
     from shoestring.ui import UI
 
-    rng, folder = np.random.default_rng(0), DATA / "pairs"
-    pairs, held = (read_pairs(folder / "AFQMC" / f"{name}.txt") for name in ("train", "dev"))
-    order, other = rng.permutation(len(held)), read_pairs(folder / "LCQMC" / "LCQMC.valid.data")
+    rng, (pairs, held, name, other) = np.random.default_rng(0), compared(data)
+    order = rng.permutation(len(held))
     dev, test = held.take(order[:300]), held.take(order[300:1100])
-    others = {"LCQMC": other.take(rng.permutation(len(other))[:500])}
+    others = {name: other.take(rng.permutation(len(other))[:500])}
     own = Training(freeze=8, batch_size=32, prompt="query: ", device="cpu", epochs=epochs, max_length=48)
     sizes, seeds = ([250], 1) if quick else (sizes, seeds)
     with tempfile.TemporaryDirectory() as temporary:
@@ -206,7 +216,8 @@ def compare(
         )  # fmt: skip
     curves = found.curves
     before = {} if quick or not RESULT.exists() else json.loads(RESULT.read_text("utf-8")).get("compare", {})
-    name = f"{' and '.join(curves.kinds[:2]) if len(curves.kinds) == 2 else 'all kinds'}, epochs {epochs:g}"
+    kinds = " and ".join(curves.kinds) if len(curves.kinds) == 2 else "all kinds"
+    name = f"{kinds}, {data}, epochs {epochs:g}"
     found_here = {
         "load": os.getloadavg()[0], "kinds": list(curves.kinds),
         "seeds": {str(size): len(curves.of("bi", size)) for size in curves.sizes},
@@ -254,8 +265,38 @@ def audit(quick: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def elsewhere(quick: bool) -> dict[str, Any]:
+    """A threshold that LCQMC's pairs chose, applied to other sets: e5-small as it is, 1,500 pairs of each."""
+    from shoestring.match.deciding.threshold import Curve
+    from shoestring.match.training.settings import Training
+    from shoestring.match.training.train import train
+    from shoestring.ui import UI
+
+    names = ("LCQMC/LCQMC.valid.data", "PAWSX/PAWSX.valid.data", "AFQMC/dev.txt", "ATEC/ATEC.valid.data")
+    rng, few = np.random.default_rng(0), 100 if quick else 1500
+    sets = {name: read_pairs(DATA / "pairs" / name) for name in names}
+    sets = {name: each.take(rng.permutation(len(each))[:few]) for name, each in sets.items()}
+    chosen, *others = sets.values()
+    run = Training(epochs=0, prompt="query: ", device="cpu")
+    with tempfile.TemporaryDirectory() as work:
+        done = train(
+            DATA / "models" / "me5-small-zh", chosen, chosen, Path(work, "m"), run, also=others, ui=UI()
+        )
+    decision, out = done.decision, {}
+    for name, pairs, scores in zip(names[1:], others, done.scores, strict=True):
+        truth = pairs.binary()
+        out[name] = {
+            "there": float(((scores >= decision.threshold) == truth).mean()),
+            "best there": Curve.of(scores, truth).best("accuracy").value,
+            "majority": float(max(truth.mean(), 1 - truth.mean())),
+        }
+    own = {"here": decision.value, "on new pairs": list(decision.value_interval)}
+    return {"chosen on": names[0], "pairs": few, "threshold": decision.threshold, **own, "elsewhere": out}
+
+
 PARTS = {
-    each.__name__: each for each in (thresholds, loss, cached, search, million, stsb, compare, killed, audit)
+    each.__name__: each
+    for each in (thresholds, loss, cached, search, million, stsb, compare, killed, audit, elsewhere)
 }
 
 
@@ -265,13 +306,14 @@ def main() -> None:
     parser.add_argument("--only", choices=PARTS, action="append", help="this part; may be given again")
     parser.add_argument("--sizes", default="250,1000,4000,16000,34334", help="of compare")
     parser.add_argument("--seeds", type=int, default=3, help="of compare")
+    parser.add_argument("--data", default="AFQMC", choices=("AFQMC", "LCQMC"), help="of compare: to train on")
     parser.add_argument("--epochs", type=float, default=1, help="of compare, at least 60 steps")
     parser.add_argument("--kinds", default="bi,cross,joined,cross-from-bi,distilled", help="of compare")
     parser.add_argument("--texts", type=int, default=1_000_000, help="of million")
     parser.add_argument("--work", help="folder of compare and million, which go on there")
     options = parser.parse_args()
     sizes = [int(size) for size in options.sizes.split(",")]
-    names = ("seeds", "kinds", "epochs", "work")
+    names = ("seeds", "kinds", "epochs", "data", "work")
     more = {
         "compare": {"sizes": sizes, **{name: getattr(options, name) for name in names}},
         "million": {"texts": options.texts, "work": options.work},

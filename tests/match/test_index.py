@@ -120,6 +120,14 @@ def test_the_graph_is_as_wide_as_its_recall_wants(tmp_path, compact):
     assert saved == pytest.approx(compact * vectors.nbytes * 3 / 4, rel=0.01)
     again = Graph(tmp_path / "graph", compact)
     assert again.width == graph.width
+    if compact:  # few texts of another kind came first
+        other = np.concatenate([0.1 * vectors[:5] + np.float32(0.2), vectors])
+        late = Graph(compact=True)
+        late.extend(other[:5])
+        late.extend(other)
+        found = late.nearest(other, queries, 10)[1]
+        assert (found >= exact(other, queries, 10)[1][:, -1:] - 1e-6).mean() > 0.98
+        assert late.width in WIDTHS[:-1]
     gone = np.unique(rows[:, 0])
     assert not set(again.nearest(vectors, queries, 10, gone)[0].ravel().tolist()) & set(gone.tolist())
 

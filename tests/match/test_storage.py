@@ -12,9 +12,11 @@ import pytest
 from killed import Hashing, schedule
 
 from shoestring._errors import InputError, OutputError
+from shoestring.files import Reading
 from shoestring.match.search import index as module
 from shoestring.match.search import storage
 from shoestring.match.search.index import Index
+from shoestring.match.search.sources import Met, keyed
 from shoestring.match.search.words import words
 
 TEXTS = [f"{number} {'云雨风雪'[number % 4]}" for number in range(40)]
@@ -170,6 +172,19 @@ def test_a_key_replaces_what_was_there(tmp_path):
     assert index.put([("a", ("丁", {})), ("b", ("乙", {}))]) == {"added": 0, "replaced": 1, "unchanged": 1}
     assert sorted(text for _, (text, _) in index.documents()) == ["丁", "乙"]
     assert Index(tmp_path / "index", Hashing()).search(["丁"], 1)[0][0].text == "丁"
+    for key in (1, 1.0, True, None):  # of which Python takes some for the same
+        with pytest.raises(InputError, match=f"key {key}: keys are texts; give '{key}'"):
+            index.put([(key, ("戊", {}))])
+
+
+def test_a_number_and_its_digits_are_one_key(tmp_path):
+    (tmp_path / "a.jsonl").write_text(
+        '{"text": "甲", "id": 1}\n{"text": "乙", "id": "1"}\n{"text": "丙", "id": "01"}\n', "utf-8"
+    )
+    index = Index(tmp_path / "index", Hashing())
+    found = index.put(keyed([str(tmp_path / "a.jsonl")], Met(), Reading(), None, "id"))
+    assert found == {"added": 2, "replaced": 1, "unchanged": 0}
+    assert sorted(text for _, (text, _) in index.documents()) == ["丙", "乙"]
 
 
 def test_only_rows_with_the_metadata_are_found(tmp_path):

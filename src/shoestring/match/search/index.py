@@ -140,6 +140,9 @@ class Index:
             documents: (key, (text, metadata)). Of those with the same key the last counts.
             progress: is told how many were looked at.
 
+        Raises:
+            InputError: a text is empty, or a key is no text.
+
         Returns:
             How many were `added`, `replaced` and `unchanged`, together all that were given: the last are not
             embedded again.
@@ -258,6 +261,8 @@ class Index:
     ) -> None:  # fmt: skip
         records = {key: {**_record(*document), "key": key} for key, document in batch.items()}
         for key, record in records.items():
+            if not isinstance(key, str):
+                raise InputError(f"key {key!r}: keys are texts; give {str(key)!r}")
             if not record["text"].strip():
                 raise InputError(f"key {key!r}: empty text")
         new = [record for key, record in records.items() if key not in known or known[key][1] != record]

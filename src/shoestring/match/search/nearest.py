@@ -24,6 +24,7 @@ MOST_MISSING = 1000  # deleted rows that faiss is asked for in vain
 LINKS, BUILD_WIDTH = 32, 120  # HNSW's M and efConstruction
 WIDTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)  # its efSearch
 SAMPLE, NEIGHBOURS, RECALL = 200, 10, 0.995
+OUTSIDE = 0.01  # of the components of new vectors
 
 Found = tuple[NDArray, NDArray]
 
@@ -128,8 +129,11 @@ class Graph:
         """Adds the rows that the graph lacks and tunes it anew.
 
         Args:
-            vectors: (n, width), of which the graph has the first.
+            vectors: (n, width), of which the graph has the first. Where bytes for these do not reach as far as the rest
+                lies, all are put in anew.
         """
+        if self.core is not None and self.compact and not self._reaches(vectors[len(self) :]):
+            self.core = None
         if self.core is None:
             self.core = self._empty(vectors.shape[1])
             self.core.hnsw.efConstruction = BUILD_WIDTH
@@ -149,6 +153,14 @@ class Graph:
         """Returns about what `exact` does, or None where the graph leads to fewer than k rows that count."""
         rows, scores = self._found(vectors, queries, k, max(self.width, 2 * k), without)
         return None if (rows < 0).any() else (rows, scores)
+
+    def _reaches(self, vectors: NDArray) -> bool:
+        """Whether the ranges that bytes stand for, which the first vectors had, hold all but few components."""
+        storage = self._faiss.downcast_index(self.core.storage)
+        least, span = self._faiss.vector_to_array(storage.sq.trained).reshape(2, -1)
+        return (
+            bool(((vectors < least) | (vectors > least + span)).mean() <= OUTSIDE) if len(vectors) else True
+        )
 
     def _empty(self, width: int) -> Any:
         kind = self._faiss.METRIC_INNER_PRODUCT
