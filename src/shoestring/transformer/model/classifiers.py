@@ -33,7 +33,7 @@ class ShoestringForSequenceClassification(ShoestringPreTrainedModel):
     def __init__(self, config: ShoestringConfig) -> None:
         super().__init__(config)
         self.num_labels = config.num_labels or 2
-        self.model = ShoestringModel(config)
+        self.model = ShoestringModel(config, add_pooling_layer=not config.is_decoder)
         self.dropout = nn.Dropout(config.dropout)
         self.score = nn.Linear(config.hidden_size, self.num_labels, bias=not config.is_decoder)
         self.post_init()
@@ -104,7 +104,7 @@ class ShoestringForTokenClassification(ShoestringPreTrainedModel):
     def __init__(self, config: ShoestringConfig) -> None:
         super().__init__(config)
         self.num_labels = config.num_labels or 2
-        self.model = ShoestringModel(config)
+        self.model = ShoestringModel(config, add_pooling_layer=False)
         self.dropout = nn.Dropout(config.dropout)
         self.score = nn.Linear(config.hidden_size, self.num_labels)
         self.post_init()
@@ -140,8 +140,7 @@ class ShoestringForQuestionAnswering(ShoestringPreTrainedModel):
 
     def __init__(self, config: ShoestringConfig) -> None:
         super().__init__(config)
-        self.model = ShoestringModel(config)
-        self.model.pooler = None  # read by nothing here: DDP would wait for its gradient
+        self.model = ShoestringModel(config, add_pooling_layer=False)
         self.qa_outputs = nn.Linear(config.hidden_size, 2)
         self.post_init()
 

@@ -65,7 +65,7 @@ class ShoestringLanguageModel(ShoestringPreTrainedModel):
 
     def __init__(self, config: ShoestringConfig) -> None:
         super().__init__(config)
-        self.model = ShoestringModel(config)
+        self.model = ShoestringModel(config, add_pooling_layer=False)
         self.transform = HeadTransform(config) if config.head_transform else None
         self.lm_head = nn.Linear(config.embedding_size, config.vocab_size, bias=config.head_bias)
         self.post_init()

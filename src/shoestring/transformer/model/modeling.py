@@ -48,6 +48,7 @@ class ShoestringPreTrainedModel(PreTrainedModel):
     _supports_attention_backend = True
     _can_compile_fullgraph = True
     _can_record_outputs = {"hidden_states": Block, "attentions": Attention}
+    _keys_to_ignore_on_load_unexpected = [r"\bpooler\."]  # of a model with another head
 
     def get_correct_attn_implementation(
         self, requested_attention: str | None, is_init_check: bool = False
@@ -81,9 +82,12 @@ class ShoestringPreTrainedModel(PreTrainedModel):
 
 
 class ShoestringModel(ShoestringPreTrainedModel):
-    """Embeddings and blocks: token ids to hidden states."""
+    """Embeddings and blocks: token ids to hidden states.
 
-    def __init__(self, config: ShoestringConfig) -> None:
+    A head that does not read the pooler has none (`add_pooling_layer=False`): DDP would wait for its gradient.
+    """
+
+    def __init__(self, config: ShoestringConfig, add_pooling_layer: bool = True) -> None:
         super().__init__(config)
         width, learned = config.embedding_size, config.position == "learned"
         self.embed_tokens = nn.Embedding(config.vocab_size, width, config.pad_token_id)
@@ -95,7 +99,8 @@ class ShoestringModel(ShoestringPreTrainedModel):
         # pre-norm: after the last block; post-norm: on the embeddings, as in BERT.
         self.pre = config.norm_position == "pre"
         self.norm = new_norm(config, config.hidden_size if self.pre else width)
-        self.pooler = nn.Linear(config.hidden_size, config.hidden_size) if config.pooler else None
+        pools = config.pooler and add_pooling_layer
+        self.pooler = nn.Linear(config.hidden_size, config.hidden_size) if pools else None
         self.dropout = nn.Dropout(config.dropout)
         self.gradient_checkpointing = False
         self.post_init()
