@@ -57,6 +57,18 @@ CACHES = {
 }
 
 
+HEADS = [
+    (ShoestringForMaskedLM, lambda x: {"labels": x}),
+    (ShoestringForCausalLM, lambda x: {"labels": x}),
+    (ShoestringForSequenceClassification, lambda x: {"labels": x[:, 0] % 2}),
+    (ShoestringForTokenClassification, lambda x: {"labels": x % 2}),
+    (
+        ShoestringForQuestionAnswering,
+        lambda x: {"start_positions": x[:, 0] % 8, "end_positions": x[:, 1] % 8},
+    ),
+]
+
+
 def settings_of(position, talking):
     return {**SIZES, "position": position, **TALKING[talking]}
 
@@ -164,6 +176,34 @@ def test_a_stock_llama_under_our_implementations(cache, implementation):
         expected = model.generate(x, attention_mask=mask, **how)
         model.set_attn_implementation(implementation)
         assert torch.equal(model.generate(x, attention_mask=mask, **how, **CACHES[cache]), expected)
+
+
+@pytest.mark.parametrize(
+    "rope",
+    [
+        {"rope_type": "default"},
+        {"rope_type": "linear", "factor": 2.0},
+        {
+            "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 64,
+        },
+    ],
+    ids=lambda rope: rope["rope_type"],
+)  # fmt: skip
+def test_far_along_a_converted_llama_turns_as_llama_does(rope, tmp_path):
+    """Bit for bit: a last digit of a frequency is 0.001 of a turn at position 16,000."""
+    torch.manual_seed(0)
+    llama = LlamaForCausalLM(
+        LlamaConfig(vocab_size=60, hidden_size=24, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+                    intermediate_size=32, initializer_range=0.3, rope_parameters={"rope_theta": 1e4, **rope})
+    ).eval()  # fmt: skip
+    llama.save_pretrained(tmp_path)
+    ours, x = from_checkpoint(tmp_path).model, ids(2, 9)
+    for start in (0, 16000):
+        places = torch.arange(start, start + 9).expand(2, -1)
+        assert torch.equal(
+            run(ours, x, position_ids=places).logits, run(llama, x, position_ids=places).logits
+        )
 
 
 def test_signatures_name_what_generate_and_the_trainer_look_for():
@@ -359,3 +399,20 @@ def test_every_parameter_learns(position, talking):
     model, x = decoder(position, talking).train(), ids(2, 8)
     model(x, labels=x).loss.backward()
     assert [name for name, p in model.named_parameters() if p.grad is None or p.grad.abs().max() == 0] == []
+
+
+@pytest.mark.parametrize(("kind", "asks"), HEADS)
+def test_every_head_trains_all_that_it_has(kind, asks, tmp_path):
+    """A parameter without a gradient stops DDP; a pooler is where it is read, and other heads' files are taken."""
+    config = ShoestringConfig(
+        **settings_of("learned", "plain"),
+        pooler=True,
+        head_transform=True,
+        is_decoder="Causal" in kind.__name__,
+    )
+    model, x = stirred(kind(config)).train(), ids(2, 8)
+    model(x, **asks(x)).loss.backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+    ShoestringForSequenceClassification(config).save_pretrained(tmp_path)
+    _, told = kind.from_pretrained(tmp_path, output_loading_info=True)
+    assert not [name for name in (*told["missing_keys"], *told["unexpected_keys"]) if "pooler" in name]

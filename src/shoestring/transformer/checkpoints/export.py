@@ -314,6 +314,7 @@ TARGETS = {
     ),
     "bert": Target(
         {**NOWHERE, **BIASES, "is_decoder": False, "norm_position": "post"},
-        _bert, {**ENCODER, **BERT_HEADS}, "bert.", _classes("Bert", ForMaskedLM="{}ForMaskedLM"), _completed,
+        _bert, {**ENCODER, **BERT_HEADS}, "bert.",
+        _classes("Bert", ForMaskedLM="{}ForMaskedLM", ForQuestionAnswering="{}ForQuestionAnswering"), _completed,
     ),
 }  # fmt: skip

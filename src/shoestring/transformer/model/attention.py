@@ -50,13 +50,14 @@ class Rope(nn.Module):
     def frequencies(self, device: torch.device) -> Float[Tensor, " pairs"]:
         """Returns radians per position, for each pair."""
         steps = torch.arange(0, self.key_size, 2, dtype=torch.float32, device=device)
-        frequencies = self.theta ** (-steps / self.key_size)
+        # Rounded as transformers rounds: at position 8,000 another last digit turns a pair by 0.001.
+        frequencies = 1.0 / self.theta ** (steps / self.key_size)
         if self.bands is None:
             return frequencies / self.factor
         length, few, many = self.bands
-        turns = length * frequencies / (2 * math.pi)
+        turns = length / (2 * math.pi / frequencies)
         kept = ((turns - few) / (many - few)).clamp(0, 1)
-        return frequencies * (kept + (1 - kept) / self.factor)
+        return (1 - kept) * frequencies / self.factor + kept * frequencies
 
 
 def rotate(
