@@ -16,7 +16,8 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from shoestring._errors import OptionError
 from shoestring.transformer import talking_heads_attention
-from shoestring.transformer.talking_heads import chunked, masks
+from shoestring.transformer.talking_heads import chunked, core, masks
+from shoestring.transformer.talking_heads.mix import Mix
 
 laws = settings(max_examples=40, deadline=None)
 
@@ -238,6 +239,41 @@ def test_the_kernels_at_the_edges_of_their_tiles(heads, keys, dtype):
     for ours, exact in zip(run(dtype, "triton"), run(torch.float64, "chunked"), strict=True):
         size = exact.abs().max()
         torch.testing.assert_close(ours.double() / size, exact / size, atol=close, rtol=0)
+
+
+@pytest.mark.parametrize("mixes", [("pre",), ("post",), ("pre", "post")])
+def test_the_kernels_write_nothing_that_they_read(mixes):
+    """With one mix alone a result has the shape of its input; in place, threads would overtake each other."""
+    kernels = pytest.importorskip("shoestring.transformer.talking_heads.kernels")
+    torch.manual_seed(0)
+    logits, gradient = torch.randn(2, 2, 4, 3, 40).unbind()
+    pre, post = (Mix(torch.randn(4, 4)) if name in mixes else Mix() for name in ("pre", "post"))
+    chunk = core.Chunk(pre, post, None, 37, None, (0, 0, 0), torch.float32)
+    for call in (
+        lambda ours, x, y: ours.forward(x, chunk),
+        lambda ours, x, y: ours.backward(x, y, chunk, pre.zeros(), post.zeros(), None),
+    ):
+        given = logits.clone(), gradient.clone()
+        found = call(kernels, *given)
+        assert torch.equal(given[0], logits)
+        assert torch.equal(given[1], gradient)
+        torch.testing.assert_close(found, call(core, *given), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("mask", [None, (2, 1, 1, 150), (2, 4, 150, 150)], ids=["none", "padding", "learnt"])
+def test_nothing_is_read_back_from_a_device(mask):
+    """Such a read waits for the device and cannot be captured in a CUDA graph; on `meta` it is an error."""
+
+    def empty(*shape, dtype=torch.float32):
+        return torch.empty(shape, device="meta", dtype=dtype)
+
+    learnt = mask == (2, 4, 150, 150)
+    given = [empty(2, 4, 150, 6) for _ in range(3)]
+    mixes = empty(4, 4), empty(2, 150, 4, 4), empty(2, 150, 4, 4), empty(4, 4), None, None
+    hidden = None if mask is None else empty(*mask, dtype=torch.float32 if learnt else torch.bool)
+    rest = *mixes, hidden, empty(1, dtype=torch.int32), True, 0.4, 0.1, False
+    out = chunked._forward._init_fn(*given, *rest)
+    assert len(chunked._backward._init_fn(out, learnt, *given, *rest)) == 10
 
 
 def test_a_learned_mask_in_half_precision():
