@@ -1,12 +1,13 @@
 """transformers' own `ModelTesterMixin` and `GenerationTesterMixin` against our classes: passed, failed, skipped, why.
 
     git clone https://github.com/huggingface/transformers checkout
-    python benchmarks/hugging_face.py checkout
+    python benchmarks/hugging_face.py checkout [release]
 
 Their tests are read from the checkout that one gives (nothing of it is kept here); `parameterized` must be installed.
-Without a folder nothing is run. A test that transformers' own Llama or BERT fails too, because the checkout is of
-another version than what is installed, says nothing of us and is counted as skipped. The same checks in our own words
-are tests/transformer/test_conventions.py.
+Where the checkout is not of the installed version, `release` is an unpacked source distribution of that one: it has
+tests/test_modeling_common.py, though not tests/generation. Without a folder nothing is run. A test that transformers'
+own Llama or BERT fails too, because tests and what is installed are of two versions, says nothing of us and is counted
+as skipped. The same checks in our own words are tests/transformer/test_conventions.py.
 """
 
 from __future__ import annotations
@@ -211,22 +212,31 @@ def ran(cases: str, options: Sequence[str]) -> Tally:
     return tally
 
 
+def version(checkout: Path) -> str:
+    """Returns which transformers a checkout is."""
+    text = (checkout / "src" / "transformers" / "__init__.py").read_text("utf-8")
+    return text.partition('__version__ = "')[2].partition('"')[0]
+
+
 def main(arguments: list[str]) -> int:
     """Runs them and says what came out; further arguments are pytest's, such as -k."""
     if not arguments:
         print("their tests are not here; give the folder of a checkout of huggingface/transformers")
         return 0
-    checkout = Path(arguments[0]).resolve()
-    if not (checkout / "tests" / "test_modeling_common.py").is_file():
-        print(
-            f"{checkout}: no checkout of huggingface/transformers, tests/test_modeling_common.py is missing"
-        )
+    folders = [Path(each).resolve() for each in arguments[:2] if Path(each).is_dir()]
+    options = arguments[len(folders) :]
+    if not folders or not (folders[0] / "tests" / "generation").is_dir():
+        print(f"{arguments[0]}: no checkout of huggingface/transformers, tests/generation is missing")
         return 1
     os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
-    sys.path[:0] = [str(checkout), str(Path(__file__).parent)]
+    sys.path[:0] = [str(folders[0]), str(Path(__file__).parent)]
+    import_module("tests").__path__[:0] = [str(folders[-1] / "tests")]
     import transformers
 
-    tally = ran("test_cases", arguments[1:])
+    tally = ran("test_cases", options)
+    if not tally.passed:
+        print("their tests cannot be read with the installed transformers; see above")
+        return 1
     if tally.failed:
         names = {node.rpartition("::")[2].partition(" ")[0].partition("[")[0] for node in tally.failed}
         theirs = ran("controls", ["-k", " or ".join(sorted(names))]).failed
@@ -235,13 +245,14 @@ def main(arguments: list[str]) -> int:
                 del tally.failed[node]
                 tally.skipped["transformers' own Llama or BERT fails it too"] += 1
     result = {
-        "transformers": transformers.__version__, "forms": len(FORMS), "passed": len(tally.passed),
-        "failed": tally.failed, "skipped": dict(tally.skipped.most_common()),
+        "transformers": transformers.__version__, "tests of models": version(folders[-1]),
+        "tests of generation": version(folders[0]), "forms": len(FORMS),
+        "passed": len(tally.passed), "failed": tally.failed, "skipped": dict(tally.skipped.most_common()),
     }  # fmt: skip
     print(f"forms {len(FORMS)}, {len(tally.passed)} passed, {len(tally.failed)} failed, skipped:")
     for reason, count in tally.skipped.most_common():
         print(f"  {count:4} {reason}")
-    if len(arguments) == 1:
+    if not options:
         (RESULTS / "hugging_face.json").write_text(json.dumps(result, indent=1) + "\n")
     return bool(tally.failed)
 
