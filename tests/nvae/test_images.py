@@ -14,6 +14,7 @@ from shoestring._errors import InputError
 from shoestring.nvae import read_images
 from shoestring.nvae.images import Images, fingerprints, has_test_images, held_out, require_shape
 from shoestring.nvae.images.decoding import Decoding
+from shoestring.nvae.images.finding import split_of
 from shoestring.nvae.images.packing import pack
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 6, 6), dtype=np.uint8)
@@ -251,6 +252,42 @@ def test_splits_inside_are_found_or_refused_never_one_heap(tmp_path):
         for name in ("x\\train\\0.png", "x\\train\\1.png", "x\\test\\0.png", ".\\x\\test\\1.png"):
             archive.writestr(name, (tmp_path / "a" / "y" / "0.png").read_bytes())
     assert len(read_images(tmp_path / "windows.zip")) == 2
+
+
+SPLIT_NAMES = {  # how data sets on GitHub, Kaggle and Hugging Face name them, and how Chinese ones do
+    "train": "train Train TRAIN training train2017 train_images images_train trainset train-set trainA 训练集 训练",
+    "test": "test Testing test2017 test_images testset testB test-data 测试集 测试图片",
+    "validation": "val valid validation dev devel Val2017 valset eval held-out holdout dev_set 验证集 校验集 开发集",
+    "other": "extra unlabeled unlabeled2017",
+    "None": "cat trains tested value contrast devil bus training_wheels 火车 0 tr te",
+}
+
+
+def test_splits_are_known_by_any_of_their_names():
+    for role, names in SPLIT_NAMES.items():
+        assert {name: str(split_of(name)) for name in names.split()} == dict.fromkeys(names.split(), role)
+
+
+@pytest.mark.parametrize("held", ["dev", "valid", "Val2017", "held-out", "验证集", "开发集"])
+def test_a_folder_beside_train_that_is_held_out_is_no_class(tmp_path, held):
+    pictures(tmp_path / "s" / "train_images", PIXELS)
+    pictures(tmp_path / "s" / held, PIXELS[:2])
+    for source in (tmp_path / "s", zip_of(tmp_path / "s")):
+        assert (len(read_images(source)), len(read_images(source, test=True))) == (len(PIXELS), 2)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("test", "dev"), "has dev and test, and nothing to train on; give the folder that is meant"),
+        (("train", "unlabeled"), "has train, but unlabeled beside them; give the folder that is meant"),
+    ],
+)
+def test_splits_of_which_none_is_meant_are_refused(tmp_path, names, message):
+    for name in names:
+        pictures(tmp_path / name)
+    with pytest.raises(InputError, match=message):
+        read_images(tmp_path)
 
 
 def test_a_picture_with_another_name_is_not_passed_over(tmp_path):

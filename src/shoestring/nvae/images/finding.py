@@ -1,8 +1,8 @@
 """Where the pictures of a source lie: in a folder, a zip or a saved dataset; which are to train on, which to test on.
 
-- A folder or zip with `train` and `test` (or `val`) and nothing else has test images of its own; so has a dataset with
-  splits. Folders around everything are looked through. A class that is called `train` among others is a class; splits
-  further inside are refused, for nobody wants them in one heap.
+- A folder or zip with `train` and `test` (or `val`, `dev`, `val2017`, 验证集, ...) and nothing else has test images of
+  its own; so has a dataset with splits. Folders around everything are looked through. A class that is called `train` is a
+  class; splits further inside, or with nothing to train on, are refused: nobody wants them in one heap.
 - Hidden files and those that macOS puts beside others are no pictures; linked folders are followed.
 - A file that is no picture by its name is one by its first bytes: nothing is passed over because of its name.
 """
@@ -15,7 +15,7 @@ import os
 import re
 import zipfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,10 +36,28 @@ FIRST_BYTES = (
     rb"\x89PNG\r\n|\xff\xd8\xff|GIF8[79]a|II\*\0|MM\0\*|RIFF....WEBP|....ftyp(?:hei|hev|mif1|avi[fs])"
 )
 ENOUGH = 12  # of them
-SPLITS = {
-    "train": "train", "training": "train", "test": "test", "testing": "test", "val": "validation",
-    "valid": "validation", "validation": "validation",
-}  # fmt: skip
+_NAMES = {
+    "train": "train training 训练 訓練",
+    "test": "test testing 测试 測試",
+    "validation": "val valid validation dev devel development eval evaluation holdout heldout 验证 驗證 校验 开发",
+    "other": "extra unlabeled unlabelled unsup",  # neither to train on as the others are, nor to test on
+}
+SPLITS = {word: role for role, words in _NAMES.items() for word in words.split()}
+FILLING = {
+    "images",
+    "image",
+    "imgs",
+    "img",
+    "pictures",
+    "pics",
+    "data",
+    "dataset",
+    "set",
+    "split",
+    "x",
+    "a",
+    "b",
+}
 
 
 class Picture(NamedTuple):
@@ -67,7 +85,7 @@ def has_test_images(source: str | Path) -> bool:
         return idx_file(folder, True) is not None
     if folder.is_dir() and (folder / "dataset_dict.json").exists():
         splits = json.loads((folder / "dataset_dict.json").read_text("utf-8")).get("splits", [])
-        return _role(splits, True) is not None
+        return _of_dict(folder, splits, True) is not None
     listed = _listed(folder)
     return bool(listed) and _split(listed, folder, True) is not None
 
@@ -172,7 +190,7 @@ def _split(pictures: Sequence[Picture], path: Path, test: bool) -> list[Picture]
     """Returns the pictures to train or to test on; None if there are no splits.
 
     Raises:
-        InputError: there are splits and something else beside them, or splits further inside.
+        InputError: there are splits and something else beside them, none of this use, or splits further inside.
     """
     shared = _shared(pictures)
     inside: dict[tuple[str, ...], set[str]] = defaultdict(set)
@@ -192,44 +210,71 @@ def _split(pictures: Sequence[Picture], path: Path, test: bool) -> list[Picture]
     known = _known(names)
     if len(known) < 2:
         return None
-    if others := sorted(names - known.keys()):
+    if others := sorted(name for name in names if known.get(name, "other") == "other"):
         raise InputError(
-            f"{path}: has {' and '.join(sorted(known))}, but {others[0] or 'pictures'} beside them; give the folder "
-            f"that is meant, such as {path.joinpath(*around, min(known))}"
+            f"{path}: has {' and '.join(sorted(set(known) - set(others)))}, but {others[0] or 'pictures'} beside them; "
+            f"give the folder that is meant, such as {path.joinpath(*around, min(known))}"
         )
-    role = _role(list(known.values()), test)
+    role = _role(known.values(), test)
     if role is None:
-        return None
+        raise InputError(
+            f"{path}: has {' and '.join(sorted(known))}, and nothing to {'test' if test else 'train'} on; give the "
+            f"folder that is meant, such as {path.joinpath(*around, min(known))}"
+        )
     return [picture for picture in pictures if known[picture.folders[shared]] == role]
 
 
 def _shared(pictures: Sequence[Picture]) -> int:
     """Returns how many folders lie around everything, up to one that is named like a split."""
     levels = itertools.zip_longest(*{picture.folders for picture in pictures})
-    around = itertools.takewhile(
-        lambda names: len(set(names)) == 1 and names[0].lower() not in SPLITS, levels
-    )
+    around = itertools.takewhile(lambda names: len(set(names)) == 1 and split_of(names[0]) is None, levels)
     return sum(1 for _ in around)
 
 
-def _known(names: set[str]) -> dict[str, str]:
-    """Returns the splits among some folders, if there is one to train on."""
-    known = {name: SPLITS[name.lower()] for name in names if name.lower() in SPLITS}
-    return known if "train" in known.values() else {}
+def split_of(name: str) -> str | None:
+    """Returns which split a folder's name means: train, test, validation or other; None for a class.
+
+    >>> [split_of(name) for name in ("Training_Images", "val2017", "验证集", "dev", "trains")]
+    ['train', 'validation', 'validation', 'validation', None]
+    """
+    apart = re.sub(r"(?i)held[-_ ]out", "heldout", re.sub("(?<=[a-z])(?=[A-Z])", " ", name))
+    words = re.findall(r"[^\W\d_]+", apart.lower())
+    words = [re.sub("(?<=.)(set|data|images|集|数据|图片|图像|样本)+$", "", word) for word in words]
+    telling = [word for word in words if word not in FILLING]
+    return SPLITS.get(telling[0]) if len(telling) == 1 else None
 
 
-def _role(names: Sequence[str], test: bool) -> str | None:
-    """Returns which of some splits has the training or the test images."""
+def _known(names: Iterable[str]) -> dict[str, str]:
+    """Returns the splits among some folders, if they are not all for one use: a class may be called `train`."""
+    known = {name: role for name in names if (role := split_of(name)) is not None}
+    return known if len(set(known.values())) > 1 else {}
+
+
+def _role(roles: Iterable[str], test: bool) -> str | None:
+    """Returns which of some roles has the training or the test images."""
     wanted = ("test", "validation") if test else ("train",)
-    roles = {SPLITS.get(name.lower(), name): name for name in names}
-    return next((roles[role] for role in wanted if role in roles), None)
+    return next((role for role in wanted if role in roles), None)
+
+
+def _of_dict(path: Path, names: Iterable[str], test: bool) -> str | None:
+    """Returns the split of a saved dataset to train or to test on.
+
+    Raises:
+        InputError: several could be meant.
+    """
+    roles = {name: split_of(name) for name in names}
+    role = _role([role for role in roles.values() if role], test)
+    found = [name for name in roles if role is not None and roles[name] == role]
+    if len(found) > 1:
+        raise InputError(f"{path}: has the splits {', '.join(found)}; save the one that is meant by itself")
+    return found[0] if found else None
 
 
 def _of_dataset(path: Path, test: bool) -> list[Picture]:
     datasets: Any = require("nvae", "datasets")
     data = datasets.load_from_disk(path)
     if isinstance(data, datasets.DatasetDict):
-        name = _role(list(data), test)
+        name = _of_dict(path, data, test)
         if name is None:
             raise InputError(f"{path}: has the splits {', '.join(data)}, not {'test' if test else 'train'}")
         data = data[name]
