@@ -43,7 +43,7 @@ def main() -> None:
     size = sum(each.stat().st_size for each in options.folder.rglob("*") if each.is_file()) / 2**20
     print(f"{options.folder}: {size:.1f} MiB travel")
     if size > MOST:
-        sys.exit(f"more than {MOST} MiB, which one call takes: send encoder and pairs first, then the rest")
+        sys.exit(f"more than {MOST} MiB, which one call takes: send it in two, as docs/gpu.md says")
 
 
 def halved(source: Path, target: Path) -> None:

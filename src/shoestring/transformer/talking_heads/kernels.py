@@ -5,7 +5,8 @@
 - What a kernel reads it does not write: within a tile, threads that store would overtake threads that still load.
 - The gradients of the mixes are summed per program and then over programs.
 - Logits come in float32 and are mixed so: a model in half precision mixes them in three tf32 products (float32's
-  digits), and weights and gradients, whose last digits half precision drops anyway, in one.
+  digits), and weights and gradients, whose last digits half precision drops anyway, in one. Of over 32 heads float32
+  takes three tf32 products too: its own are written out, multiplication by multiplication.
 - Compiled once for a kind of model: sizes, places and strides are plain numbers, so packed documents compile nothing.
   Tile and warps are measured on first use for each power of two of keys; that call must not be captured in a CUDA
   graph, those after it may: nothing is read back from the device.
@@ -37,15 +38,30 @@ _GOLDEN, _FIRST, _SECOND = tl.constexpr(GOLDEN), tl.constexpr(FIRST), tl.constex
 
 # The interpreter cannot measure, so there the first is taken.
 CHOICES = [
-    triton.Config({"TILE": tile}, num_warps=warps) for tile, warps in ((128, 4), (64, 2), (64, 4), (256, 8))
+    triton.Config({"TILE": tile}, num_warps=warps, num_stages=stages)
+    for tile, warps, stages in ((128, 4, 3), (64, 2, 3), (64, 4, 3), (256, 8, 3), (64, 4, 1), (32, 4, 1))
 ]
+LARGEST = 4096  # heads x keys of a tile: larger ones outgrow shared memory, after a minute of compilation
+WIDEST = 32  # heads up to which products of float32 are such; of more they would take ten minutes to compile
 if os.environ.get("TRITON_INTERPRET") == "1":
     CHOICES = CHOICES[:1]
 NUMBERS = [
     "queries", "keys", "size", "mask_row", "mask_head", "mask_query", "mask_key", "diagonal", "row", "query", "key",
     "threshold", "lowest",
 ]  # fmt: skip
-measured = triton.autotune(CHOICES, key=["size", "K", "H", "V", "MASK", "DROP"])
+
+
+def fitting(choices: list[triton.Config], given: dict[str, Any], **more: Any) -> list[triton.Config]:
+    """Returns the tiles worth measuring: those that fit, few at a time for many heads and many for few."""
+    heads = max(more["KP"], more["HP"], more["VP"])
+    fit = [each for each in choices if each.kwargs["TILE"] * heads <= LARGEST]
+    small = [each for each in fit if each.num_stages == 1]
+    return (fit if heads > WIDEST else [each for each in fit if each not in small]) or choices[:1]
+
+
+measured = triton.autotune(
+    CHOICES, key=["size", "K", "H", "V", "MASK", "DROP"], prune_configs_by={"early_config_prune": fitting}
+)
 compiled = triton.jit(do_not_specialize=NUMBERS)
 
 
@@ -91,7 +107,9 @@ class _Job:
         mask, strides = _mask(chunk.mask, (batch, heads, queries, keys))
         rate, seed = (0.0, None) if chunk.dropout is None else chunk.dropout
         row, query, key = chunk.place
-        exact = chunk.kind == torch.float32
+        padded = [_padded(each) for each in (key_heads, heads, self.value_heads)]
+        exact, narrow = chunk.kind == torch.float32, max(padded) <= WIDEST
+        plain = "ieee" if narrow else "tf32x3"
         nothing = logits  # a pointer that is not read
         self.arguments: dict[str, Any] = {
             "pre": nothing if pre is None else pre.contiguous(),
@@ -105,10 +123,10 @@ class _Job:
             "row": row, "query": query, "key": key,
             "threshold": 0 if chunk.dropout is None else chunk.dropout.threshold, "grow": 1 / (1 - rate),
             "K": key_heads, "H": heads, "V": self.value_heads,
-            "KP": _padded(key_heads), "HP": _padded(heads), "VP": _padded(self.value_heads),
+            **dict(zip(("KP", "HP", "VP"), padded, strict=True)),
             "PRE": pre is not None, "POST": post is not None, "DROP": seed is not None,
             "MASK": 0 if mask is None else BOOLEAN.value if mask.dtype == torch.uint8 else ADDED.value,
-            "FINE": "ieee" if exact else "tf32x3", "COARSE": "ieee" if exact else "tf32",
+            "FINE": plain if exact else "tf32x3", "COARSE": plain if exact else "tf32",
         }  # fmt: skip
 
 
