@@ -1,8 +1,8 @@
 """Where the pictures of a source lie: in a folder, a zip or a saved dataset; which are to train on, which to test on.
 
 - A folder or zip with `train` and `test` (or `val`, `dev`, `val2017`, 验证集, ...) and nothing else has test images of
-  its own; so has a dataset with splits. Folders around everything are looked through. A class that is called `train` is a
-  class; splits further inside, or with nothing to train on, are refused: nobody wants them in one heap.
+  its own; so has a dataset with splits. Folders around everything are looked through. A class that is called `train` is
+  a class; splits further inside, or with nothing to train on, are refused: nobody wants them in one heap.
 - Hidden files and those that macOS puts beside others are no pictures; linked folders are followed.
 - A file that is no picture by its name is one by its first bytes: nothing is passed over because of its name.
 """
