@@ -54,7 +54,10 @@ def main(seconds: str) -> int:
             [sys.executable, str(HERE / "fuzz_kernel.py"), seconds, "1"],
             [
                 *tests,
-                *(str(HERE / f"test_{name}.py") for name in ("cut", "laws", "long_block", "packed", "whole_words")),
+                *(
+                    str(HERE / f"test_{name}.py")
+                    for name in ("cut", "laws", "long_block", "packed", "whole_words")
+                ),
             ],
         ):
             if code := subprocess.run(command, env=environment, cwd=name, check=False).returncode:
