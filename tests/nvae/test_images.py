@@ -258,7 +258,7 @@ SPLIT_NAMES = {  # how data sets on GitHub, Kaggle and Hugging Face name them, a
     "train": "train Train TRAIN training train2017 train_images images_train trainset train-set trainA 训练集 训练",
     "test": "test Testing test2017 test_images testset testB test-data 测试集 测试图片",
     "validation": "val valid validation dev devel Val2017 valset eval held-out holdout dev_set 验证集 校验集 开发集",
-    "other": "extra unlabeled unlabeled2017",
+    "other": "extra unlabeled unlabeled2017 fold1",
     "None": "cat trains tested value contrast devil bus training_wheels 火车 0 tr te",
 }
 
@@ -281,12 +281,24 @@ def test_a_folder_beside_train_that_is_held_out_is_no_class(tmp_path, held):
     [
         (("test", "dev"), "has dev and test, and nothing to train on; give the folder that is meant"),
         (("train", "unlabeled"), "has train, but unlabeled beside them; give the folder that is meant"),
+        (("fold1", "fold2", "test"), "has test, but fold1 beside them; give the folder that is meant"),
+        (("images", "masks"), "has images and masks; give the folder that is meant, such as"),
+        (("train/JPEGImages", "train/Annotations", "val"), "has JPEGImages and Annotations; give the folder"),
     ],
 )
 def test_splits_of_which_none_is_meant_are_refused(tmp_path, names, message):
     for name in names:
         pictures(tmp_path / name)
     with pytest.raises(InputError, match=message):
+        read_images(tmp_path)
+
+
+def test_splits_in_the_names_of_files_are_refused(tmp_path):
+    for index, name in enumerate(("train_0", "train_1", "test_0")):
+        Image.fromarray(PIXELS[index]).save(tmp_path / f"{name}.png")
+    with pytest.raises(
+        InputError, match=r"test_0\.png to train_1\.png, to train and to test on in one folder"
+    ):
         read_images(tmp_path)
 
 

@@ -40,7 +40,7 @@ _NAMES = {
     "train": "train training 训练 訓練",
     "test": "test testing 测试 測試",
     "validation": "val valid validation dev devel development eval evaluation holdout heldout 验证 驗證 校验 开发",
-    "other": "extra unlabeled unlabelled unsup",  # neither to train on as the others are, nor to test on
+    "other": "extra unlabeled unlabelled unsup fold",  # neither to train on as the others are, nor to test on
 }
 SPLITS = {word: role for role, words in _NAMES.items() for word in words.split()}
 FILLING = {
@@ -57,6 +57,18 @@ FILLING = {
     "x",
     "a",
     "b",
+}
+PICTURED = {"images", "imgs", "jpegimages", "frames", "原图"}
+ABOUT = {
+    "masks",
+    "labels",
+    "annotations",
+    "segmentationclass",
+    "segmentationobject",
+    "gt",
+    "groundtruth",
+    "标注",
+    "掩码",
 }
 
 
@@ -199,6 +211,7 @@ def _split(pictures: Sequence[Picture], path: Path, test: bool) -> list[Picture]
         for depth in range(shared, len(folders)):
             inside[folders[:depth]].add(folders[depth])
     for folders, names in inside.items():
+        _require_pictures(path.joinpath(*folders), names)
         if len(folders) > shared and len(known := _known(names)) > 1:
             place = path.joinpath(*folders)
             raise InputError(
@@ -209,6 +222,7 @@ def _split(pictures: Sequence[Picture], path: Path, test: bool) -> list[Picture]
     names = inside[around]
     known = _known(names)
     if len(known) < 2:
+        _require_no_split_files(pictures, path)
         return None
     if others := sorted(name for name in names if known.get(name, "other") == "other"):
         raise InputError(
@@ -222,6 +236,26 @@ def _split(pictures: Sequence[Picture], path: Path, test: bool) -> list[Picture]
             f"folder that is meant, such as {path.joinpath(*around, min(known))}"
         )
     return [picture for picture in pictures if known[picture.folders[shared]] == role]
+
+
+def _require_pictures(place: Path, names: Iterable[str]) -> None:
+    """Refuses folders of masks or labels beside those of the pictures that they are about."""
+    named = {re.sub(r"[\W_]", "", name.lower()): name for name in names}
+    if (about := sorted(named.keys() & ABOUT)) and (pictured := sorted(named.keys() & PICTURED)):
+        one, other = named[pictured[0]], named[about[0]]
+        raise InputError(
+            f"{place}: has {one} and {other}; give the folder that is meant, such as {place / one}"
+        )
+
+
+def _require_no_split_files(pictures: Sequence[Picture], path: Path) -> None:
+    """Refuses pictures that are all called `train_1`, `test_2`, ..., which nothing else keeps apart."""
+    roles = {split_of(Path(picture.name).stem) for picture in pictures}
+    if len(roles) > 1 and None not in roles:
+        raise InputError(
+            f"{path}: its pictures are called {Path(pictures[0].name).name} to {Path(pictures[-1].name).name}, to "
+            "train and to test on in one folder; put each kind into a folder of its own"
+        )
 
 
 def _shared(pictures: Sequence[Picture]) -> int:
