@@ -219,7 +219,7 @@ def compare(
     kinds = " and ".join(curves.kinds) if len(curves.kinds) == 2 else "all kinds"
     name = f"{kinds}, {data}, epochs {epochs:g}"
     found_here = {
-        "load": os.getloadavg()[0], "kinds": list(curves.kinds),
+        "load": os.getloadavg()[0], "data": data, "kinds": list(curves.kinds),
         "seeds": {str(size): len(curves.of("bi", size)) for size in curves.sizes},
         "steps": {str(size): curves.of("bi", size)[0].steps for size in curves.sizes},
         "pairs": {"dev": len(dev), **{name: int(curves.right("bi", 0, name).shape[1]) for name in curves.sets}},
@@ -266,14 +266,14 @@ def audit(quick: bool) -> dict[str, Any]:
 
 
 def elsewhere(quick: bool) -> dict[str, Any]:
-    """A threshold that LCQMC's pairs chose, applied to other sets: e5-small as it is, 1,500 pairs of each."""
+    """A threshold that LCQMC's pairs chose, applied to other sets: e5-small as it is, 600 pairs of each."""
     from shoestring.match.deciding.threshold import Curve
     from shoestring.match.training.settings import Training
     from shoestring.match.training.train import train
     from shoestring.ui import UI
 
     names = ("LCQMC/LCQMC.valid.data", "PAWSX/PAWSX.valid.data", "AFQMC/dev.txt", "ATEC/ATEC.valid.data")
-    rng, few = np.random.default_rng(0), 100 if quick else 1500
+    rng, few = np.random.default_rng(0), 100 if quick else 600
     sets = {name: read_pairs(DATA / "pairs" / name) for name in names}
     sets = {name: each.take(rng.permutation(len(each))[:few]) for name, each in sets.items()}
     chosen, *others = sets.values()

@@ -16,16 +16,18 @@ def matching() -> str:
         blocks.append(_searching(measured["search"]))
     if "audit" in measured:
         blocks.append(_audits(measured["audit"]))
-    if "compare" in measured:
-        seeds = measured["compare"]["seeds"]
-        runs = ", ".join(f"{int(size):,} pairs {count} seeds" for size, count in seeds.items())
-        blocks.append([f"Trained on AFQMC's pairs, {runs}; all kinds the same steps in all:"])
-        blocks.append(_curves(measured["compare"]))
+    for found in _studies(measured):
+        seeds, steps = found["seeds"], found["steps"]
+        runs = ", ".join(
+            f"{int(size):,} pairs {steps[size]} steps {count} x" for size, count in seeds.items()
+        )
+        blocks.append(
+            [f"Trained on {found['data']}'s pairs ({runs}; {found['minutes_of_training']:.0f} minutes):"]
+        )
+        blocks.append(_curves(found))
     if not measured:
         return ""
-    loads = ", ".join(
-        f"{name} {measured[name]['load']:.1f}" for name in (*MATCHING, "compare") if name in measured
-    )
+    loads = ", ".join(f"{name} {measured[name]['load']:.1f}" for name in MATCHING if name in measured)
     return "\n\n".join(
         ["\n".join(block) for block in blocks] + [f"Load of the machine before each run: {loads}."]
     )
@@ -82,9 +84,34 @@ def _killed(found: dict[str, Any]) -> list[tuple[str, ...]]:
     return [(f"{what}: texts", "0, 0, 0", wrong)]
 
 
+def _million(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    what, memory = f"an index of {found['texts']:,} x 384, int8", found["megabytes while searching"]
+    first = found["seconds of the first search, which compares all checksums"]
+    return [
+        (f"{what}: seconds to open; of the first search, which compares checksums", "1",
+         f"{found['seconds to open']:.2f}; {first:.1f}"),
+        (f"{what}: texts per CPU second of building, without embedding", "-",
+         f"{found['texts per CPU second of building']:,.0f}"),
+        (f"{what}: memory while searching, of its own and of files", "-",
+         f"{memory['RssAnon']:.0f} MB, {memory['RssFile']:.0f} MB"),
+        (f"{what}: queries per second, recall@10", "0.99",
+         f"{found['queries per second']:.0f}, {found['recall@10']:.4f}"),
+    ]  # fmt: skip
+
+
+def _elsewhere(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    low, high = found["on new pairs"]
+    own = f"accuracy at the threshold that LCQMC's pairs chose, where it promises {low:.3f} to {high:.3f}, on"
+    return [
+        (f"{own} {name.partition('/')[0]} (best there, majority)", "-",
+         f"{each['there']:.3f} ({each['best there']:.3f}, {each['majority']:.3f})")
+        for name, each in found["elsewhere"].items()
+    ]  # fmt: skip
+
+
 MATCHING = {
     "thresholds": _thresholds, "loss": _loss, "cached": _cached, "search": _goals_of_search, "stsb": _fine_tuning,
-    "killed": _killed,
+    "killed": _killed, "million": _million, "elsewhere": _elsewhere,
 }  # fmt: skip
 
 
@@ -107,6 +134,10 @@ def _audits(found: dict[str, Any]) -> list[str]:
         rows.append(f"| {name} ({each['pairs']:,}) | {each['majority']:.1%} | {' | '.join(cells)} |")
     head = f"| labels guessed right, and area, from | the more frequent label | {' | '.join(kinds)} |"
     return [head, "|---" * (2 + len(kinds)) + "|", *rows]
+
+
+def _studies(measured: dict[str, Any]) -> list[dict[str, Any]]:
+    return [each for each in measured.get("compare", {}).values() if isinstance(each, dict)]
 
 
 def _curves(found: dict[str, Any]) -> list[str]:

@@ -62,7 +62,11 @@ def training_options(function: Callable) -> Callable:
         click.option("--max-length", default=64, show_default=True, help="Tokens of a text."),
         click.option("--freeze", default=0, show_default=True, help="Lower layers that are not trained."),
         click.option(
-            "--lora", default=0, show_default=True, help="Rank of additions trained instead of the weights."
+            "--lora",
+            default=0,
+            show_default=True,
+            type=click.IntRange(0),
+            help="Rank of additions trained instead of the weights.",
         ),
         above,
         click.option(
@@ -94,7 +98,11 @@ def training_options(function: Callable) -> Callable:
     help="Two embeddings, or one sequence.",
 )
 @click.option(
-    "--hard-negatives", default=0, show_default=True, help="Mined for each match; with a ranking loss."
+    "--hard-negatives",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Mined for each match; with a ranking loss.",
 )
 @click.option("--metric", default="accuracy", show_default=True, help=METRIC)
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the model.")
