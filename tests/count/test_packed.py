@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from importlib.util import find_spec
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from shoestring.count import Job
+from shoestring.count.counting.pipeline import Count
 
 packed = pytest.importorskip("shoestring.count.counting.packed")
 import numpy as np  # noqa: E402 - packed needs it, and without numpy there is nothing to test
@@ -50,6 +54,16 @@ def test_merged_runs_have_the_sum_of_their_chunks(chunks, lengths, memory, engin
     merged = packed.merged(sorted(folder.iterdir()), lengths, memory)
     found = [row for rows in merged for piece in packed.decode(*rows) for row in piece.rows()]
     assert found == by_hand([piece for pieces in chunks for piece in pieces], lengths)
+
+
+def test_texts_end_runs_and_their_lines_do_not(engine, tmp_path):
+    texts = ["甲乙\n丙", "甲乙", "丙甲\r", "乙", "\r\n甲", "丁\n"] * 3
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    counting = Count(Job("ngram", ngrams=(1, 3)), tmp_path / "a.jsonl")
+    counting.run()
+    found = sorted(row for piece in counting.pieces() for row in piece.rows())
+    counting.close()
+    assert found == by_hand([(text.encode(), False) for text in texts], (1, 3))
 
 
 def test_many_keys_are_in_order(engine):

@@ -20,6 +20,7 @@ FEED = 1 << 20  # characters of documents taken at a time
 HEADROOM = 6  # what sorting and writing a table takes, in tables
 CHARACTER = 48  # bytes that packing and sorting take per character, at most
 LARGEST_CHUNK = 8 << 20
+PIECE = 4  # characters that a text by itself weighs as much as
 
 
 @dataclass
@@ -110,10 +111,17 @@ class PackedWorker:
             texts.append(text)
             held += len(text)
             if held >= FEED:
-                self._hold([(text.encode(), False) for text in texts], held)
+                self._hold_texts(texts)
                 texts, held = [], 0
                 spill()
-        self._hold([(text.encode(), False) for text in texts], held)
+        self._hold_texts(texts)
+
+    def _hold_texts(self, texts: list[str]) -> None:
+        """Texts without ends of lines become the lines of one piece, so that a short one costs its bytes only."""
+        lines = [text for text in texts if "\n" not in text and "\r" not in text]
+        others = [text.encode() for text in texts if "\n" in text or "\r" in text]
+        self._hold([("\n".join(lines).encode(), True)], sum(map(len, lines)) + len(lines))
+        self._hold([(text, False) for text in others], sum(len(text) + PIECE for text in others))
 
     def _hold(self, pieces: list, characters: int) -> None:
         self.held += pieces
