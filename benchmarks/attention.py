@@ -1,4 +1,4 @@
-"""Talking-heads attention beside its peers: `python benchmarks/attention.py [--quick]` -> results/attention.json.
+"""Talking-heads attention beside its peers: `python benchmarks/attention.py [--quick] [--only PART]`.
 
 - 12 heads of 64, causal, forward and backward, float32, one row. Ways take turns in one process; the least time of
   several turns counts, since whatever else the machine does can only add to it.
@@ -6,7 +6,10 @@
   which has no mask: there a whole layer of ours without a mask stands beside it.
 - Memory: how much a fresh process grows at its peak.
 - Decoding: one query, 4096 cached keys. Widths: plain attention with a key wider than the value.
+- Accuracy: the root mean square error of bfloat16 against float64, divided by that of torch's fused attention.
 - Where there is a GPU: 8192 tokens in bfloat16.
+
+-> results/attention.json; `--only seconds` measures one part of it again.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from shoestring.transformer import TalkingHeadsAttention, talking_heads_attentio
 
 RESULTS = Path(__file__).parent / "results" / "attention.json"
 HEADS, WIDTH = 12, 64
-LENGTHS = {512: 15, 1024: 7, 2048: 3, 4096: 2}  # tokens: turns
+LENGTHS = {512: 15, 1024: 7, 2048: 4, 4096: 2}  # tokens: turns
 MEMORY = {
     "ours": (1024, 2048, 4096, 8192),
     "written out": (1024, 2048, 4096),
@@ -184,10 +187,9 @@ def decode() -> dict:
     q = q[:, :, -1:]
     ways = {
         "ours": lambda: talking_heads_attention(q, k, v, p, w),
-        "lift": lambda: talking_heads_attention(q, k, v, p, w, backend="lift"),
         "plain attention": lambda: scaled_dot_product_attention(q, k, v),
     }
-    return {name: 1e3 * value for name, value in in_turns(ways, 100, backward=False).items()}
+    return {name: 1e3 * value for name, value in in_turns(ways, 300, backward=False).items()}
 
 
 def widths() -> dict:
@@ -201,6 +203,30 @@ def widths() -> dict:
         "value narrower, torch alone": lambda: scaled_dot_product_attention(q, k, narrow, is_causal=True),
     }
     return in_turns(ways, 5)
+
+
+def rms_error(found: torch.Tensor, exact: torch.Tensor) -> float:
+    """Returns the root mean square error, relative to the exact numbers."""
+    return float((found.double() - exact).square().mean().sqrt() / exact.square().mean().sqrt())
+
+
+@torch.no_grad()
+def accuracy(length: int = 512) -> dict:
+    """Compares bfloat16 with float64, logits of standard deviation 1, 4 and 16: our error, that of SDPA, ratio."""
+    found = {}
+    for spread in (1, 4, 16):
+        q, k, v, p, w = tensors(length)
+        half = [x.bfloat16() for x in (q * spread, k, v)]
+        wide = [x.double() for x in half]
+        exact = talking_heads_attention(*wide, p.double(), w.double(), is_causal=True, backend="eager")
+        sdpa = rms_error(
+            scaled_dot_product_attention(*half, is_causal=True),
+            scaled_dot_product_attention(*wide, is_causal=True),
+        )
+        for backend in ("eager", "chunked"):
+            ours = rms_error(talking_heads_attention(*half, p, w, is_causal=True, backend=backend), exact)
+            found[f"{backend}, logits of {spread}"] = {"ours": ours, "SDPA": sdpa, "ratio": ours / sdpa}
+    return found
 
 
 def on_gpu(length: int = 8192) -> dict:
@@ -239,6 +265,10 @@ def summary(result: dict) -> dict:
     )
     width = result["widths seconds"]
     goals["value narrower / equal widths"] = (width["value narrower"] / width["equal"], 1.1)
+    goals["rms error ours / SDPA, bfloat16, worst"] = (
+        max(row["ratio"] for row in result["rms error"].values()),
+        1.2,
+    )
     if "gpu" in result:
         auto, eager = result["gpu"]["auto"], result["gpu"]["eager"]
         goals["GPU: time / written out"] = (auto["seconds"] / eager["seconds"], 1 / 3)
@@ -255,18 +285,25 @@ def main() -> None:
     lengths = {512: 5, 1024: 3} if quick else LENGTHS
     if quick:
         MEMORY.update({way: lengths[:1] for way, lengths in MEMORY.items()})
-    result = {
+    parts = {
+        "decode ms": decode,
+        "widths seconds": widths,
+        "rms error": accuracy,
+        "seconds": lambda: speed(lengths),
+        "MiB": memory,
+    }
+    only = sys.argv[sys.argv.index("--only") + 1] if "--only" in sys.argv else None
+    result = json.loads(RESULTS.read_text("utf-8")) if only else {}
+    result |= {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}",
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "load": os.getloadavg()[0],
         "heads": HEADS,
         "width": WIDTH,
-        "decode ms": decode(),
-        "widths seconds": widths(),
-        "seconds": speed(lengths),
-        "MiB": memory(),
     }
+    for name in [only] if only else parts:
+        result[name] = parts[name]()
     if torch.cuda.is_available():
         result["gpu"] = on_gpu()
     result["goals"] = summary(result)

@@ -17,6 +17,7 @@ from tables.guides import (
     goals,
     growth,
     growth_pays,
+    head_smollm2,
     head_width,
     images,
     peers,
@@ -30,7 +31,12 @@ BLOCKS = {
     "README.md": {"claims": lambda: claims(chinese=False)},
     "README.zh.md": {"claims": lambda: claims(chinese=True)},
     "docs/count.md": {"engines": engines, "goals": goals, "peers": peers},
-    "docs/transformer.md": {"tokenizer": trainers, "attention": attention, "head_width": head_width},
+    "docs/transformer.md": {
+        "tokenizer": trainers,
+        "attention": attention,
+        "head_width": head_width,
+        "head_smollm2": head_smollm2,
+    },
     "docs/grow.md": {
         "growth": growth,
         "growth_pays": growth_pays,

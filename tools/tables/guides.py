@@ -125,11 +125,57 @@ def attention() -> str:
         f"{decode['plain attention']:.2f} ms. "
         f"Plain attention, 2,048 tokens, keys of 128: {1e3 * width['equal']:.0f} ms with values of 128, "
         f"{1e3 * width['value narrower']:.0f} ms with values of 64; torch alone "
-        f"{1e3 * width['value narrower, torch alone']:.0f} ms. torch {measured['torch']}, threads: "
-        f"{measured['threads']}, load of the machine before the run {measured['load']:.1f}."
+        f"{1e3 * width['value narrower, torch alone']:.0f} ms. {_accuracy(measured['rms error'])} "
+        f"torch {measured['torch']}, threads: {measured['threads']}, load of the machine before the run "
+        f"{measured['load']:.1f}."
     )
     table = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
     return "\n".join([*table, "", note])
+
+
+def _accuracy(errors: dict) -> str:
+    """Returns how the error of half precision compares with SDPA's."""
+    ratios = [row["ratio"] for row in errors.values()]
+    return (
+        f"Root mean square error of bfloat16 against float64, ours / SDPA: {min(ratios):.2f} to {max(ratios):.2f} "
+        "(logits of standard deviation 1 to 16)."
+    )
+
+
+def _differences(measured: dict, digits: int = 3) -> list[str]:
+    """Returns the rows of a study that compares forms after as many steps and after as much time."""
+    steps = {
+        "equal steps": dict.fromkeys(measured["equal steps"], measured["study"]["steps"]),
+        "equal time": measured["steps in equal time"],
+    }
+    return [
+        "| form | compared for | steps | held-out loss | difference to the first, 95 % |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {form} | {kind} | {steps[kind][form]} | {row['loss']:.{digits}f} "
+            f"| {row['difference']:+.{digits}f} ± {row['half']:.{digits}f} |"
+            for kind in steps
+            for form, row in measured[kind].items()
+        ),
+        "",
+    ]
+
+
+def head_smollm2() -> str:
+    """Returns the study of talking heads switched on in a real model."""
+    measured = result("head_smollm2")
+    if measured is None or "equal steps" not in measured:
+        return ""
+    study, loads = measured["study"], measured["load"]
+    cost = " and ".join(f"{seconds:.2f} s" for seconds in measured["seconds per step"].values())
+    return "\n".join(
+        [
+            *_differences(measured, 4),
+            f"{study['seeds']} seeds, {study['batch_size']} pieces of {study['length']} tokens a step, {cost} of the "
+            f"processor for a step; one thread, torch {measured['torch']}, load of the machine {min(loads)} to "
+            f"{max(loads)}. Intervals as above.",
+        ]
+    )
 
 
 def head_width() -> str:
@@ -137,19 +183,10 @@ def head_width() -> str:
     measured = result("head_width")
     if measured is None or "seeds" not in measured:
         return ""
-    rows = [
-        f"| {form} | {kind} | {measured['steps in equal time'][form] if kind == 'equal time' else study['steps']} "
-        f"| {row['loss']:.3f} | {row['difference']:+.3f} ± {row['half']:.3f} |"
-        for study in [measured["study"]]
-        for kind in ("equal steps", "equal time")
-        for form, row in measured[kind].items()
-    ]
     study, parameters = measured["study"], next(iter(measured["parameters"].values()))
     return "\n".join(
         [
-            "![differences with their intervals](head_width.png)", "",
-            "| form | compared for | steps | held-out loss | difference to the first, 95 % |",
-            "|---|---|---|---|---|", *rows, "",
+            "![differences with their intervals](head_width.png)", "", *_differences(measured),
             f"{measured['seeds']} seeds; {parameters:,} parameters, hidden {study['hidden_size']}, "
             f"{study['num_heads']} heads, pieces of {study['length']} characters, {study['batch_size']} a step; one "
             f"thread, torch {measured['torch']}. Intervals by Student's t over the differences within a seed.",
