@@ -239,6 +239,14 @@ def test_an_interrupted_run_goes_on_to_the_same_model(base, pairs, tmp_path, mon
     assert again.decision.threshold == pytest.approx(whole.decision.threshold, abs=1e-5)
 
 
+def test_a_run_that_failed_before_its_first_checkpoint_is_in_nobody_s_way(trained, pairs, tmp_path):
+    asked = (trained["bi"], pairs(80, 1), pairs(80, 2), tmp_path / "m")
+    settings = replace(FAST, pooling="own", loss=RANKING[0], hard_negatives=99)
+    with pytest.raises(InputError, match="ask for fewer hard negatives"):
+        train(*asked, settings)
+    assert train(*asked, replace(settings, hard_negatives=1)).steps >= 1
+
+
 def test_nothing_is_overwritten_unasked(base, trained, pairs):
     with pytest.raises(OutputError, match="--overwrite"):
         train(base, pairs(20, 1), pairs(20, 2), trained["bi"], FAST)

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring._errors import InputError, OptionError, OutputError
+from shoestring._extras import require
 from shoestring.match.matcher import Matcher, Progress
 from shoestring.match.search.hits import Document, Hit, answered
 from shoestring.match.search.nearest import Found, Graph, exact, has_faiss, merged
@@ -52,6 +53,8 @@ class Index:
             raise OptionError(f"kind {kind!r}: choose one of {', '.join(KINDS)}")
         if matcher.crossed:
             raise OptionError(f"{matcher.folder}: is a cross-encoder; an index needs a bi-encoder")
+        if kind in ENDINGS:  # before anything is embedded
+            require("faiss", "faiss")
         self.folder, self.matcher, self.kind = Path(folder), matcher, kind
         self.storage = Storage(self.folder, matcher.fingerprint(), matcher.width, str(matcher.folder))
         self._lock = threading.Lock()

@@ -96,6 +96,8 @@ def train(
     """
     settings, ui, folder = settings or Training(), ui or UI(quiet=True), Path(output)
     require("match", "sentence_transformers", "datasets", "torch", "sklearn")
+    if settings.lora:
+        require("lora", "peft")
     from shoestring.match.training.frozen import frozen
     from shoestring.match.training.lora import adapted
     from shoestring.match.training.model import build
@@ -161,7 +163,7 @@ def _prepare(folder: Path, identity: dict[str, Any], overwrite: bool) -> None:
     if run.exists():
         before = json.loads(run.read_text("utf-8"))
         other = [name for name in identity if before.get(name) != identity[name]]
-        if other:
+        if other and any(run.parent.glob("checkpoint-*")):
             raise TrainError(
                 f"{folder}: an interrupted run with another {other[0]} ({before.get(other[0])!s:.60}); "
                 "go on with that, or start again with --overwrite"
