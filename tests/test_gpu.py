@@ -46,7 +46,7 @@ driver.set_active(SimpleNamespace(
 from benchmarks.gpu import ahead, heads
 from shoestring.transformer.talking_heads import function
 
-function._check_kernel = lambda query: None
+function._check_kernel = lambda query, heads: None
 ahead.SPREAD = 4
 ahead._part((on_cpu := lambda form: heads.attempt(form, "cpu"), heads.Form("causal", "both", 33, torch.float32), 3))
 """

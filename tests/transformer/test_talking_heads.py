@@ -80,6 +80,15 @@ def test_the_kernels_are_the_formula(case):
         compare(case, "triton", torch.float32, 1e-5)
 
 
+def test_more_heads_than_a_gpu_can_hold_are_refused_by_the_kernels_alone():
+    pytest.importorskip("triton")
+    q = torch.randn(1, 8, 3, 4)
+    wide, narrow = torch.randn(8, 65), torch.randn(65, 8)
+    with pytest.raises(OptionError, match="tiles of up to 64 heads, these are 65; choose auto or chunked"):
+        talking_heads_attention(q, q, q, wide, narrow, backend="triton")
+    assert talking_heads_attention(q, q, q, wide, narrow, backend="chunked").shape == q.shape
+
+
 @pytest.mark.parametrize("mask", ["none", "packed", "random", "additive"])
 @pytest.mark.parametrize("mixes", [{"pre", "post"}, {"pre", "post", "pre_by_query", "post_by_key"}])
 def test_gradcheck(mask, mixes):

@@ -31,6 +31,7 @@ from shoestring.transformer.talking_heads.terms import Terms
 
 Backend = Literal["auto", "eager", "chunked", "triton", "sdpa", "lift"]
 SHORT = 128 * 128  # pairs of query and key up to which writing all out is as fast
+MOST_HEADS = 64  # of the kernels: tiles of more outgrow the shared memory of any GPU
 
 
 def talking_heads_attention(
@@ -162,7 +163,8 @@ def chosen(backend: str, query: Tensor, key: Tensor, pre: Mix, post: Mix, dropou
             return "eager"
         if query.shape[2] * key.shape[2] <= SHORT or query.shape[2] == 1:
             return "eager"
-        kernel = query.is_cuda and not dynamic and query.dtype != torch.float64 and find_spec("triton")
+        fits = query.dtype != torch.float64 and _most_heads(query, pre, post) <= MOST_HEADS
+        kernel = query.is_cuda and not dynamic and fits and find_spec("triton")
         return "triton" if kernel else "chunked"
     if backend not in get_args(Backend):
         raise OptionError(f"backend {backend!r}: unknown; choose one of {', '.join(get_args(Backend))}")
@@ -175,12 +177,20 @@ def chosen(backend: str, query: Tensor, key: Tensor, pre: Mix, post: Mix, dropou
             f"backend 'lift' cannot drop mixed weights (dropout {dropout}); choose auto, eager or chunked"
         )
     if backend == "triton":
-        _check_kernel(query)
+        _check_kernel(query, _most_heads(query, pre, post))
     return backend
 
 
-def _check_kernel(query: Tensor) -> None:
+def _most_heads(query: Tensor, pre: Mix, post: Mix) -> int:
+    return max(query.shape[1], *(x.shape[-1] for x in (*pre, *post) if x is not None), 1)
+
+
+def _check_kernel(query: Tensor, heads: int) -> None:
     require("kernels", "triton")
+    if heads > MOST_HEADS:
+        raise OptionError(
+            f"backend 'triton' has tiles of up to {MOST_HEADS} heads, these are {heads}; choose auto or chunked"
+        )
     if query.dtype == torch.float64:
         raise OptionError("backend 'triton' computes in float32; for float64 choose chunked or eager")
     if not query.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
