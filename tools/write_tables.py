@@ -25,6 +25,7 @@ from tables.guides import (
 )
 from tables.language_models import language_models
 from tables.matching import matching
+from tables.real_models import real_models
 from tables.results import ROOT
 
 BLOCKS = {
@@ -43,7 +44,7 @@ BLOCKS = {
         "grow_families": grow_families,
         "grow_smollm2": grow_smollm2,
     },
-    "docs/lm.md": {"lm": language_models},
+    "docs/lm.md": {"real": real_models, "lm": language_models},
     "docs/nvae.md": {"goals": images},
     "docs/match.md": {"match": matching},
 }
