@@ -23,7 +23,7 @@ def kernel(system: str, *more: str) -> Extension:
         sorted(map(str, Path(folder).glob("*.c"))),
         depends=sorted(map(str, Path(folder).glob("*.h"))),
         extra_compile_args=[*flags, *more],
-        extra_link_args=["-Wl,-s"] if sys.platform.startswith("linux") else [],  # a quarter of the size
+        extra_link_args=["-Wl,-s", "-lm"] if sys.platform.startswith("linux") else [],  # -s: a quarter
         define_macros=[("Py_LIMITED_API", "0x030A0000")] if stable else [],
         py_limited_api=stable,
         optional=True,
