@@ -4,7 +4,7 @@
 |---|---|---|---|
 | eager | written out; any device and type, differentiable twice | h n m | short sequences, decoding |
 | chunked | a few queries at a time, recomputed backward | h m | longer ones |
-| triton | chunked, one kernel between the matrix products | h m | longer ones on CUDA |
+| triton | chunked, one kernel between the matrix products | h m | longer ones on CUDA, up to 64 heads |
 | sdpa | torch's fused kernel, narrower width padded | n | nothing mixes |
 | lift | talking heads as one wide multi-query head of sdpa | h n | never; for kernels that know only plain attention |
 
