@@ -55,7 +55,7 @@ def main(seconds: str) -> int:
             [
                 *tests,
                 *(
-                    str(HERE / f"test_{name}.py")
+                    str(next(HERE.rglob(f"test_{name}.py")))
                     for name in ("cut", "laws", "long_block", "packed", "whole_words")
                 ),
             ],

@@ -10,7 +10,7 @@ import pytest
 from shoestring.relay.service import decode, pcap
 
 from .field import PC, SWITCH, WAN_MAC, eap, load, names
-from .test_process import ROOT, packed
+from .service.test_process import ROOT, packed
 
 FOLDER = ROOT / "build" / "foreign"  # filled by tools/foreign_pythons.sh
 MACHINES = {"s390x": "qemu-s390x-static", "armhf": "qemu-arm-static"}

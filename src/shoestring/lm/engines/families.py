@@ -1,7 +1,7 @@
 """The families of decoders that the torch engine runs: those that a test holds against transformers, one by one.
 
-tests/lm/test_families.py makes a small model of each with its own pattern of layers and windows shorter than the
-prompt, and compares log-probabilities, rows padded on the left, steps, forks, joins, candidates, int8 and int4 with
+tests/lm/engines/test_families.py makes a small model of each with its own pattern of layers and windows shorter than
+the prompt, and compares log-probabilities, rows padded on the left, steps, forks, joins, candidates, int8 and int4 with
 an uncached forward pass. What is not in `EXACT` is refused by name: models that keep something else than keys and
 values (Mamba, hybrids with linear attention), encoders, and decoders that lost their encoder.
 """

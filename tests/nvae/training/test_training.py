@@ -1,0 +1,577 @@
+"""A run is what its settings say: interrupted, resumed, or hit by steps that would break it.
+
+Run as a script, this file trains once: `python -m tests.nvae.training.test_training OUTPUT STEPS [kill at step]`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+from shoestring._errors import InputError, OptionError, OutputError, TrainError
+from shoestring.nvae import NVAE, Images, NVAEConfig, NVAESettings, evaluate, preset, read_images, train
+from shoestring.nvae.batches import Feed, indices
+from shoestring.nvae.images import fingerprints, held_out, remembered, unseen
+from shoestring.nvae.training.guard import Guard, Verdict
+from shoestring.nvae.training.run import Run
+from shoestring.nvae.training.settings import RECIPES, continued, recipe
+from shoestring.nvae.training.step import Stepper
+from shoestring.ui import UI
+
+from ..conftest import some_images, tiny_config
+
+QUIET = UI(quiet=True)
+
+
+def settings(**changes):
+    return NVAESettings(
+        **{"steps": 12, "batch_size": 16, "save_every": 4, "log_every": 3, "device": "cpu", **changes}
+    )
+
+
+class Listener(UI):
+    """Keeps what is said."""
+
+    lines: list = []  # noqa: RUF012 - a frozen dataclass cannot have one of its own
+
+    def say(self, line):
+        self.lines.append(line)
+
+
+# -- the guard -----------------------------------------------------------------------------------------------------
+
+
+def judged(norms, **changes):
+    guard, verdicts = Guard(**{"clip": 3.0, "explosion": 20.0, "patience": 3, **changes}), []
+    for norm in norms:
+        guard, verdict, scale = guard.judge(norm, 100.0)
+        verdicts.append((verdict, scale))
+    return guard, verdicts
+
+
+def test_ordinary_steps_are_taken_whole():
+    guard, verdicts = judged([1.0, 2.0, 1.5, 0.5, 1.0, 1.2, 2.0])
+    assert all(each == (Verdict.TAKE, 1.0) for each in verdicts)
+    assert guard.skipped == 0
+
+
+def test_long_gradients_are_cut_and_exploding_ones_skipped():
+    _, verdicts = judged([1.0] * 10 + [6.0, 100.0, float("nan"), 1.0])
+    assert verdicts[10] == (Verdict.TAKE, pytest.approx(0.5))
+    assert [verdict for verdict, _ in verdicts[11:]] == [Verdict.SKIP, Verdict.SKIP, Verdict.TAKE]
+
+
+def test_too_many_skips_in_a_row_roll_back_and_halve_the_rate():
+    guard, verdicts = judged([1.0] * 8 + [math.inf] * 3)
+    assert verdicts[-1][0] is Verdict.ROLL_BACK
+    assert (guard.rollbacks, guard.skipped, guard.rate_factor) == (1, 3, 0.5)
+
+
+def losses_judged(losses, norm=1.0, **changes):
+    guard, verdicts = Guard(**{"clip": 3.0, "explosion": 20.0, "patience": 3, **changes}), []
+    for loss in losses:
+        guard, verdict, _ = guard.judge(norm, loss)
+        verdicts.append(verdict)
+    return guard, verdicts
+
+
+def test_a_loss_that_is_astray_is_skipped_until_the_run_rolls_back():
+    """What a long first step does: the gradients after it are as long as each other, the weights are lost."""
+    guard, verdicts = losses_judged((180.0, 150.0, 3e6, 2e6, 2e6, 160.0))
+    assert verdicts == [Verdict.TAKE] * 2 + [Verdict.SKIP] * 2 + [Verdict.ROLL_BACK, Verdict.TAKE]
+    assert guard.rate_factor == 0.5
+
+
+@given(
+    losses=st.lists(st.integers(-(2**20), 2**20).map(float) | st.just(math.nan), max_size=60),
+    offset=st.integers(-(2**30), 2**30).map(float),
+)
+def test_only_differences_of_losses_count(losses, offset):
+    """A density's loss may be anywhere: moved by a constant, every verdict stays (the sums are exact or nearly so)."""
+    assert (
+        losses_judged(losses, unit=7.8)[1] == losses_judged([loss + offset for loss in losses], unit=7.8)[1]
+    )
+
+
+def test_the_warm_up_of_kl_is_no_rise_of_the_loss():
+    guard = Guard(3.0, 20.0, 3)
+    for step in range(10):
+        guard, verdict, _ = guard.judge(1.0, 40.0, 800.0, step / 9)
+        assert verdict is Verdict.TAKE
+
+
+@pytest.mark.parametrize(("before", "after"), [(0.5, 25.0), (-3.0, 40.0), (0.0, 1000.0)])
+def test_a_lasting_change_of_the_loss_is_accepted_in_the_end(before, after):
+    guard, verdicts = losses_judged([before] * 50 + [after] * 50)
+    assert verdicts[-20:] == [Verdict.TAKE] * 20
+    assert guard.rollbacks <= 7
+
+
+def test_after_a_roll_back_the_losses_of_the_checkpoint_are_expected():
+    early, _ = losses_judged([500.0] * 3)
+    guard, _ = losses_judged([500.0] * 3 + [100.0] * 40 + [math.nan] * 3)
+    assert guard.back_to(early).judge(1.0, 520.0)[1] is Verdict.TAKE
+    assert (guard.back_to(early).skipped, guard.back_to(early).rollbacks) == (3, 1)
+
+
+def test_a_lasting_change_of_scale_is_accepted_in_the_end():
+    _, verdicts = judged([1.0] * 50 + [50.0] * 60, patience=100)
+    assert verdicts[50][0] is Verdict.SKIP
+    assert verdicts[-1][0] is Verdict.TAKE
+
+
+@given(st.lists(st.floats(0, 1e30) | st.just(math.nan) | st.just(math.inf), max_size=60))
+def test_what_is_taken_is_finite_and_never_longer_than_allowed(norms):
+    guard = Guard(3.0, 20.0, 3)
+    for norm in norms:
+        before = guard
+        guard, verdict, scale = guard.judge(norm, 100.0)
+        if verdict is Verdict.TAKE:
+            assert math.isfinite(norm)
+            assert 0 < scale <= 1
+            if before.seen >= 5:
+                assert norm * scale <= 3.0 * math.exp(before.log_norm) * (1 + 1e-9)
+
+
+# -- settings and batches ------------------------------------------------------------------------------------------
+
+
+def test_schedules_rise_and_end_where_published():
+    run = NVAESettings(steps=10_000, regularisation=0.01, regularisation_start=1.0)
+    weights = [run.kl_weight(step) for step in range(run.steps)]
+    assert weights[0] == 1e-4
+    assert weights == sorted(weights)
+    assert weights[3001] == 1.0
+    assert weights[1501] == pytest.approx(0.5)
+    assert run.regularisation_at(0) == pytest.approx(1.0, rel=1e-2)
+    assert run.regularisation_at(9000) == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_preset_has_a_run(name):
+    assert recipe(name).steps > 100
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"kl_warmup": 2.0}, {"ema": 1.0}, {"explosion": 2.0}, {"power_iterations": 0}, {"patience": 0},
+     {"regularisation": 0.0}, {"steps": 0}],
+)  # fmt: skip
+def test_settings_out_of_range_are_refused(wrong):
+    with pytest.raises(OptionError, match=next(iter(wrong))):
+        settings(**wrong)
+
+
+@pytest.mark.parametrize(
+    "value", ["x", math.nan, math.inf, -1, -1.5, True, (), (1,), ("a", "b"), {"a": 1}, None, 1.5]
+)
+def test_a_setting_of_any_kind_is_taken_or_refused_by_its_name(value):
+    """`--set` takes whatever JSON knows."""
+    for make, kind in ((partial(recipe, "digits"), NVAESettings), (partial(preset, "digits"), NVAEConfig)):
+        for field in fields(kind):
+            try:
+                found = getattr(make(**{field.name: value}), field.name)
+            except OptionError as error:
+                found = str(error)
+            taken = (value, getattr(make(), field.name))
+            assert found in taken or field.name in str(found)
+
+
+@given(count=st.integers(2, 50), batch=st.integers(1, 20), seed=st.integers(0, 99))
+def test_every_epoch_has_every_image_once_however_it_is_cut(count, batch, seed):
+    whole = indices(seed, 0, 3 * count, count)
+    cut = np.concatenate(
+        [indices(seed, k, min(k + batch, 3 * count), count) for k in range(0, 3 * count, batch)]
+    )
+    assert np.array_equal(whole, cut)
+    for epoch in range(3):
+        assert sorted(whole[epoch * count : (epoch + 1) * count]) == list(range(count))
+
+
+@pytest.mark.filterwarnings("ignore:.*pin_memory.*")
+def test_bytes_that_are_fetched_ahead_are_those_of_the_step(bars):
+    """Two processes share a step; after a resume, or out of order, the feed begins anew."""
+    for rank in (0, 1):
+        share = range(8 * rank, 8 * rank + 8)
+        ahead, plain = (Feed(bars, 3, 16, share, 9, ahead=way) for way in (True, False))
+        for step in (0, 1, 2, 6, 7, 3):
+            wanted = bars.take(indices(3, 16 * step + 8 * rank, 16 * step + 8 * rank + 8, len(bars)))
+            assert np.array_equal(plain.take(step).numpy(), wanted)
+            if rank or step in (0, 1, 6):
+                assert np.array_equal(ahead.take(step).numpy(), wanted)
+
+
+# -- runs ----------------------------------------------------------------------------------------------------------
+
+
+def weights(folder):
+    return (Path(folder) / "model.safetensors").read_bytes()
+
+
+def test_it_learns_and_leaves_a_model(tmp_path):
+    done = train(some_images(400), tiny_config(), settings(steps=50), tmp_path / "m", ui=QUIET)
+    first = json.loads((tmp_path / "m" / "log.jsonl").read_text().splitlines()[0])["loss"]
+    assert -done.evaluation.elbo < 0.9 * first
+    assert NVAE.from_pretrained(tmp_path / "m").sample(2).shape == (2, 1, 8, 8)
+    names = {path.name for path in (tmp_path / "m").iterdir()}
+    assert {"config.json", "model.safetensors", "README.md", "log.jsonl", "loss.png"} <= names
+
+
+def test_interrupted_and_resumed_is_uninterrupted_bit_for_bit(tmp_path, bars, monkeypatch):
+    more = {"flip": True, "micro_batch": 8}
+    train(bars, tiny_config(), settings(**more), tmp_path / "whole", ui=QUIET)
+    original = Run.step
+    for stop in (5, 9):  # Ctrl-C during a step: it ends, is saved, and the run stops
+
+        def step(self, k, stop=stop):
+            original(self, k)
+            self.interrupted = self.interrupted or k == stop
+
+        monkeypatch.setattr(Run, "step", step)
+        with pytest.raises(KeyboardInterrupt, match=f"stopped at step {stop + 1} and saved"):
+            train(bars, tiny_config(), settings(**more), tmp_path / "parts", ui=QUIET)
+    monkeypatch.setattr(Run, "step", original)
+    train(bars, tiny_config(), settings(**more), tmp_path / "parts", ui=QUIET)
+    assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
+    logs = [
+        [
+            {**json.loads(line), "seconds": 0, "cpu_seconds": 0}
+            for line in (tmp_path / name / "log.jsonl").open()
+        ]
+        for name in ("whole", "parts")
+    ]
+    assert logs[0] == logs[1]
+
+
+def test_a_killed_process_goes_on_to_the_same_weights(tmp_path):
+    def run(name, *more):
+        command = [
+            sys.executable,
+            "-m",
+            "tests.nvae.training.test_training",
+            str(tmp_path / name),
+            "12",
+            *more,
+        ]
+        return subprocess.run(
+            command, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False
+        )
+
+    assert run("whole").returncode == 0
+    assert run("parts", "6").returncode == -9
+    assert not (tmp_path / "parts" / "config.json").exists()
+    done = run("parts")
+    assert done.returncode == 0, done.stderr
+    assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
+
+
+def test_steps_that_are_not_finite_leave_no_trace(tmp_path, bars, monkeypatch):
+    """One poisoned batch: neither weights, statistics, vectors nor moments know of it."""
+    run = Run(Stepper(bars, tiny_config(), settings()), bars, tmp_path, True, QUIET)
+    run.begin()
+    run.step(0)
+    before = {name: value.clone() for name, value in run.state.tensors().items()}
+    batch = Stepper.batch
+    monkeypatch.setattr(Stepper, "batch", lambda self, step: batch(self, step) * math.nan)
+    run.step(1)
+    assert run.state.guard.skipped == 1
+    assert all(torch.equal(value, before[name]) for name, value in run.state.tensors().items())
+    assert all(torch.isfinite(value).all() for value in before.values())
+
+
+def test_a_run_that_goes_astray_rolls_back_says_so_and_ends_well(tmp_path, bars, monkeypatch):
+    batch = Stepper.batch
+    bad = range(5, 8)
+    monkeypatch.setattr(
+        Stepper, "batch", lambda self, step: batch(self, step) * (math.nan if step in bad else 1.0)
+    )
+    Listener.lines.clear()
+    done = train(bars, tiny_config(), settings(patience=3), tmp_path / "m", ui=Listener())
+    assert (done.skipped, done.rollbacks) == (3, 1)
+    assert any("rolled back to the weights of step 4; learning rate x 0.5" in line for line in Listener.lines)
+    assert all(
+        torch.isfinite(value).all() for value in load_file(tmp_path / "m" / "model.safetensors").values()
+    )
+    assert math.isfinite(done.evaluation.elbo)
+
+
+def test_a_hopeless_run_stops_and_says_what_to_do(tmp_path, bars, monkeypatch):
+    batch = Stepper.batch
+    monkeypatch.setattr(Stepper, "batch", lambda self, step: batch(self, step) * math.nan)
+    with pytest.raises(TrainError, match=r"rolled back 12 times .* learning rate below 0.01"):
+        train(bars, tiny_config(), settings(steps=60, patience=1), tmp_path / "m", ui=QUIET)
+
+
+def test_a_checkpoint_that_led_astray_is_passed_over(tmp_path, bars):
+    """Also when Ctrl-C left a checkpoint between the regular ones: it is too new to be trusted."""
+    run = Run(Stepper(bars, tiny_config(), settings(steps=40)), bars, tmp_path, True, QUIET)
+    run.begin()
+    checkpoint_of = {}
+    for step in (4, 8, 10):  # every fourth is regular; the last two are kept
+        run._save(step)
+        checkpoint_of[step] = run.checkpoints / f"checkpoint-{step}"
+    assert run._good_checkpoint() == checkpoint_of[8]  # 10 is Ctrl-C's
+    run._save(12)
+    run.rolled_to = 12
+    assert run._good_checkpoint() == run.checkpoints / "checkpoint-12"  # of 10 and 12 one is regular
+    run._save(16)
+    assert run._good_checkpoint() == run.checkpoints / "checkpoint-16"
+    run.rolled_to = 16
+    assert run._good_checkpoint() == run.checkpoints / "checkpoint-12"
+
+
+def test_ctrl_c_is_ours_only_while_training(tmp_path, bars, monkeypatch):
+    before, handlers = signal.getsignal(signal.SIGINT), []
+    original = Run.step
+
+    def step(self, k):
+        handlers.append(signal.getsignal(signal.SIGINT))
+        if k == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        original(self, k)
+
+    monkeypatch.setattr(Run, "step", step)
+    with pytest.raises(KeyboardInterrupt, match="stopped at step 3 and saved"):
+        train(bars, tiny_config(), settings(), tmp_path / "m", ui=QUIET)
+    assert before not in handlers
+    assert signal.getsignal(signal.SIGINT) is before
+    foreign = signal.signal(signal.SIGINT, signal.SIG_IGN)  # somebody else's stays
+    try:
+        train(bars, tiny_config(), settings(), tmp_path / "m", ui=QUIET)
+        assert set(handlers[3:]) == {signal.SIG_IGN}
+    finally:
+        signal.signal(signal.SIGINT, foreign)
+
+
+def test_a_rate_far_too_high_is_noticed_and_survived(tmp_path, bars):
+    Listener.lines.clear()
+    run = settings(steps=30, learning_rate=1.0, patience=2)
+    done = train(bars, tiny_config(), run, tmp_path / "m", ui=Listener())
+    saved = load_file(tmp_path / "m" / "model.safetensors")
+    assert all(torch.isfinite(value).all() for value in saved.values())
+    assert math.isfinite(done.evaluation.elbo)
+    assert done.skipped >= 2
+    assert done.rollbacks >= 1
+    assert any("rolled back to the weights of step" in line for line in Listener.lines)
+
+
+@pytest.mark.slow
+def test_digits_at_ten_times_the_rate_skip_roll_back_and_still_learn(tmp_path):
+    Listener.lines.clear()
+    run = recipe("digits", steps=120, learning_rate=0.1, device="cpu")
+    done = train(read_images("digits"), preset("digits"), run, tmp_path / "m", ui=Listener())
+    saved = load_file(tmp_path / "m" / "model.safetensors")
+    assert all(torch.isfinite(value).all() for value in saved.values())
+    assert done.skipped >= run.patience
+    assert done.rollbacks >= 1
+    assert sum("rolled back" in line for line in Listener.lines) == done.rollbacks
+    assert -done.evaluation.elbo < 8 * 8 * math.log(16)  # better than every value being as likely as another
+
+
+def test_recomputing_and_keeping_are_the_same_run(tmp_path, bars):
+    for name, recompute in (("kept", False), ("again", True)):
+        config = tiny_config(decoder_cell="depthwise", blocks=1, block_cells=1, groups=(1, 1))
+        train(bars, config, settings(steps=4, recompute=recompute), tmp_path / name, ui=QUIET)
+    assert weights(tmp_path / "kept") == weights(tmp_path / "again")
+
+
+@pytest.mark.slow
+def test_compiled_cells_compute_the_same():
+    """In a process of its own: the checks of shapes that tests put around functions cannot be compiled."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.nvae.training.test_training", "compile"],
+        cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def compare_compiled() -> None:
+    found = []
+    for compiled in (False, True):
+        stepper = Stepper(some_images(), tiny_config(), settings(compile=compiled))
+        stepper.state.model.train()
+        loss = stepper.gradients(0)
+        found.append([loss.total, *(parameter.grad for parameter in stepper.state.parameters)])
+        found[-1] += [buffer.float() for buffer in stepper.state.model.buffers()]
+        assert math.isfinite(evaluate(stepper.averaged(), some_images()).elbo)
+    for one, two in zip(*found, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+    assert not torch._dynamo.utils.counters["graph_break"]
+
+
+@pytest.mark.parametrize("cell", ["dense", "depthwise"])
+def test_bf16_learns_too(tmp_path, bars, cell):
+    run = settings(steps=4, precision="bf16")
+    done = train(bars, tiny_config(decoder_cell=cell, flows=1), run, tmp_path / "m", ui=QUIET)
+    assert (done.skipped, math.isfinite(done.evaluation.elbo)) == (0, True)
+
+
+def test_a_model_that_is_not_finite_is_not_saved(tmp_path, bars, monkeypatch):
+    def broken(self):
+        model = NVAE(tiny_config())
+        model.decoder.start.data[:] = math.inf
+        return model
+
+    monkeypatch.setattr(Stepper, "averaged", broken)
+    with pytest.raises(TrainError, match="weights are not finite; start again with a learning rate below"):
+        train(bars, tiny_config(), settings(steps=2), tmp_path / "m", ui=QUIET)
+    assert not (tmp_path / "m" / "config.json").exists()
+
+
+def test_what_does_not_fit_is_refused(tmp_path, bars):
+    with pytest.raises(InputError, match="images of 9x9 with 1 channels, this model is for 8x8"):
+        train(some_images(size=9), tiny_config(), settings(), tmp_path / "m", ui=QUIET)
+    with pytest.raises(
+        InputError, match="images to train on, fewer than a batch of 16; give more, or --batch-size"
+    ):
+        train(some_images(10), tiny_config(), settings(), tmp_path / "m", ui=QUIET)
+    train(bars, tiny_config(), settings(steps=2), tmp_path / "m", ui=QUIET)
+    with pytest.raises(OutputError, match="holds a finished model"):
+        train(bars, tiny_config(), settings(), tmp_path / "m", ui=QUIET)
+    (tmp_path / "m" / "config.json").unlink()
+    with pytest.raises(TrainError, match="has steps 2, this one 12; to go on give steps 2"):
+        train(bars, tiny_config(), settings(), tmp_path / "m", ui=QUIET)
+
+
+def test_a_run_that_cannot_be_is_refused_before_its_first_step(tmp_path, bars):
+    narrow = tiny_config(image_size=4, groups=(1, 1, 1))
+    with pytest.raises(
+        OptionError, match="1 image per pass and latents of 1x1: batch norm needs at least 2 numbers"
+    ):
+        train(some_images(size=4), narrow, settings(batch_size=4, micro_batch=1), tmp_path / "m", ui=QUIET)
+    for minutes in (0, -1.0, math.nan, math.inf):
+        with pytest.raises(OptionError, match="must be above 0"):
+            train(bars, tiny_config(), settings(), tmp_path / "m", minutes=minutes, ui=QUIET)
+    with pytest.raises(InputError, match="images of 9x9"):
+        train(bars, tiny_config(), settings(), tmp_path / "m", test=some_images(size=9), ui=QUIET)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot save its checkpoints"):
+        train(bars, tiny_config(), settings(), tmp_path / "file", ui=QUIET)
+    train(bars, tiny_config(), settings(steps=2, micro_batch=8), tmp_path / "m", ui=QUIET)
+    (tmp_path / "m" / "config.json").unlink()
+    with pytest.raises(TrainError, match="has images per pass 8, this one 16"):  # batch norm would see others
+        train(bars, tiny_config(), settings(steps=2), tmp_path / "m", ui=QUIET)
+
+
+def test_going_on_does_not_undo_what_was_learned(tmp_path, bars):
+    """Adamax without moments moves every weight by the whole rate: a short run must survive that."""
+    fresh = settings(steps=60, learning_rate=1e-2)
+    train(bars, tiny_config(), fresh, tmp_path / "m", test=bars, ui=QUIET)
+    on = continued(None, steps=8, batch_size=fresh.batch_size, device="cpu")
+    done = train(bars, tiny_config(), on, tmp_path / "on", test=bars, start=tmp_path / "m", ui=QUIET)
+    assert done.before is not None
+    assert -done.evaluation.elbo < 1.03 * done.before
+
+
+def test_what_was_held_out_is_found_again_and_stays_held_out(tmp_path):
+    generator = np.random.default_rng(0)
+    images = Images(generator.integers(0, 256, (200, 1, 8, 8), dtype=np.uint8), "noise")
+    train(images, tiny_config(), settings(steps=2), tmp_path / "m", ui=QUIET)
+    known = remembered(tmp_path / "m")
+    shuffled = images.rows(generator.permutation(200))
+    out = unseen(shuffled, known)
+    assert len(out) == 20
+    assert {*fingerprints(out)} == known
+    training, test = held_out(shuffled, 5, known)
+    assert {*fingerprints(test)} == known
+    assert not {*fingerprints(training)} & known
+    other = settings(steps=2, seed=5)
+    train(shuffled, tiny_config(), other, tmp_path / "on", start=tmp_path / "m", ui=QUIET)
+    assert remembered(tmp_path / "on") == known
+
+
+def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tmp_path):
+    """The limit on a file's size stands for the disk's: safetensors meets it in Rust."""
+    command = [sys.executable, "-m", "tests.nvae.training.test_training", str(tmp_path / "m"), "12"]
+    limited = ["bash", "-c", 'ulimit -f 20; exec "$@"', "bash", *command]
+    run = partial(subprocess.run, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False)
+    full = run(limited)
+    assert "OutputError" in full.stderr
+    assert re.search(
+        r"cannot save step \d+: File too large; .*make room and run the same command", full.stderr
+    )
+    assert run(command).returncode == 0
+    assert NVAE.from_pretrained(tmp_path / "m").sample(2).shape == (2, 1, 8, 8)
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_has_its_name(tmp_path, bars, monkeypatch):
+    """Everything of it is flushed, then it is renamed, then the folder is flushed."""
+    events = []
+    flush, rename = os.fsync, Path.rename
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: (events.append(os.readlink(f"/proc/self/fd/{handle}")), flush(handle))
+    )
+    monkeypatch.setattr(
+        Path, "rename", lambda self, to: (events.append(("rename", str(to))), rename(self, to))[1]
+    )
+    run = Run(Stepper(bars, tiny_config(), settings()), bars, tmp_path, True, QUIET)
+    run.begin()
+    place = events.index(("rename", str(tmp_path / "checkpoints" / "checkpoint-0")))
+    partial_ = tmp_path / "checkpoints" / ".partial" / "checkpoint-0"
+    assert {str(partial_ / "state.safetensors"), str(partial_ / "run.json"), str(partial_)} <= {
+        *events[:place]
+    }
+    assert str(tmp_path / "checkpoints") in events[place:]
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_batch_and_agree(tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29517", "-m",
+               "tests.nvae.training.test_training", str(tmp_path / "m"), "6"]  # fmt: skip
+    done = subprocess.run(
+        command, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    ranks = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("m.*.json"))]
+    assert len(ranks) == 2
+    assert ranks[0] == ranks[1]  # the same model on both
+    shared = [path.read_text() for path in sorted(tmp_path.glob("m.alone.*.txt"))]
+    alone = evaluate(NVAE.from_pretrained(tmp_path / "m"), some_images().part(0, 7), samples=3, seed=1)
+    assert shared[0] == shared[1]  # each has measured its share; one process finds the same
+    found = re.search(r"elbo=(-?[\d.]+)", shared[0])
+    assert float(found[1]) == pytest.approx(alone.elbo, abs=1e-4)
+    log = [json.loads(line) for line in (tmp_path / "m" / "log.jsonl").open()]
+    assert [line["step"] for line in log if "loss" in line] == [3, 6]
+    assert [line["skipped"] for line in log if "skipped" in line] == [1, 1]
+
+
+def main(output: str, steps: str, kill: str | None = None) -> None:
+    original, batch = Run.step, Stepper.batch
+    if os.environ.get("RANK") == "1":  # one process's batch is spoiled: the step is skipped on both
+        Stepper.batch = lambda self, step: batch(self, step) * (math.nan if step == 2 else 1.0)
+
+    def step(self, k):
+        if kill is not None and k == int(kill):
+            os.kill(os.getpid(), 9)
+        original(self, k)
+
+    Run.step = step
+    images = some_images()
+    done = train(Images(images.pixels, "bars"), tiny_config(), settings(steps=int(steps)), output, ui=QUIET)
+    if "RANK" in os.environ:
+        alone = evaluate(NVAE.from_pretrained(output), images.part(0, 7), samples=3, seed=1)
+        Path(f"{output}.alone.{os.environ['RANK']}.txt").write_text(repr(alone))
+        Path(f"{output}.{os.environ['RANK']}.json").write_text(json.dumps(done.evaluation.elbo))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["compile"]:
+        compare_compiled()
+    else:
+        main(*sys.argv[1:])
