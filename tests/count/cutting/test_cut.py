@@ -6,13 +6,13 @@ import random
 import time
 from importlib.util import find_spec
 
+import jieba as original
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-import jieba as original
-from count_corpus import jieba, jieba_words, odd_text, sentences
 from jieba import finalseg
+
+from count_corpus import jieba, jieba_words, odd_text, sentences
 from shoestring._errors import InputError
 from shoestring.count import Cutter, cut
 from shoestring.count.cutting import dictionary

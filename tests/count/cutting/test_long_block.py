@@ -8,11 +8,11 @@ import sys
 from collections import Counter
 from importlib.util import find_spec
 
+import jieba as original
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import jieba as original
 from count_corpus import jieba, sentences
 from shoestring.count.counting.batches import ngrams
 from shoestring.count.counting.columns import Columns
