@@ -17,7 +17,8 @@ def faults():
 
 torch.set_num_threads(1)
 keep_freed()
-step()
+for _ in range(4):  # until the heap's pieces have found their places
+    step()
 before = faults()
 step()
 print(faults() - before)
@@ -50,7 +51,7 @@ def _run(program: str) -> int:
 
 
 def test_kept_memory_is_not_faulted_in_again():
-    assert _run(PROGRAM) <= 2100  # of the 16,384 pages that eight tensors have: the heap may grow once more
+    assert _run(PROGRAM) <= 100  # of the 16,384 pages that eight tensors have
 
 
 def test_given_back_memory_is_gone():
