@@ -39,22 +39,17 @@ def run(report: Report, data: Path) -> None:
             report.check("there are pairs", right=False, detail=f"{data}: none of {', '.join(SETS)}")
             return
         rows: list[list[object]] = []
+        found: dict[tuple[str, str], list[float]] = {}
         for seed in range(1 if report.small else SEEDS):
             for each, pairs in sets.items():
                 for mode in ("bi", "cross"):
                     if report.left < 15:
                         return
-                    rows.append(
-                        [
-                            each,
-                            mode,
-                            seed,
-                            *one(base, pairs, mode, seed, folder / f"{each}{mode}{seed}", report),
-                        ]
-                    )
+                    accuracy, seconds = one(base, pairs, mode, seed, folder / f"{each}{mode}{seed}", report)
+                    rows.append([each, mode, seed, accuracy, seconds])
+                    found.setdefault((each, mode), []).append(accuracy)
                     report.figure("set, kind, seed, accuracy, seconds", rows)
-                    found = [row[3] for row in rows if row[:2] == [each, mode]]
-                    report.figure(f"{each}, {mode}: mean accuracy", mean(found))  # type: ignore[type-var]
+                    report.figure(f"{each}, {mode}: mean accuracy", mean(found[each, mode]))
 
 
 def one(

@@ -307,7 +307,7 @@ def _require_room(source: Source, precision: str) -> None:
     if needed > ROOM * there:
         raise OptionError(
             f"--precision auto: fp32 takes {needed / 1e9:.1f} GB, this machine has {there / 1e9:.1f}; pass --precision "
-            "int8, a quarter of that at about 1 % more perplexity, or int4"
+            "int8, a quarter of that at little more perplexity, or int4"
         )
 
 
