@@ -207,6 +207,21 @@ def test_errors_are_one_line_and_an_exit_code(kind, code, line, capsys):
     assert err.count("\n") == 1
 
 
+def test_ctrl_c_while_torch_is_imported_is_one_line(tmp_path):
+    """C++ that runs Python during torch's import aborts on an exception: here it would be swallowed."""
+    (tmp_path / "torch.py").write_text(
+        "import signal\ntry:\n    signal.raise_signal(signal.SIGINT)\nexcept BaseException:\n    pass\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "shoestring", "lm", "chat", "no-such-thing"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])},
+    )
+    assert (done.returncode, done.stderr.splitlines()) == (130, ["Interrupted: nothing had begun"])
+
+
 def test_debug_shows_the_traceback():
     with pytest.raises(InputError):
         fail.main(["--debug", "ours"], standalone_mode=False)

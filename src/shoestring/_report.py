@@ -16,6 +16,7 @@ from shoestring._errors import ShoestringError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # importing typing takes as long as the rest
+    from types import FrameType
     from typing import NoReturn
 
 PACKAGE = os.path.dirname(os.path.abspath(__file__))
@@ -65,6 +66,19 @@ def line_of(error: BaseException) -> tuple[str, int]:
         "`shoestring env` prints",
         1,
     )
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """Handles Ctrl-C: an exception as ever, but an end at once while torch is imported.
+
+    Its C++ parts run Python then, and an exception that comes out of it there aborts the process.
+    """
+    while frame is not None:
+        if frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__", "").startswith("torch"):
+            os.write(2, b"Interrupted: nothing had begun\n")
+            os._exit(130)
+        frame = frame.f_back
+    raise KeyboardInterrupt
 
 
 def leave(line: str, code: int) -> NoReturn:

@@ -9,7 +9,7 @@ import os
 import sys
 
 from shoestring import __version__
-from shoestring._report import escape_what_cannot_be_shown, leave, reported
+from shoestring._report import escape_what_cannot_be_shown, interrupt, leave, reported
 
 COMPLETE = "_SHOESTRING_COMPLETE"  # what click's completion scripts set
 
@@ -58,8 +58,11 @@ VERBS = {
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs `shoestring VERB ...` and exits: 0 done, 1 an error, 2 wrong usage, 130 interrupted."""
+    typed = sys.argv[1:] if arguments is None else arguments
+    if arguments is None and typed and typed[0] in VERBS:
+        _interruptible()
     try:
-        _run(sys.argv[1:] if arguments is None else arguments)
+        _run(typed)
     finally:
         if (
             arguments is None and "enum" in sys.modules
@@ -86,6 +89,13 @@ def _run(arguments: list[str]) -> None:
         else:
             leave(overview(), 2)
         sys.stdout.flush()
+
+
+def _interruptible() -> None:
+    import signal
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, nobody else's
+        signal.signal(signal.SIGINT, interrupt)
 
 
 def overview() -> str:

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from shoestring._report import interrupt
+
 
 @contextmanager
 def interruptible(stop: Callable[[], None], processes: int = 1) -> Iterator[None]:
@@ -18,20 +20,18 @@ def interruptible(stop: Callable[[], None], processes: int = 1) -> Iterator[None
         stop: asks the loop to end after its step.
         processes: that train together.
     """
-    ours = threading.current_thread() is threading.main_thread()
-    ours = (
-        ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    )  # nobody else's, not ignored
-    if not ours or processes > 1:
+    before = signal.getsignal(signal.SIGINT)
+    ours = before in (signal.default_int_handler, interrupt)  # nobody else's, not ignored
+    if not ours or processes > 1 or threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def first(*_: object) -> None:
         stop()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, before)
 
     signal.signal(signal.SIGINT, first)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, before)
