@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from shoestring.nvae.training.settings import NVAESettings
 from shoestring.nvae.training.step import Stepper
 from shoestring.train import checkpoint, record
 from shoestring.train.memory import keep_freed
+from shoestring.train.settings import steps_within
 from shoestring.ui import UI
 
 WARM, TIMED = 2, 5  # steps of the calibration
@@ -136,13 +138,12 @@ def _steps_within(
         return checkpoint.load(interrupted[-1])["identity"]["steps"]
     ui.say(f"timing {TIMED} steps")
     trial = Stepper(images, config, replace(settings, steps=10**6))
-    for step in range(WARM):
+    clock = [time.monotonic()]
+    for step in range(WARM + TIMED):
         trial.take(step)
-    start = time.monotonic()
-    for step in range(WARM, WARM + TIMED):
-        trial.take(step)
-    each = (time.monotonic() - start) / TIMED
-    return broadcast_object_list([max(20, round(TRAINING * minutes * 60 / each))])[0]
+        clock.append(time.monotonic())
+    each = [after - before for before, after in pairwise(clock[WARM:])]
+    return broadcast_object_list([steps_within(TRAINING * 60 * minutes, each)])[0]
 
 
 def _finished(run: Run, known: Collection[str]) -> Trained:

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ import torch
 from shoestring import hub
 from shoestring._errors import OptionError, OutputError
 from shoestring.train import History, TrainSettings, checkpoint, fit, record
+from shoestring.train.settings import steps_within
 from shoestring.transformer.model.configuration import ShoestringConfig
 from shoestring.transformer.model.heads import ShoestringForCausalLM, ShoestringForMaskedLM
 from shoestring.transformer.pretraining.objectives import OBJECTIVES, Examples, Masking, held_out
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 MODELS = {"mlm": ShoestringForMaskedLM, "clm": ShoestringForCausalLM, "unilm": ShoestringForCausalLM}
-WARM, TIMED = 2, 6  # steps of the calibration
+WARM, TIMED = 2, 11  # steps of the calibration
 EVALUATIONS = 4  # over a run
 
 
@@ -189,8 +191,8 @@ def _steps_within(
         trial = replace(settings, steps=WARM + TIMED, log_every=1, save_every=10**9)
         fit(deepcopy(model), examples, trial, folder, ui=UI(quiet=True))
         seconds = [line["seconds"] for line in record.read(Path(folder, "log.jsonl")) if "loss" in line]
-    steps = [max(20, round(minutes * 60 * TIMED / (seconds[-1] - seconds[WARM - 1])))] if seconds else [0]
-    return broadcast_object_list(steps)[0]
+    each = [after - before for before, after in pairwise(seconds[WARM - 1 :])]
+    return broadcast_object_list([steps_within(60 * minutes, each) if each else 0])[0]
 
 
 def _fingerprint(blocks: Blocks) -> str:
