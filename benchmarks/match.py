@@ -217,7 +217,7 @@ def compare(
     curves = found.curves
     before = {} if quick or not RESULT.exists() else json.loads(RESULT.read_text("utf-8")).get("compare", {})
     kinds = " and ".join(curves.kinds) if len(curves.kinds) == 2 else "all kinds"
-    name = f"{kinds}, {data}, epochs {epochs:g}"
+    name = f"{kinds}, {data}, epochs {epochs:g}, {' and '.join(f'{size:,}' for size in curves.sizes)} pairs"
     found_here = {
         "load": os.getloadavg()[0], "data": data, "kinds": list(curves.kinds),
         "seeds": {str(size): len(curves.of("bi", size)) for size in curves.sizes},

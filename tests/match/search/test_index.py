@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from killed import Hashing
 
 from promised import kept
 from shoestring._errors import InputError, OptionError, OutputError
@@ -130,6 +131,40 @@ def test_the_graph_is_as_wide_as_its_recall_wants(tmp_path, compact):
         assert late.width in WIDTHS[:-1]
     gone = np.unique(rows[:, 0])
     assert not set(again.nearest(vectors, queries, 10, gone)[0].ravel().tolist()) & set(gone.tolist())
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_a_search_goes_on_behind_what_is_deleted(compact):
+    """Whole topics are deleted, and the queries are about them."""
+    rng = np.random.default_rng(0)
+    topics, of = rng.normal(size=(60, 32)), rng.integers(0, 60, 3000)
+    vectors = topics[of] + 0.5 * rng.normal(size=(3000, 32))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype("f")
+    graph = Graph(compact=compact)
+    graph.extend(vectors)
+    queries = vectors[of < 24][::7]
+    for gone in (np.flatnonzero(of < 24), np.sort(rng.permutation(3000)[:1200])):
+        rows, scores = graph.nearest(vectors, queries, 10, gone)
+        assert (scores >= exact(vectors, queries, 10, gone)[1][:, -1:] - 1e-6).mean() > 0.98
+        assert not set(rows.ravel().tolist()) & set(gone.tolist())
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_a_graph_that_finds_too_little_is_not_searched(compact, tmp_path):
+    """Doubles link to each other only, which no width mends."""
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(40, 16)).astype("f").repeat(100, axis=0)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    graph = Graph(compact=compact)
+    graph.extend(vectors)
+    assert graph.nearest(vectors, vectors[::50], 10) is None
+    graph.save(str(tmp_path / "graph"))
+    assert Graph(tmp_path / "graph", compact).nearest(vectors, vectors[::50], 10) is None
+    index = Index(tmp_path / "index", Hashing(), "int8" if compact else "hnsw")
+    index.add((f"text {at % 60}", {}) for at in range(6000))
+    assert index.searched == "exact"
+    wanted = Index(tmp_path / "index", Hashing(), "exact").nearest(index.matcher.embed(["text 7"]), 100)
+    assert (index.nearest(index.matcher.embed(["text 7"]), 100)[1] == wanted[1]).all()
 
 
 @pytest.mark.parametrize("kind", ["folder", "qdrant"])
@@ -407,11 +442,14 @@ def test_the_commands(match, trained, pairs, tmp_path):
     some = match("search", "idx", "猫", "--where", "topic=4", "--hybrid", "--json", *model)
     assert [hit["id"] for hit in json.loads(some.stdout)["queries"][0]["hits"]] == [4]
     assert "NAME=VALUE" in match("search", "idx", "猫", "--where", "topic", *model).stderr
+    twice = match("search", "idx", "猫", "--where", "topic=4", "--where", "topic=5", *model)
+    assert "a name is given twice" in twice.stderr
     assert "no index" in match("search", "none", "猫", *model).stderr
     put = ("index", "texts.jsonl", "-o", "keyed", "--key", "topic", "--json", *model)
     assert json.loads(match(*put).stdout)["added"] == len(rows)
     assert kept("match index", match(*put).stdout) == {
         "index": "keyed", "added": 0, "replaced": 0, "unchanged": len(rows), "texts": len(rows),
+        "search": "exact",
     }  # fmt: skip
 
 

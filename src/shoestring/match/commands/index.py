@@ -48,4 +48,8 @@ def index(
             found = {"added": added, **({"had already": done} if done else {})}
     for line in met.lines():
         ui.say(line)
-    ui.result({"index": target, **found, "texts": len(opened)})
+    if kind in ("hnsw", "int8") and opened.searched == "exact":
+        ui.say(
+            "a graph finds too few of these texts' nearest, as among many doubles: all are compared instead"
+        )
+    ui.result({"index": target, **found, "texts": len(opened), "search": opened.searched})

@@ -38,6 +38,8 @@ def search(
     if wrong := [each for each in wanted if "=" not in each]:
         raise OptionError(f"--where {wrong[0]!r}: write NAME=VALUE")
     where = dict(each.split("=", 1) for each in wanted)
+    if len(where) < len(wanted):
+        raise OptionError(f"--where {' --where '.join(wanted)}: a name is given twice; each takes one value")
     opened = existing(index, loaded(model, device), kind)
     if opened.unfinished:
         ui.say(

@@ -4,7 +4,7 @@
   told of, and an interrupted build goes on behind them, if it is given the same texts.
 - A row's number is its id and is never given again. A deleted row is passed over.
 - Texts may have keys of the user's own: what comes again under the same key replaces what was there.
-- A graph that is behind the rows is no matter: the rest is searched exactly.
+- A graph that is behind the rows is no matter: the rest is searched exactly, and all where the graph finds too little.
 - The index remembers the model's fingerprint and refuses another one, whose embeddings would mean something else.
 """
 
@@ -23,7 +23,8 @@ from shoestring._errors import InputError, OptionError, OutputError
 from shoestring._extras import require
 from shoestring.match.matcher import Matcher, Progress
 from shoestring.match.search.hits import Document, Hit, answered
-from shoestring.match.search.nearest import Found, Graph, exact, has_faiss, merged
+from shoestring.match.search.metadata import plain
+from shoestring.match.search.nearest import BLOCK, Found, Graph, exact, has_faiss, merged
 from shoestring.match.search.state import ENDINGS, GraphFile
 from shoestring.match.search.storage import Generation, Record, Storage, Writer, checked_graph
 from shoestring.match.search.words import Words
@@ -76,6 +77,13 @@ class Index:
     def rows(self) -> int:
         """The number of rows, deleted ones too."""
         return self.storage.read().rows
+
+    @property
+    def searched(self) -> str:
+        """How texts are found: `exact`, or by the graph, `hnsw` or `int8`."""
+        now = self.storage.read()
+        graph = self._loaded_graph(now) if self._wants_graph(now.rows) else None
+        return ("int8" if graph.compact else "hnsw") if graph and graph.width else "exact"
 
     def add(self, documents: Iterable[Document], progress: Progress | None = None) -> int:
         """Embeds and appends documents; every 1,024 of them are safe on disk.
@@ -287,7 +295,8 @@ class Index:
     def _skipped(self, now: Generation, start: int, documents: Iterator[Document]) -> int:
         """Passes over the texts that a build has, which must be the same."""
         for row in range(start, now.rows):
-            if next(documents, None) != _document(now, row):
+            given = next(documents, None)
+            if given is None or _record(*given) != now.record(row):
                 raise InputError(
                     f"{self.folder}: an interrupted build had another text {row - start + 1:,} "
                     f"({now.record(row)['text']!s:.40}); give the same texts in the same order, or build it anew with "
@@ -336,7 +345,7 @@ class Index:
 
 
 def _record(text: str, metadata: Mapping[str, object]) -> Record:
-    return {"text": text, "metadata": dict(metadata)}
+    return {"text": text, "metadata": plain(metadata)}
 
 
 def _document(now: Generation, row: int) -> Document:
@@ -345,11 +354,13 @@ def _document(now: Generation, row: int) -> Document:
 
 
 def _among(now: Generation, vectors: NDArray, k: int, rows: NDArray) -> Found:
-    """Compares with some rows only."""
-    if not len(rows):
-        return _nothing(len(vectors))
-    found, scores = exact(now.vectors[rows], vectors, min(k, len(rows)))
-    return rows[found], scores
+    """Compares with some rows only, so many at a time as a block of `exact` has."""
+    found = _nothing(len(vectors))
+    for start in range(0, len(rows), BLOCK):
+        part = rows[start : start + BLOCK]
+        places, scores = exact(now.vectors[part], vectors, min(k, len(part)))
+        found = merged(found, (part[places], scores), k)
+    return found
 
 
 def _nothing(queries: int) -> Found:

@@ -93,14 +93,6 @@ def merged(one: Found, two: Found, k: int) -> Found:
     return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
 
 
-def _rescored(vectors: NDArray, queries: NDArray, rows: NDArray, k: int) -> Found:
-    """The k best of some rows by the vectors themselves; -1 is no row."""
-    scores = np.einsum("mrd,md->mr", vectors[rows], queries)
-    scores[rows < 0] = -np.inf
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(rows, best, axis=1), np.take_along_axis(scores, best, axis=1)
-
-
 class Graph:
     """An HNSW graph over the first rows of some vectors.
 
@@ -122,7 +114,7 @@ class Graph:
 
     @property
     def width(self) -> int:
-        """How many candidates a search keeps: HNSW's efSearch."""
+        """How many candidates a search keeps: HNSW's efSearch; 0 where no width finds enough, as among many doubles."""
         return self.core.hnsw.efSearch
 
     def extend(self, vectors: NDArray) -> None:
@@ -150,9 +142,24 @@ class Graph:
     def nearest(
         self, vectors: NDArray, queries: NDArray, k: int, without: NDArray | None = None
     ) -> Found | None:
-        """Returns about what `exact` does, or None where the graph leads to fewer than k rows that count."""
-        rows, scores = self._found(vectors, queries, k, max(self.width, 2 * k), without)
-        return None if (rows < 0).any() else (rows, scores)
+        """Returns about what `exact` does, or None where the graph does not lead there.
+
+        A search is widened until as many rows that count are among its candidates as a search of rows that all count
+        has: where those around a query are deleted, it goes on to what is behind them.
+        """
+        gone = np.zeros(0, np.int64) if without is None else without
+        needed = min(max(self.width, 2 * k), len(self) - len(gone))
+        width = min(needed * len(self) // max(1, len(self) - len(gone)), len(self))
+        while self.width:
+            rows, scores = self._candidates(vectors, queries, width)
+            counts = (rows >= 0) & ~np.isin(rows, gone)
+            if (counts.sum(axis=1) >= needed).all():
+                best = np.argsort(np.where(counts, -scores, np.inf), axis=1, kind="stable")[:, :k]
+                return np.take_along_axis(rows, best, axis=1), np.take_along_axis(scores, best, axis=1)
+            if width >= min(WIDTHS[-1], len(self)):
+                break
+            width = min(2 * width, len(self))
+        return None
 
     def _reaches(self, vectors: NDArray) -> bool:
         """Whether the ranges that bytes stand for, which the first vectors had, hold all but few components."""
@@ -168,18 +175,12 @@ class Graph:
             return self._faiss.IndexHNSWSQ(width, self._faiss.ScalarQuantizer.QT_8bit, LINKS, kind)
         return self._faiss.IndexHNSWFlat(width, LINKS, kind)
 
-    def _found(
-        self, vectors: NDArray, queries: NDArray, k: int, width: int, without: NDArray | None = None
-    ) -> Found:
-        """Returns k rows and scores of each query; -1 where the graph leads to no more."""
-        settings: dict[str, Any] = {"efSearch": width}
-        if without is not None and len(without):
-            settings["sel"] = self._faiss.IDSelectorNot(self._faiss.IDSelectorBatch(without))
-        asked = max(k, min(width, len(self))) if self.compact else k
-        scores, rows = self.core.search(
-            np.ascontiguousarray(queries), asked, params=self._faiss.SearchParametersHNSW(**settings)
-        )
-        return _rescored(vectors, queries, rows, k) if self.compact else (rows, scores)
+    def _candidates(self, vectors: NDArray, queries: NDArray, width: int) -> Found:
+        """Returns so many rows of each query, -1 where the graph leads to no more, and their scores by the vectors."""
+        settings = self._faiss.SearchParametersHNSW(efSearch=width)
+        wide = min(width, len(self))
+        scores, rows = self.core.search(np.ascontiguousarray(queries), wide, params=settings)
+        return rows, np.einsum("mrd,md->mr", vectors[rows], queries) if self.compact else scores
 
     def _tuned(self, vectors: NDArray) -> int:
         """The least width whose recall of the sample's nearest, but for itself, is high enough."""
@@ -189,7 +190,8 @@ class Graph:
         queries = vectors[np.linspace(0, len(vectors) - 1, min(SAMPLE, len(vectors))).astype(int)]
         least = exact(vectors, queries, few)[1][:, -1:] - 1e-6  # equal scores count, whichever row has them
         for width in WIDTHS:
-            _, scores = self._found(vectors, queries, few, width)
-            if (scores[:, 1:] >= least).mean() >= RECALL:
+            rows, scores = self._candidates(vectors, queries, max(few, width))
+            scores = -np.sort(np.where(rows < 0, np.inf, -scores), axis=1)[:, 1:few]
+            if (scores >= least).mean() >= RECALL:
                 return width
-        return WIDTHS[-1]
+        return 0

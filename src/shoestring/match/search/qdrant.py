@@ -2,7 +2,8 @@
 
 - Start one: `docker run -p 6333:6333 qdrant/qdrant`, then `shoestring match index TEXTS -o qdrant:http://HOST:6333/NAME`.
 - The collection's name ends with the model's fingerprint, so another model cannot search it by mistake.
-- Rows are numbered 0, 1, 2, ...; text and metadata are the points' payload. A deleted row loses its payload and is
+- Rows are numbered 0, 1, 2, ...; text and metadata are the points' payload, these also as the marks that a filter
+  compares, since a server tells 3 from "3" and takes a dot in a name for a path. A deleted row loses its payload and is
   passed over, but stays, so that its number is never given again.
 - The first point of a build carries a mark until the build is finished; an interrupted one goes on behind its last row,
   if it is given the same texts.
@@ -11,6 +12,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -22,10 +24,11 @@ from shoestring._errors import InputError, OptionError, OutputError
 from shoestring._extras import require
 from shoestring.match.matcher import Matcher, Progress
 from shoestring.match.search.hits import Document, Hit, answered
-from shoestring.match.search.words import alike, require_names
+from shoestring.match.search.metadata import named, plain, require_names, text
 
 ROWS = 256
 GONE, BUILDING = "deleted", "building"  # marks in a payload
+NAMES, VALUES = "names", "values"  # of the metadata, as they are filtered by
 
 
 class QdrantIndex:
@@ -50,6 +53,8 @@ class QdrantIndex:
         """The number of texts that can be found."""
         return self._count(self._marked(GONE, inverse=True))
 
+    searched = "qdrant"
+
     @property
     def rows(self) -> int:
         """The number of rows, deleted ones too."""
@@ -71,7 +76,7 @@ class QdrantIndex:
             if empty:
                 raise InputError(f"document {row - before + empty[0] + 1:,}: empty text")
             vectors = self.matcher.embed([text for text, _ in batch], role="document")
-            payloads: list[dict[str, Any]] = [{"text": text, "metadata": dict(data)} for text, data in batch]
+            payloads = [_payload(*each) for each in batch]
             if self._starts == row:
                 payloads[0][BUILDING] = True
             points = [
@@ -178,7 +183,8 @@ class QdrantIndex:
 
     def _skipped(self, start: int, documents: Iterator[Document]) -> int:
         for row in range(start, self.rows):
-            if next(documents, None) != self.document(row):
+            given = next(documents, None)
+            if given is None or (given[0], plain(given[1])) != self.document(row):
                 raise InputError(
                     f"{self.name}: an interrupted build had another text {row - start + 1:,}; give the same "
                     "texts in the same order, or build it anew with --overwrite"
@@ -186,22 +192,16 @@ class QdrantIndex:
         return self.rows - start
 
     def _those(self, where: Mapping[str, object]) -> Any:
-        """A filter: not deleted, and these values in the metadata, as text or as numbers."""
-        require_names(where, [name for name in where if self._count(self._with(name))], self.name)
-        must = [
-            self.models.Filter(should=[
-                self.models.FieldCondition(key=f"metadata.{name}", match=self.models.MatchValue(value=each))
-                for each in alike(value)
-            ])
-            for name, value in where.items()
-        ]  # fmt: skip
-        gone = self.models.FieldCondition(key=GONE, match=self.models.MatchValue(value=True))
-        return self.models.Filter(must=must, must_not=[gone])
+        """A filter: not deleted, and these values in the metadata."""
+        require_names(where, [name for name in where if self._count(self._having(NAMES, name))], self.name)
+        marks = (self._match(VALUES, _mark(name, text(value))) for name, value in where.items())
+        return self.models.Filter(must=list(marks), must_not=[self._match(GONE, True)])
 
-    def _with(self, name: str) -> Any:
-        """A filter: some value of that name in the metadata."""
-        empty = self.models.IsEmptyCondition(is_empty=self.models.PayloadField(key=f"metadata.{name}"))
-        return self.models.Filter(must_not=[empty])
+    def _having(self, key: str, value: object) -> Any:
+        return self.models.Filter(must=[self._match(key, value)])
+
+    def _match(self, key: str, value: object) -> Any:
+        return self.models.FieldCondition(key=key, match=self.models.MatchValue(value=value))
 
     def _count(self, those: Any = None) -> int:
         if not self.client.collection_exists(self.name):
@@ -209,8 +209,7 @@ class QdrantIndex:
         return self.client.count(self.name, count_filter=those, exact=True).count
 
     def _marked(self, mark: str, inverse: bool = False) -> Any:
-        condition = self.models.FieldCondition(key=mark, match=self.models.MatchValue(value=True))
-        return self.models.Filter(**{"must_not" if inverse else "must": [condition]})
+        return self.models.Filter(**{"must_not" if inverse else "must": [self._match(mark, True)]})
 
     def _require_same_model(self, name: str) -> None:
         names = [each.name for each in self.client.get_collections().collections]
@@ -220,6 +219,15 @@ class QdrantIndex:
                 f"qdrant: {name} was made with another model ({other[0].rpartition('-')[2]}) than "
                 f"{self.matcher.folder} ({self.name.rpartition('-')[2]}); give that model, or another name"
             )
+
+
+def _payload(text: str, metadata: Mapping[str, object]) -> dict[str, Any]:
+    kept = plain(metadata)
+    return {"text": text, "metadata": kept, NAMES: list(kept), VALUES: [_mark(*each) for each in named(kept)]}
+
+
+def _mark(name: str, value: str) -> str:
+    return json.dumps([name, value], ensure_ascii=False)
 
 
 def connect(address: str, matcher: Matcher) -> QdrantIndex:

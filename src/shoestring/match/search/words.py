@@ -8,11 +8,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -20,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring._errors import InputError
 from shoestring._extras import require
+from shoestring.match.search.metadata import named, require_names, text
 from shoestring.match.search.nearest import Found
 from shoestring.match.search.storage import Generation
 
@@ -44,7 +43,7 @@ class Words:
             InputError: no text has metadata of that name.
         """
         require_names(wanted, {name for name, _ in self._values}, self.now.folder)
-        lists = [set(self._values.get((name, _text(value)), ())) for name, value in wanted.items()]
+        lists = [set(self._values.get((name, text(value)), ())) for name, value in wanted.items()]
         return np.array(sorted(set.intersection(*lists)), np.int64)
 
     def fused(
@@ -73,7 +72,7 @@ class Words:
 
     def _best(self, query: str, count: int, allowed: NDArray | None) -> NDArray:
         """The rows with the highest BM25; only those that have a word of the query."""
-        known = [word for word in words(query) if word in self._bm25.vocab_dict]
+        known = [word for word in words(query) if word in self._bm25.vocab_dict] if len(self._rows) else []
         if not known:
             return np.zeros(0, np.int64)
         scores = np.asarray(self._bm25.get_scores(known), float)
@@ -98,34 +97,11 @@ class Words:
     def _values(self) -> Mapping[tuple[str, str], list[int]]:
         found = defaultdict(list)
         for row, record in self.now.records():
-            for name, value in record["metadata"].items():
+            for name in record["metadata"]:
                 found[name, ""] += []  # a name is known, however few its values
-                for each in value if isinstance(value, list) else (value,):
-                    found[name, _text(each)].append(row)
+            for each in named(record["metadata"]):
+                found[each].append(row)
         return found
-
-
-def require_names(wanted: Iterable[str], known: Collection[str], where: object) -> None:
-    """Refuses metadata that no text has: nothing would be found, as if nothing were alike.
-
-    Raises:
-        InputError: there is none of that name.
-    """
-    for name in wanted:
-        if name not in known:
-            there = f"known: {', '.join(sorted(known))}" if known else "--metadata of index stores some"
-            raise InputError(f"{where}: no text has metadata {name!r}; {there}")
-
-
-def alike(value: object) -> list[str | int | bool]:
-    """Returns what counts as a value: 3, "3"; true, "true". For a database that tells them apart."""
-    text = _text(value)
-    found: list[str | int | bool] = [text]
-    try:
-        number = json.loads(text)
-    except ValueError:
-        return found
-    return [*found, number] if isinstance(number, bool | int) and _text(number) == text else found
 
 
 def words(text: str) -> list[str]:
@@ -146,7 +122,3 @@ def _joined(*lists: NDArray) -> list[int]:
         for rank, row in enumerate(each.tolist(), 1):
             score[row] += 1 / (HALF + rank)
     return sorted(score, key=lambda row: -score[row])
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)

@@ -75,10 +75,10 @@ def frozen(model: Any, layers: int, cached: bool = True, store: Store | None = N
         parameter.requires_grad_(False)
     kept = Store() if store is None else store
     memory = _Memory(base, layers, kept, isinstance(model[0], Joined)) if cached else None
-    handles = []
     embeddings = base.embeddings
     if memory is not None:
         base.embeddings, base.encoder.layer = memory, stack[layers:]
+        handles = [model[0].register_forward_pre_hook(memory.look)]
     else:
         handles = [part.register_forward_pre_hook(_at_rest) for part in lower]
     try:
@@ -88,9 +88,8 @@ def frozen(model: Any, layers: int, cached: bool = True, store: Store | None = N
             base.embeddings, base.encoder.layer = embeddings, stack
             if store is None:
                 kept.close()
-        else:
-            for handle in handles:
-                handle.remove()
+        for handle in handles:
+            handle.remove()
         for parameter in (each for part in lower for each in part.parameters()):
             parameter.requires_grad_(True)
 
@@ -106,6 +105,8 @@ def _structure(model: Any, layers: int) -> tuple[Any, nn.ModuleList]:
         raise OptionError(
             f"freeze {layers}: {type(base).__name__} is not built like BERT; train all its layers with 0"
         )
+    if model.tokenizer.padding_side != "right":
+        raise OptionError(f"freeze {layers}: the tokenizer pads on the left; train all its layers with 0")
     if layers >= len(stack):
         raise OptionError(f"freeze {layers}: the model has {len(stack)} layers; at least one must be trained")
     return base, stack
@@ -131,36 +132,39 @@ class _Memory(nn.Module):
         if "pooler" in lower._modules:
             lower.pooler = None
         self.lower = [lower]  # in a list, so that it is neither saved nor trained
-        self.pad = base.config.pad_token_id or 0
         self.store, self.apart = store, apart
+        self.mask = torch.zeros(0)
+
+    def look(self, _: nn.Module, inputs: tuple[dict[str, Any], ...]) -> None:
+        """Notes which tokens count, before the encoder runs: a text may hold the token that pads."""
+        self.mask = inputs[0]["attention_mask"]
 
     def forward(self, input_ids: Tensor, token_type_ids: Tensor | None = None, **_: Any) -> Tensor:
         """Returns (batch, length, width) hidden states; what they are at padding does not matter."""
         types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
         if not self.apart:
-            return self._states(input_ids, types)
-        sides = (input_ids[:, types[0] == number] for number in (0, 1))
-        return torch.cat([self._states(side, torch.zeros_like(side)) for side in sides], dim=1)
+            return self._states(input_ids, self.mask, types)
+        sides = ((input_ids[:, side], self.mask[:, side]) for side in (types[0] == 0, types[0] == 1))
+        return torch.cat([self._states(*side, torch.zeros_like(side[0])) for side in sides], dim=1)
 
-    def _states(self, input_ids: Tensor, types: Tensor) -> Tensor:
-        lengths = (input_ids != self.pad).sum(dim=1).tolist()
+    def _states(self, input_ids: Tensor, mask: Tensor, types: Tensor) -> Tensor:
+        lengths = mask.sum(dim=1).tolist()
         ids, kinds = input_ids.cpu().numpy().astype(np.int32), types.cpu().numpy().astype(np.int8)
         keys = [
             ids[at, :length].tobytes() + kinds[at, :length].tobytes() for at, length in enumerate(lengths)
         ]
         new = [at for at, key in enumerate(keys) if key not in self.store.places]
         if new:
-            self._compute([keys[at] for at in new], input_ids[new], types[new], [lengths[at] for at in new])
+            self._compute([keys[at] for at in new], input_ids[new], mask[new], types[new])
         states = torch.zeros(*input_ids.shape, self.lower[0].config.hidden_size)
         for at, (key, length) in enumerate(zip(keys, lengths, strict=True)):
             states[at, :length] = self.store.get(key, states.shape[2])
         return states.to(input_ids.device)
 
     @torch.no_grad()
-    def _compute(self, keys: list[bytes], ids: Tensor, types: Tensor, lengths: list[int]) -> None:
+    def _compute(self, keys: list[bytes], ids: Tensor, mask: Tensor, types: Tensor) -> None:
         lower = self.lower[0].eval()
-        mask = (ids != self.pad).long()
         settings = {"token_type_ids": types} if lower.config.type_vocab_size > 1 else {}
         states = lower(input_ids=ids, attention_mask=mask, **settings).last_hidden_state.float().cpu().numpy()
-        for key, row, length in zip(keys, states, lengths, strict=True):
+        for key, row, length in zip(keys, states, mask.sum(dim=1).tolist(), strict=True):
             self.store.put(key, row[:length])

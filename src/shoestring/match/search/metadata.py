@@ -1,0 +1,75 @@
+"""What is stored beside a text: as JSON keeps it, and compared as text.
+
+- A folder and a Qdrant server filter by the same marks, so they find the same.
+- Dates and decimals, which tables have and JSON has not, become text; a number that is none becomes null.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import json
+import math
+import uuid
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from shoestring._errors import InputError
+
+DATES = (datetime.date, datetime.time)  # a datetime is a date
+
+
+def plain(metadata: Mapping[str, object]) -> dict[str, Any]:
+    """Returns metadata as they come back from a JSON file.
+
+    Raises:
+        InputError: a value has no place in JSON.
+
+    >>> plain({"day": datetime.date(2026, 1, 2), "price": decimal.Decimal("1.50"), "size": float("nan"), "of": (1, 2)})
+    {'day': '2026-01-02', 'price': '1.50', 'size': None, 'of': [1, 2]}
+    """
+    return {str(name): _plain(str(name), value) for name, value in metadata.items()}
+
+
+def _plain(name: str, value: object) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    if value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    if isinstance(value, DATES):
+        return value.isoformat()
+    if isinstance(value, decimal.Decimal | uuid.UUID):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(name, each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(name, each) for each in value]
+    raise InputError(f"metadata {name!r}: {value!r:.40} has no place in JSON; give text or numbers")
+
+
+def text(value: object) -> str:
+    """Returns a value as it is compared: `3` is 3 and "3", `true` is True."""
+    value = plain({"": value})[""]
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def named(metadata: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """Yields (name, value as text), of a list each of its values."""
+    for name, value in metadata.items():
+        yield from ((name, text(each)) for each in (value if isinstance(value, list) else (value,)))
+
+
+def require_names(wanted: Iterable[str], known: Collection[str], where: object) -> None:
+    """Refuses metadata that no text has: nothing would be found, as if nothing were alike.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    for name in wanted:
+        if name not in known:
+            there = f"known: {', '.join(sorted(known))}" if known else "--metadata of index stores some"
+            raise InputError(f"{where}: no text has metadata {name!r}; {there}")

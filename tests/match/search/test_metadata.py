@@ -1,0 +1,88 @@
+"""What lies beside texts comes back from a file as it was stored, and a folder and Qdrant filter alike."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from killed import Hashing
+from pyarrow import Table, parquet
+from qdrant_client import QdrantClient
+
+from shoestring._errors import InputError
+from shoestring.files import Reading
+from shoestring.match.search import index as module
+from shoestring.match.search.index import Index
+from shoestring.match.search.metadata import named, plain
+from shoestring.match.search.qdrant import QdrantIndex
+from shoestring.match.search.sources import Met, keyed
+
+NAMES = st.sampled_from(["p", "a.b", "a b", "a[0]", '"p"', "标签", ""])
+ONE = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(st.characters(codec="utf-8"), max_size=3),
+    st.sampled_from(["3", "true", "null", "3.0"]), st.dates(), st.datetimes(), st.decimals(allow_nan=False),
+    st.integers(-3, 3).map(np.int64), st.floats(width=32).map(np.float32),
+).filter(lambda value: not (isinstance(value, float | np.floating) and math.isinf(value)))  # fmt: skip
+VALUES = st.one_of(
+    ONE, st.lists(ONE, max_size=3), st.lists(ONE, max_size=2).map(tuple), st.dictionaries(NAMES, ONE)
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.dictionaries(NAMES, VALUES, max_size=3), min_size=1, max_size=3))
+def test_what_is_stored_comes_back_is_the_same_again_and_is_found(tmp_path_factory, every):
+    folder = tmp_path_factory.mktemp("index")
+    documents = [(str(at), (f"text {at}", metadata)) for at, metadata in enumerate(every)]
+    index, server = Index(folder, Hashing()), QdrantIndex(QdrantClient(":memory:"), "texts", Hashing())
+    index.put(documents)
+    assert index.put(documents)["unchanged"] == len(every)
+    server.add([document for _, document in documents])
+    stored = [dict(metadata) for _, (_, metadata) in index.documents()]
+    assert (
+        stored == [plain(metadata) for metadata in every] == json.loads(json.dumps(stored, allow_nan=False))
+    )
+    for name, value in {pair for metadata in stored for pair in named(metadata)}:
+        wanted = {at for at, metadata in enumerate(stored) if (name, value) in named(metadata)}
+        for each in (index, server):
+            assert {hit.id for hit in each.search(["text"], 9, where={name: value})[0]} == wanted
+
+
+@pytest.mark.parametrize("value", [math.nan, (1, 2), {1: 2}, datetime.date(2026, 1, 2), np.float32(0.1)])
+def test_an_interrupted_build_goes_on_with_such_values(tmp_path, monkeypatch, value):
+    monkeypatch.setattr(module, "ROWS", 2)
+
+    def texts(count):
+        yield from ((f"text {at}", {"value": value}) for at in range(count))
+        if count == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Index(tmp_path / "index", Hashing()).build(texts(3))
+    assert Index(tmp_path / "index", Hashing()).build(texts(5)) == (2, 3)
+
+
+def test_a_parquet_table_s_dates_and_gaps_are_stored(tmp_path):
+    columns = {
+        "text": ["甲", "乙"], "id": [1, 2], "day": [datetime.date(2026, 1, 2), None], "size": [1, None],
+        "price": [decimal.Decimal("1.50"), decimal.Decimal("2.00")], "share": [math.nan, 0.5], "raw": [b"x", b"y"],
+    }  # fmt: skip
+    parquet.write_table(Table.from_pydict(columns), tmp_path / "a.parquet")
+
+    def read(metadata):
+        return keyed([str(tmp_path / "a.parquet")], Met(), Reading(), metadata, "id")
+
+    index = Index(tmp_path / "index", Hashing())
+    index.put(read("day,size,price,share"))
+    assert [dict(metadata) for _, (_, metadata) in index.documents()] == [
+        {"day": "2026-01-02", "size": 1, "price": "1.50", "share": None},
+        {"day": None, "size": None, "price": "2.00", "share": 0.5},
+    ]
+    assert len(index.search(["甲"], 9, where={"day": "2026-01-02"})[0]) == 1
+    with pytest.raises(InputError, match="metadata 'raw': b'x' has no place in JSON"):
+        index.put(read("raw"))
