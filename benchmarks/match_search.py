@@ -66,7 +66,7 @@ def search(quick: bool) -> dict[str, Any]:
     faiss.omp_set_num_threads(cores)
     compact.extend(vectors)
     faiss.omp_set_num_threads(1)
-    building["ours, int8"] = time.process_time() - start
+    building["ours, int4"] = time.process_time() - start
     nothing = np.zeros(0, np.int64)
     truth = [set(nearest.exact(vectors, query[None], k)[0][0].tolist()) for query in queries]
 
@@ -85,7 +85,7 @@ def search(quick: bool) -> dict[str, Any]:
         "exact": lambda query: nearest.exact(vectors, query[None], k)[0][0],
         "exact, numpy alone": lambda query: nearest._by_blocks(vectors, query[None], k, nothing)[0][0],
         "HNSW": lambda query: ours.nearest(vectors, query[None], k)[0][0],
-        "HNSW, int8": lambda query: compact.nearest(vectors, query[None], k)[0][0],
+        "HNSW, int4": lambda query: compact.nearest(vectors, query[None], k)[0][0],
         "hnswlib": hnswlib_rows,
     }
     flat = vectors.view(np.uint64).ravel()
@@ -94,8 +94,8 @@ def search(quick: bool) -> dict[str, Any]:
     seconds = alternately(reading | searching, 3 if quick else 7)
     bandwidth = vectors.nbytes * (len(queries) // 10) / seconds["read"] / 1e9
     out: dict[str, Any] = {"rows": rows, "memory_gb_per_second": bandwidth, "build_cpu_seconds": building}
-    out["widths"] = {"HNSW": ours.width, "HNSW, int8": compact.width, "hnswlib": width}
-    out["bytes of a row"] = {"HNSW": stored(ours) / rows, "HNSW, int8": stored(compact) / rows}
+    out["widths"] = {"HNSW": ours.width, "HNSW, int4": compact.width, "hnswlib": width}
+    out["bytes of a row"] = {"HNSW": stored(ours) / rows, "HNSW, int4": stored(compact) / rows}
     for name, way in ways.items():
         per_second = len(queries) / seconds[name]
         out[name] = {"queries_per_second": per_second, "recall": recall(way)}
@@ -149,7 +149,7 @@ import faiss
 faiss.omp_set_num_threads(1)
 before, out = memory(), {}
 start = time.monotonic()
-index = Index(sys.argv[1], Cheap(), "int8")
+index = Index(sys.argv[1], Cheap(), "int4")
 out["texts"] = len(index)
 out["seconds to open"] = time.monotonic() - start
 start = time.monotonic()
@@ -170,7 +170,7 @@ print(json.dumps(out))
 
 
 def million(quick: bool, texts: int = 1_000_000, work: str | None = None) -> dict[str, Any]:
-    """Builds an index of kind int8 in steps, goes on with one, and searches it in a fresh process.
+    """Builds an index of kind int4 in steps, goes on with one, and searches it in a fresh process.
 
     What an interrupted step had added is not counted, but what the next one does about it is.
     """
@@ -184,7 +184,7 @@ def million(quick: bool, texts: int = 1_000_000, work: str | None = None) -> dic
         folder = Path(work or temporary) / "index"
         told = folder.with_name("steps.jsonl")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        index = Index(folder, Cheap(), "int8")
+        index = Index(folder, Cheap(), "int4")
         while index.rows < texts:
             encoder = index.matcher.seconds
             wall, start, first = time.monotonic(), time.process_time(), index.rows
@@ -204,6 +204,6 @@ def million(quick: bool, texts: int = 1_000_000, work: str | None = None) -> dic
         steps = [json.loads(line) for line in told.read_text("utf-8").splitlines()]
     spent, added = (sum(each[name] for each in steps) for name in ("cpu_seconds", "added"))
     return {
-        **json.loads(done.stdout), "texts per CPU second of building": added / spent, "steps": steps,
+        **json.loads(done.stdout), "kind": "int4", "texts per CPU second of building": added / spent, "steps": steps,
         "megabytes on disk": sizes,
     }  # fmt: skip

@@ -75,7 +75,7 @@ def write(folder: Path, seed: int, pipe: int) -> None:
     random.seed(seed)
     if rng.random() < 0.5:
         Dying(rng.randrange(5, 120))
-    index, mine, keys = Index(folder, Hashing(), rng.choice(("exact", "hnsw", "int8"))), [], {}
+    index, mine, keys = Index(folder, Hashing(), rng.choice(("exact", "hnsw", "int4"))), [], {}
 
     def tell(*what) -> None:
         data = pickle.dumps(what)

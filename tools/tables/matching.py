@@ -85,7 +85,10 @@ def _killed(found: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def _million(found: dict[str, Any]) -> list[tuple[str, ...]]:
-    what, memory = f"an index of {found['texts']:,} x 384, int8", found["megabytes while searching"]
+    what, memory = (
+        f"an index of {found['texts']:,} x 384, {found.get('kind', 'int8')}",
+        found["megabytes while searching"],
+    )
     first = found["seconds of the first search, which compares all checksums"]
     return [
         (f"{what}: seconds to open; of the first search, which compares checksums", "1",
@@ -118,7 +121,7 @@ MATCHING = {
 def _searching(found: dict[str, Any]) -> list[str]:
     rows = [
         f"| {name} | {found[name]['queries_per_second']:.0f} | {found[name]['recall']:.3f} |"
-        for name in ("exact", "exact, numpy alone", "HNSW", "HNSW, int8", "hnswlib")
+        for name in ("exact", "exact, numpy alone", "HNSW", "HNSW, int4", "hnswlib")
         if name in found
     ]
     head = f"| {found['rows']:,} x 384, one query at a time, one core | queries/s | recall@10 |"

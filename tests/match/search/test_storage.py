@@ -64,7 +64,7 @@ def touched(index):
 @pytest.mark.parametrize("seed", range(24))
 def test_damage_is_told_before_it_is_used(tmp_path, seed):
     """One byte of any file is another, or its end is missing."""
-    made(tmp_path / "index", "int8" if seed % 2 else "hnsw").delete([3, 5])
+    made(tmp_path / "index", "int4" if seed % 2 else "hnsw").delete([3, 5])
     rng = random.Random(seed)
     files = sorted(each for each in (tmp_path / "index").iterdir() if each.stat().st_size)
     path = files[seed % len(files)]
@@ -130,7 +130,7 @@ def test_a_second_writer_waits_and_then_gives_up(tmp_path, monkeypatch):
     index.add([("more", {})])
 
 
-@pytest.mark.parametrize("kind", ["hnsw", "int8"])
+@pytest.mark.parametrize("kind", ["hnsw", "int4"])
 @pytest.mark.parametrize("gone", [0, 1, 5, 20, 38, 39, 40])
 @pytest.mark.parametrize("behind", [0, 3, 39])
 def test_the_graph_and_all_rows_find_the_same(tmp_path, kind, gone, behind):
@@ -150,16 +150,16 @@ def test_another_kind_of_graph_is_made_anew(tmp_path):
     folder = tmp_path / "index"
     for kind, there in (
         ("hnsw", "hnsw"),
-        ("int8", "int8"),
-        ("exact", "int8"),
-        ("auto", "int8"),
+        ("int4", "int4"),
+        ("exact", "int4"),
+        ("auto", "int4"),
         ("hnsw", "hnsw"),
     ):
         Index(folder, Hashing(), kind).add([(f"{kind} {len(list(folder.glob('*')))}", {})])
-        assert [each.suffix for each in folder.glob("0.*.*") if each.suffix in (".hnsw", ".int8")] == [
+        assert [each.suffix for each in folder.glob("0.*.*") if each.suffix in (".hnsw", ".int4")] == [
             f".{there}"
         ]
-        assert Index(folder, Hashing(), "int8").search([kind], 1)[0]
+        assert Index(folder, Hashing(), "int4").search([kind], 1)[0]
 
 
 def test_a_key_replaces_what_was_there(tmp_path):

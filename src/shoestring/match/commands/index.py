@@ -48,7 +48,7 @@ def index(
             found = {"added": added, **({"had already": done} if done else {})}
     for line in met.lines():
         ui.say(line)
-    if kind in ("hnsw", "int8") and opened.searched == "exact":
+    if kind in ("hnsw", "int4") and opened.searched == "exact":
         ui.say(
             "a graph finds too few of these texts' nearest, as among many doubles: all are compared instead"
         )

@@ -29,7 +29,7 @@ from shoestring.match.search.state import ENDINGS, GraphFile
 from shoestring.match.search.storage import Generation, Record, Storage, Writer, checked_graph
 from shoestring.match.search.words import Words
 
-KINDS = ("auto", "exact", "hnsw", "int8")
+KINDS = ("auto", "exact", "hnsw", "int4")
 MANY = 100_000  # from here on `auto` takes HNSW, if faiss is there
 ROWS = 1024  # embedded and written at a time
 FUSED = 100  # of each kind that a hybrid search joins
@@ -42,8 +42,8 @@ class Index:
     Args:
         folder: of the index; made by the first text.
         matcher: a bi-encoder.
-        kind: exact, hnsw, int8 (hnsw in a quarter of the memory), or auto for hnsw from 100,000 rows where faiss is
-            installed.
+        kind: exact, hnsw, int4 (hnsw in less than a quarter of the memory), or auto for hnsw from 100,000 rows where
+            faiss is installed.
 
     Raises:
         InputError: the index was made with another model, or is damaged.
@@ -80,10 +80,10 @@ class Index:
 
     @property
     def searched(self) -> str:
-        """How texts are found: `exact`, or by the graph, `hnsw` or `int8`."""
+        """How texts are found: `exact`, or by the graph, `hnsw` or `int4`."""
         now = self.storage.read()
         graph = self._loaded_graph(now) if self._wants_graph(now.rows) else None
-        return ("int8" if graph.compact else "hnsw") if graph and graph.width else "exact"
+        return ("int4" if graph.compact else "hnsw") if graph and graph.width else "exact"
 
     def add(self, documents: Iterable[Document], progress: Progress | None = None) -> int:
         """Embeds and appends documents; every 1,024 of them are safe on disk.
@@ -308,15 +308,15 @@ class Index:
         if not writer.state.rows or not self._wants_graph(writer.state.rows):
             return
         now, stored = Generation(self.folder, writer.state), writer.state.graph
-        if stored is not None and self.kind in ENDINGS and stored.compact != (self.kind == "int8"):
+        if stored is not None and self.kind in ENDINGS and stored.compact != (self.kind == "int4"):
             stored = None  # of another kind: made anew
         if stored is not None and stored.rows == now.rows:
             return
         graph = (
-            self._opened(stored) if stored else Graph(compact=self.kind == "int8")
+            self._opened(stored) if stored else Graph(compact=self.kind == "int4")
         )  # one that nobody searches
         graph.extend(now.vectors)
-        writer.put_graph(now.rows, graph.compact, graph.save)
+        writer.put_graph(now.rows, graph.compact, graph.reach, graph.save)
 
     def _wants_graph(self, rows: int) -> bool:
         return self.kind in ENDINGS or (self.kind == "auto" and rows >= MANY and has_faiss())
@@ -335,7 +335,7 @@ class Index:
             return self._graph[1]
 
     def _opened(self, graph: GraphFile) -> Graph:
-        return Graph(checked_graph(self.folder, graph), graph.compact)
+        return Graph(checked_graph(self.folder, graph), graph.compact, graph.reach)
 
     def _known_words(self, now: Generation) -> Words:
         with self._lock:

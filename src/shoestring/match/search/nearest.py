@@ -4,8 +4,10 @@
   larger than the k-th so far. With faiss, whose kernel fuses both, it runs at the speed of the memory.
 - `Graph` is HNSW (Malkov & Yashunin 2018, arXiv 1603.09320) by faiss. How wide it searches is not guessed: the
   least width at which a sample of its own rows finds 0.995 of their 10 nearest others.
-- A compact graph has a byte for each component instead of four (faiss' scalar quantizer). All that it finds is scored
-  again by the vectors themselves, which stay in their file: what is wrong with a byte costs no recall.
+- A graph of like rows leads a query that is unlike them astray: what it finds is far away, and not the nearest. So a
+  query whose tenth candidate is farther away than the sample's is searched wider, or compared with all rows.
+- A compact graph has half a byte for each component instead of four (faiss' scalar quantizer) and fewer links. All that
+  it finds is scored again by the vectors themselves, which stay in their file.
 """
 
 from __future__ import annotations
@@ -21,12 +23,22 @@ from shoestring._extras import require
 
 BLOCK = 1 << 15  # rows of one product
 MOST_MISSING = 1000  # deleted rows that faiss is asked for in vain
-LINKS, BUILD_WIDTH = 32, 120  # HNSW's M and efConstruction
+LINKS, COMPACT_LINKS, BUILD_WIDTH = 32, 24, 120  # HNSW's M and efConstruction
 WIDTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)  # its efSearch
-SAMPLE, NEIGHBOURS, RECALL = 200, 10, 0.995
-OUTSIDE = 0.01  # of the components of new vectors
+SAMPLE, NEIGHBOURS, RECALL = 500, 10, 0.995
+ALONE, HARD, WIDER = (
+    0.01,
+    0.05,
+    8,
+)  # shares of the sample that lie most alone; how much wider such are searched
+CUT, OUTSIDE = 0.01, 0.05  # of the components on each side of a range, and of new vectors out of it
+RESCORED = 64  # queries at a time
 
 Found = tuple[NDArray, NDArray]
+Reach = tuple[
+    float, float
+]  # products of tenth neighbours: below the first search wider, below the second everywhere
+EVERYWHERE: Reach = (-2.0, -2.0)  # below any product
 
 
 def exact(vectors: NDArray, queries: NDArray, k: int, without: NDArray | None = None) -> Found:
@@ -98,15 +110,16 @@ class Graph:
 
     Args:
         path: of a file that `save` wrote; None starts an empty one.
-        compact: keep a byte for each component instead of the vectors.
+        compact: keep half a byte for each component instead of the vectors.
+        reach: as it was when the file was written.
 
     Raises:
         ExtraMissing: faiss is not installed.
     """
 
-    def __init__(self, path: Path | None = None, compact: bool = False) -> None:
+    def __init__(self, path: Path | None = None, compact: bool = False, reach: Reach = EVERYWHERE) -> None:
         self._faiss: Any = require("faiss", "faiss")
-        self.compact = compact
+        self.compact, self.reach = compact, reach
         self.core: Any = self._faiss.read_index(str(path)) if path else None
 
     def __len__(self) -> int:
@@ -133,7 +146,7 @@ class Graph:
         if self.core.ntotal == len(vectors):
             return
         self.core.add(np.ascontiguousarray(vectors[self.core.ntotal :]))
-        self.core.hnsw.efSearch = self._tuned(vectors)
+        self.core.hnsw.efSearch, self.reach = self._tuned(vectors)
 
     def save(self, path: str) -> None:
         """Writes the graph into a file."""
@@ -142,24 +155,40 @@ class Graph:
     def nearest(
         self, vectors: NDArray, queries: NDArray, k: int, without: NDArray | None = None
     ) -> Found | None:
-        """Returns about what `exact` does, or None where the graph does not lead there.
-
-        A search is widened until as many rows that count are among its candidates as a search of rows that all count
-        has: where those around a query are deleted, it goes on to what is behind them.
-        """
+        """Returns about what `exact` does, or None where no width finds enough."""
+        if not self.width:
+            return None
         gone = np.zeros(0, np.int64) if without is None else without
-        needed = min(max(self.width, 2 * k), len(self) - len(gone))
-        width = min(needed * len(self) // max(1, len(self) - len(gone)), len(self))
-        while self.width:
+        rows, scores, tenth = self._searched(vectors, queries, k, gone, self.width)
+        if len(hard := np.flatnonzero(tenth < self.reach[0])):
+            wide = self._searched(vectors, queries[hard], k, gone, WIDER * self.width)
+            rows[hard], scores[hard], tenth[hard] = wide
+        if len(far := np.flatnonzero(tenth < self.reach[1])):
+            rows[far], scores[far] = exact(vectors[: len(self)], queries[far], k, gone)
+        return rows, scores
+
+    def _searched(
+        self, vectors: NDArray, queries: NDArray, k: int, gone: NDArray, width: int
+    ) -> tuple[NDArray, NDArray, NDArray]:
+        """Returns k rows and scores of each query, and the score of its tenth candidate.
+
+        Where rows around a query are deleted, the search goes on to what is behind them: until as many rows that count
+        are among its candidates as a search has where all count. The score is -inf where that does not happen.
+        """
+        left = len(self) - len(gone)
+        needed = min(max(width, 2 * k), left)
+        width = min(needed * len(self) // left, len(self))
+        while True:
             rows, scores = self._candidates(vectors, queries, width)
             counts = (rows >= 0) & ~np.isin(rows, gone)
-            if (counts.sum(axis=1) >= needed).all():
-                best = np.argsort(np.where(counts, -scores, np.inf), axis=1, kind="stable")[:, :k]
-                return np.take_along_axis(rows, best, axis=1), np.take_along_axis(scores, best, axis=1)
-            if width >= min(WIDTHS[-1], len(self)):
+            enough = counts.sum(axis=1) >= needed
+            if enough.all() or width >= min(max(WIDTHS[-1], needed), len(self)):
                 break
             width = min(2 * width, len(self))
-        return None
+        best = np.argsort(np.where(counts, -scores, np.inf), axis=1, kind="stable")[:, : max(k, NEIGHBOURS)]
+        rows, scores = np.take_along_axis(rows, best, axis=1), np.take_along_axis(scores, best, axis=1)
+        tenth = scores[:, min(NEIGHBOURS, left, scores.shape[1]) - 1]
+        return rows[:, :k], scores[:, :k], np.where(enough, tenth, -np.inf)
 
     def _reaches(self, vectors: NDArray) -> bool:
         """Whether the ranges that bytes stand for, which the first vectors had, hold all but few components."""
@@ -171,27 +200,43 @@ class Graph:
 
     def _empty(self, width: int) -> Any:
         kind = self._faiss.METRIC_INNER_PRODUCT
-        if self.compact:
-            return self._faiss.IndexHNSWSQ(width, self._faiss.ScalarQuantizer.QT_8bit, LINKS, kind)
-        return self._faiss.IndexHNSWFlat(width, LINKS, kind)
+        if not self.compact:
+            return self._faiss.IndexHNSWFlat(width, LINKS, kind)
+        core = self._faiss.IndexHNSWSQ(width, self._faiss.ScalarQuantizer.QT_4bit, COMPACT_LINKS, kind)
+        ranges = self._faiss.downcast_index(core.storage).sq
+        ranges.rangestat, ranges.rangestat_arg = self._faiss.ScalarQuantizer.RS_quantiles, CUT
+        return core
 
     def _candidates(self, vectors: NDArray, queries: NDArray, width: int) -> Found:
         """Returns so many rows of each query, -1 where the graph leads to no more, and their scores by the vectors."""
         settings = self._faiss.SearchParametersHNSW(efSearch=width)
         wide = min(width, len(self))
         scores, rows = self.core.search(np.ascontiguousarray(queries), wide, params=settings)
-        return rows, np.einsum("mrd,md->mr", vectors[rows], queries) if self.compact else scores
+        for start in range(0, len(rows), RESCORED) if self.compact else ():
+            part = slice(start, start + RESCORED)
+            scores[part] = np.einsum("mrd,md->mr", vectors[rows[part]], queries[part])
+        return rows, scores
 
-    def _tuned(self, vectors: NDArray) -> int:
-        """The least width whose recall of the sample's nearest, but for itself, is high enough."""
+    def _tuned(self, vectors: NDArray) -> tuple[int, Reach]:
+        """The least width whose recall of the sample's nearest, but for itself, is high enough; 0 where none is."""
         few = min(NEIGHBOURS + 1, len(vectors))
         if few == 1:
-            return WIDTHS[0]
+            return WIDTHS[0], EVERYWHERE
         queries = vectors[np.linspace(0, len(vectors) - 1, min(SAMPLE, len(vectors))).astype(int)]
-        least = exact(vectors, queries, few)[1][:, -1:] - 1e-6  # equal scores count, whichever row has them
+        tenth = exact(vectors, queries, few)[1][:, -1]
+        alone, lone = np.quantile(tenth, (ALONE, HARD)).tolist()
+        hard = tenth <= lone
         for width in WIDTHS:
-            rows, scores = self._candidates(vectors, queries, max(few, width))
-            scores = -np.sort(np.where(rows < 0, np.inf, -scores), axis=1)[:, 1:few]
-            if (scores >= least).mean() >= RECALL:
-                return width
-        return 0
+            recall = self._recall(vectors, queries, tenth, width)
+            wider = recall[hard].mean() < RECALL
+            if wider:
+                recall[hard] = self._recall(vectors, queries[hard], tenth[hard], WIDER * width)
+            if recall.mean() >= RECALL:
+                return width, (lone if wider else alone, float(tenth.min()))
+        return 0, EVERYWHERE
+
+    def _recall(self, vectors: NDArray, queries: NDArray, least: NDArray, width: int) -> NDArray:
+        """Shares of the nearest of own rows, but for themselves, that a search finds; equal scores count."""
+        rows, scores = self._candidates(vectors, queries, max(NEIGHBOURS + 1, width))
+        scores = -np.sort(np.where(rows < 0, np.inf, -scores), axis=1)[:, 1 : NEIGHBOURS + 1]
+        return (scores >= least[:, None] - 1e-6).mean(axis=1)

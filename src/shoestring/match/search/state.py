@@ -15,7 +15,7 @@ from shoestring.files import atomic
 STATE = "index.json"
 FORMAT = 2
 VECTORS, RECORDS, OFFSETS, DELETED = "vectors.f32", "records.jsonl", "offsets.i64", "deleted.i64"
-ENDINGS = {"hnsw": False, "int8": True}  # of a graph's file: whether it is compact
+ENDINGS = {"hnsw": False, "int4": True}  # of a graph's file: whether it is compact
 GROWING = (VECTORS, RECORDS, OFFSETS, DELETED)
 
 
@@ -38,15 +38,16 @@ class Part:
 
 @dataclass(frozen=True)
 class GraphFile:
-    """An HNSW graph beside the vectors, over the first `rows` of them."""
+    """An HNSW graph beside the vectors, over the first `rows` of them, and how far it reaches."""
 
     name: str
     rows: int
     part: Part
+    reach: tuple[float, float]
 
     @property
     def compact(self) -> bool:
-        """Whether it has bytes instead of vectors."""
+        """Whether it has half bytes instead of vectors."""
         return ENDINGS[self.name.rpartition(".")[2]]
 
 
@@ -103,8 +104,13 @@ def read_state(folder: Path) -> State | None:
             raise damaged(path, "its checksum is wrong")
         parts = {name: Part(**part) for name, part in values.pop("parts").items()}
         graph = values.pop("graph")
-        if graph is not None:
-            graph = GraphFile(graph["name"], graph["rows"], Part(**graph["part"]))
+        if graph is not None:  # one of before, whose reach is not known, is as none
+            known = "reach" in graph
+            graph = (
+                GraphFile(graph["name"], graph["rows"], Part(**graph["part"]), tuple(graph["reach"]))
+                if known
+                else None
+            )
         state = State(**values, parts=parts, graph=graph)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise damaged(path, repr(error)) from error

@@ -27,7 +27,6 @@ from shoestring._errors import InputError, OutputError
 from shoestring._extras import require
 from shoestring.match.search.state import (
     DELETED,
-    ENDINGS,
     GROWING,
     OFFSETS,
     RECORDS,
@@ -229,16 +228,18 @@ class Writer:
         self.commit(fresh)
         self._sweep()
 
-    def put_graph(self, rows: int, compact: bool, write: Callable[[str], None]) -> None:
+    def put_graph(
+        self, rows: int, compact: bool, reach: tuple[float, float], write: Callable[[str], None]
+    ) -> None:
         """Stores a graph over the first rows; `write` makes the file of a given name."""
-        name = f"{self.state.epoch}.{rows}.{'int8' if compact else 'hnsw'}"
+        name = f"{self.state.epoch}.{rows}.{'int4' if compact else 'hnsw'}"
         path = self.folder / name
         write(str(path))
         with path.open("rb") as file:
             os.fsync(file.fileno())
             size = os.fstat(file.fileno()).st_size
             part = Part(size, _crc(file, Part(), size))
-        self.commit(replace(self.state, graph=GraphFile(name, rows, part)))
+        self.commit(replace(self.state, graph=GraphFile(name, rows, part, reach)))
         self._sweep()
 
     def commit(self, state: State) -> None:
@@ -293,7 +294,7 @@ def _is_ours(name: str) -> bool:
     return (
         draft
         or name in (STATE, LOCK)
-        or (epoch.isdigit() and (rest in GROWING or rest.rpartition(".")[2] in ENDINGS))
+        or (epoch.isdigit() and (rest in GROWING or rest.partition(".")[0].isdigit()))
     )
 
 
