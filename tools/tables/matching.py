@@ -85,10 +85,8 @@ def _killed(found: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def _million(found: dict[str, Any]) -> list[tuple[str, ...]]:
-    what, memory = (
-        f"an index of {found['texts']:,} x 384, {found.get('kind', 'int8')}",
-        found["megabytes while searching"],
-    )
+    what = f"an index of {found['texts']:,} x 384, {found.get('kind', 'int8')}"
+    memory = found["megabytes while searching"]
     first = found["seconds of the first search, which compares all checksums"]
     return [
         (f"{what}: seconds to open; of the first search, which compares checksums", "1",

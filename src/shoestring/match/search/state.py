@@ -103,20 +103,19 @@ def read_state(folder: Path) -> State | None:
         if checksum != _checksum(values):
             raise damaged(path, "its checksum is wrong")
         parts = {name: Part(**part) for name, part in values.pop("parts").items()}
-        graph = values.pop("graph")
-        if graph is not None:  # one of before, whose reach is not known, is as none
-            known = "reach" in graph
-            graph = (
-                GraphFile(graph["name"], graph["rows"], Part(**graph["part"]), tuple(graph["reach"]))
-                if known
-                else None
-            )
-        state = State(**values, parts=parts, graph=graph)
+        state = State(graph=_graph(values.pop("graph")), parts=parts, **values)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise damaged(path, repr(error)) from error
     if any(state.parts[name].size != size for name, size in state.sizes().items()):
         raise damaged(path, "its numbers contradict each other")
     return state
+
+
+def _graph(values: dict[str, Any] | None) -> GraphFile | None:
+    """One of an earlier version, whose reach is not known, is as none."""
+    if values is None or "reach" not in values:
+        return None
+    return GraphFile(values["name"], values["rows"], Part(**values["part"]), tuple(values["reach"]))
 
 
 def write_state(folder: Path, state: State) -> None:
