@@ -129,6 +129,16 @@ def test_hard_negatives_are_near_and_not_known_to_match(trained, pairs, tmp_path
         matches(some, 1)
 
 
+def test_matches_of_one_text_teach_nothing_by_ranking(base, pairs, tmp_path):
+    """A batch must not have a text twice: a loss of batches of one is 0, and a few questions make small batches."""
+    some = pairs(120, 1)
+    settings = replace(FAST, loss=RANKING[0])
+    with pytest.raises(InputError, match="all 46 matches have the text '猫'"):
+        train(base, replace(some, first=["猫"] * 120), pairs(80, 2), tmp_path / "m", settings)
+    few = replace(some, first=["猫" if at % 3 else one for at, one in enumerate(some.first)])
+    assert train(base, few, pairs(80, 2), tmp_path / "m", settings).steps >= 30
+
+
 @pytest.mark.parametrize("mode", ["bi", "cross"])
 def test_low_rank_additions_change_little_and_are_merged(base, pairs, tmp_path, mode):
     """The folder has the base's names and shapes, and each changed matrix differs from it by one of that rank."""

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import redirect_stderr
 from typing import Any
@@ -39,6 +40,23 @@ def matches(pairs: Pairs, above: float) -> Dataset:
             f"{pairs.name}: no two different texts have a label above {above:g}; a ranking loss learns from matches"
         )
     return _table(rows)
+
+
+def recurring(rows: Dataset) -> int:
+    """Returns how often the most frequent text occurs: so many batches a pass takes at least, each having it once.
+
+    Raises:
+        InputError: one text is in all of them, so no batch has anything that does not match.
+    """
+    columns = [rows[name] for name in rows.column_names]
+    counts = Counter(text for row in zip(*columns, strict=True) for text in set(row))
+    text, most = counts.most_common(1)[0]
+    if most == len(rows) and len(columns) == 2:
+        raise InputError(
+            f"all {len(rows):,} matches have the text {text!r:.40}, so a batch is one match and teaches nothing; "
+            "ask for hard negatives, or take another loss"
+        )
+    return most
 
 
 def mined(rows: Dataset, pairs: Pairs, model: SentenceTransformer, count: int) -> Dataset:

@@ -26,7 +26,7 @@ from shoestring._errors import TrainError
 from shoestring.match.data.pairs import Pairs
 from shoestring.match.matcher import Matcher, hushed
 from shoestring.match.training.model import fresh_head
-from shoestring.match.training.ranking import matches, mined
+from shoestring.match.training.ranking import matches, mined, recurring
 from shoestring.match.training.settings import CHECKS, RANKING, Training, spearman
 from shoestring.train.tensor_files import save_tensors
 from shoestring.ui import UI
@@ -46,7 +46,7 @@ def run(
         `seconds`, and `spearman` on the development pairs by step.
     """
     rows = _rows(pairs, dev, matcher, settings, ui)
-    steps = max(1, round(settings.epochs * len(rows) / settings.batch_size))
+    steps = max(1, round(settings.epochs * _batches(rows, settings, ui)))
     family = _Cross if matcher.crossed else _Bi
     progress = _Progress(ui, steps)
     with _quiet():
@@ -67,6 +67,17 @@ def run(
         each["step"]: each["eval_spearman"] for each in trainer.state.log_history if "eval_spearman" in each
     }
     return {"seconds": time.monotonic() - started, "spearman": found}
+
+
+def _batches(rows: Dataset, settings: Training, ui: UI) -> float:
+    """How many a pass takes; more where batches are not full, since texts recur that must not meet."""
+    full = len(rows) / settings.batch_size
+    if settings.loss not in RANKING:
+        return full
+    count = max(full, recurring(rows))
+    if count > 2 * full:
+        ui.say(f"texts recur: a batch holds {len(rows) / count:.1f} matches, not {settings.batch_size}")
+    return count
 
 
 def _rows(pairs: Pairs, dev: Pairs, matcher: Matcher, settings: Training, ui: UI) -> Dataset:
