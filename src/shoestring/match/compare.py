@@ -113,6 +113,8 @@ def compare(
         OptionError: the loss is not one that all kinds have, or a kind, size or number of seeds is none.
     """
     settings, ui, output = settings or Training(), ui or UI(quiet=True), Path(output)
+    if taken := {HERE, MISLED} & set(others or {}):
+        raise OptionError(f"other {taken.pop()!r}: is what the test pairs are called; rename the file")
     sizes = sorted({min(size, len(pairs)) for size in sizes or (len(pairs),)})
     _require(settings, kinds, sizes, seeds)
     if overwrite:

@@ -473,12 +473,18 @@ def test_the_commands(match, trained, pairs, tmp_path):
     twice = match("search", "idx", "猫", "--where", "topic=4", "--where", "topic=5", *model)
     assert "a name is given twice" in twice.stderr
     assert "no index" in match("search", "none", "猫", *model).stderr
+    assert "--key" in match("delete", "idx", *model).stderr
     put = ("index", "texts.jsonl", "-o", "keyed", "--key", "topic", "--json", *model)
     assert json.loads(match(*put).stdout)["added"] == len(rows)
     assert kept("match index", match(*put).stdout) == {
         "index": "keyed", "added": 0, "replaced": 0, "unchanged": len(rows), "texts": len(rows),
         "search": "exact",
     }  # fmt: skip
+    mine = match("search", "keyed", documents(pairs)[7][0], "-k", 1, "--json", *model)
+    assert json.loads(mine.stdout)["queries"][0]["hits"][0]["key"] == "7"
+    assert "no key 'x'" in match("delete", "keyed", 3, "--key", "7", "--key", "x", *model).stderr
+    gone = json.loads(match("delete", "keyed", "--key", "7", 3, "--json", *model).stdout)
+    assert (gone["deleted"], gone["texts"]) == (2, len(rows) - 2)
 
 
 @pytest.mark.parametrize(

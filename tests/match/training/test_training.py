@@ -317,6 +317,8 @@ def test_compare_is_a_curve_that_goes_on_where_it_was(base, pairs, tmp_path, mon
     more = {"others": {"other": pairs(50, 4)}, "kinds": tuple(KINDS), "sizes": (64, 9999)}
     found = compare(*data, **more)
     curves = found.curves
+    with pytest.raises(OptionError, match="'test': is what the test pairs are called"):
+        compare(*data, others={"test": pairs(50, 4)})
     assert curves.sizes == (64, 200)
     assert [(run.mode, run.size) for run in curves.runs] == [
         ("bi", 0), *((kind, size) for size in (64, 200) for kind in KINDS)

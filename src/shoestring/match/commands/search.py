@@ -16,7 +16,7 @@ from shoestring.match.commands.options import device
 if TYPE_CHECKING:
     from shoestring.match.search.hits import Hit
 
-COLUMNS = ("id", "score", "rerank", "probability", "match", "text", "metadata")
+COLUMNS = ("id", "score", "rerank", "probability", "match", "text", "metadata", "key")
 
 
 @ui.command("search")
@@ -69,4 +69,5 @@ def _row(hit: Hit) -> tuple[object, ...]:
         {None: "", True: "yes", False: "no"}[hit.match],
         hit.text,
         " ".join(f"{name}={value}" for name, value in hit.metadata.items()),
+        hit.key or "",
     )

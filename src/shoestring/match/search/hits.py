@@ -13,6 +13,7 @@ from shoestring._errors import InputError, OptionError
 from shoestring.match.matcher import Matcher
 
 Document = tuple[str, Mapping[str, Any]]
+Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Hit:
         match: whether the score reaches the threshold; None where there is none.
         rerank: score by the cross-encoder, by which hits are then sorted; probability and match are its own.
         metadata: what was stored with it.
+        key: under which the user stored it; None where there is none.
     """
 
     id: int
@@ -36,10 +38,11 @@ class Hit:
     match: bool | None = None
     rerank: float | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    key: str | None = None
 
 
 def hits(
-    ids: Sequence[int], scores: Iterable[float], documents: Sequence[Document], matcher: Matcher
+    ids: Sequence[int], scores: Iterable[float], records: Sequence[Record], matcher: Matcher
 ) -> list[Hit]:
     """Joins what a search found with what the model's threshold says about it.
 
@@ -50,9 +53,9 @@ def hits(
     chances = decision.calibration(values).tolist() if decision else [None] * len(values)
     verdicts = decision.verdicts(values).astype(bool).tolist() if decision else [None] * len(values)
     return [
-        Hit(row, text, score, chance, verdict, None, metadata)
-        for row, (text, metadata), score, chance, verdict in zip(
-            ids, documents, values.tolist(), chances, verdicts, strict=True
+        Hit(row, record["text"], score, chance, verdict, None, record["metadata"], record.get("key"))
+        for row, record, score, chance, verdict in zip(
+            ids, records, values.tolist(), chances, verdicts, strict=True
         )
     ]
 
@@ -76,7 +79,7 @@ def answered(
     queries: Sequence[str],
     k: int,
     nearest: Callable[[list[str], int], tuple[NDArray, NDArray]],
-    document: Callable[[int], Document],
+    record: Callable[[int], Record],
     matcher: Matcher,
     rerank: Matcher | None = None,
     candidates: int = 50,
@@ -87,7 +90,7 @@ def answered(
         queries: texts.
         k: how many of each.
         nearest: gives (rows, scores) of queries, so many of each.
-        document: gives the text and metadata of a row.
+        record: gives what was stored with a row: `text`, `metadata`, and `key` where it has one.
         matcher: the bi-encoder, whose threshold judges.
         rerank: a cross-encoder that sorts the nearest `candidates` anew.
         candidates: how many it looks at.
@@ -104,7 +107,7 @@ def answered(
         raise InputError("empty query: give a text")
     rows, scores = nearest(list(queries), max(k, candidates) if rerank else k)
     found = [
-        hits(list(map(int, ids)), row, [document(int(each)) for each in ids], matcher)
+        hits(list(map(int, ids)), row, [record(int(each)) for each in ids], matcher)
         for ids, row in zip(rows, scores, strict=True)
     ]
     if rerank is None:

@@ -171,20 +171,26 @@ class Index:
             self._extend_graph(writer)
         return counts
 
-    def delete(self, ids: Iterable[int]) -> int:
+    def delete(self, ids: Iterable[int], keys: Iterable[str] = ()) -> int:
         """Makes rows disappear and returns how many.
 
+        Args:
+            ids: numbers of rows.
+            keys: under which others are stored.
+
         Raises:
-            InputError: there is no such row.
+            InputError: there is no such row or key; nothing is deleted then.
         """
-        wanted = set(ids)
+        wanted, named = set(ids), set(keys)
         with self.storage.writing() as writer:
-            wrong = sorted(each for each in wanted if not 0 <= each < writer.state.rows)
-            if wrong:
-                raise InputError(
-                    f"{self.folder}: no row {wrong[0]}; there are {writer.state.rows:,}, from 0 on"
-                )
-            new = wanted - set(Generation(self.folder, writer.state).deleted.tolist())
+            now = Generation(self.folder, writer.state)
+            if wrong := sorted(each for each in wanted if not 0 <= each < now.rows):
+                raise InputError(f"{self.folder}: no row {wrong[0]}; there are {now.rows:,}, from 0 on")
+            known = self._keys(now) if named else {}
+            if unknown := sorted(named - known.keys()):
+                raise InputError(f"{self.folder}: no key {unknown[0]!r}; {len(known):,} texts have one")
+            wanted |= {known[key][0] for key in named}
+            new = wanted - set(now.deleted.tolist())
             if new:
                 writer.append([], np.zeros((0, self.matcher.width)), new)
         return len(new)
@@ -219,9 +225,7 @@ class Index:
             found, _ = self._nearest(now, vectors, more, allowed)
             return self._known_words(now).fused(texts, vectors, found, count, allowed)
 
-        return answered(
-            list(queries), k, nearest, lambda row: _document(now, row), self.matcher, rerank, candidates
-        )
+        return answered(list(queries), k, nearest, now.record, self.matcher, rerank, candidates)
 
     def nearest(self, vectors: NDArray, k: int) -> Found:
         """Returns (rows, scores), each (queries, min(k, texts)), of embeddings, best first."""
@@ -346,11 +350,6 @@ class Index:
 
 def _record(text: str, metadata: Mapping[str, object]) -> Record:
     return {"text": text, "metadata": plain(metadata)}
-
-
-def _document(now: Generation, row: int) -> Document:
-    record = now.record(row)
-    return record["text"], record["metadata"]
 
 
 def _among(now: Generation, vectors: NDArray, k: int, rows: NDArray) -> Found:

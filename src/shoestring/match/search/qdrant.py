@@ -130,12 +130,15 @@ class QdrantIndex:
         (point,) = self.client.retrieve(self.name, ids=[row])
         return point.payload["text"], point.payload["metadata"]
 
-    def delete(self, ids: Iterable[int]) -> int:
-        """Makes rows disappear and returns how many.
+    def delete(self, ids: Iterable[int], keys: Iterable[str] = ()) -> int:
+        """Makes rows disappear and returns how many; see `Index.delete`.
 
         Raises:
             InputError: there is no such row.
+            OptionError: a key is given, of which there are none.
         """
+        if list(keys):
+            raise OptionError("--key: an index on a Qdrant server has none; delete by id")
         wanted, rows, before = sorted(set(ids)), self.rows, len(self)
         if wrong := [each for each in wanted if not 0 <= each < rows]:
             raise InputError(f"{self.name}: no row {wrong[0]}; there are 0 to {rows - 1:,}")
@@ -164,10 +167,7 @@ class QdrantIndex:
                 scores.append([point.score for point in points])
             return np.array(rows, np.int64), np.array(scores, float)
 
-        def document(row: int) -> Document:
-            return payloads[row]["text"], payloads[row]["metadata"]
-
-        return answered(list(queries), k, nearest, document, self.matcher, rerank, candidates)
+        return answered(list(queries), k, nearest, payloads.__getitem__, self.matcher, rerank, candidates)
 
     @property
     def unfinished(self) -> bool:
