@@ -90,6 +90,7 @@ import numpy as np, torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from shoestring.match.training.losses import CoSENTLoss
+from shoestring.match.training.tokenizing import in_pieces
 torch.set_num_threads(1)
 batch, chunk, pairs, base = int(sys.argv[1]), int(sys.argv[2]) or None, int(sys.argv[3]), sys.argv[4]
 trains = sys.argv[5] == "train"
@@ -103,7 +104,8 @@ labels = torch.randint(0, 2, (pairs,)).float()
 loss = CoSENTLoss(model, chunk=chunk)
 start = time.process_time()
 for at in range(0, pairs, batch):
-    features = [model.preprocess(texts[side * pairs + at : side * pairs + at + batch]) for side in (0, 1)]
+    sides = (texts[side * pairs + at : side * pairs + at + batch] for side in (0, 1))
+    features = [in_pieces(model.preprocess, model.tokenizer, each) for each in sides]
     if trains:
         loss(features, labels[at : at + batch]).backward()
         model.zero_grad()

@@ -18,6 +18,7 @@ from torch import distributed, multiprocessing
 from torch.nn.parallel import DistributedDataParallel
 
 from shoestring._errors import InputError, OptionError
+from shoestring.match.training import tokenizing
 from shoestring.match.training.cosent import cosent
 from shoestring.match.training.losses import CoSENTLoss
 
@@ -186,3 +187,21 @@ def test_two_processes_with_uneven_shares_equal_one(tmp_path, chunk):
     expected.backward()
     torch.testing.assert_close(found["loss"], expected.detach(), rtol=0, atol=1e-10)
     torch.testing.assert_close(found["gradient"], model.layer.weight.grad, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("crossed", [False, True])
+def test_pieces_are_the_whole_batch(base, pairs, monkeypatch, side, crossed):
+    monkeypatch.setattr(tokenizing, "PIECE", 7)
+    model = (CrossEncoder if crossed else SentenceTransformer)(str(base), device="cpu")
+    model.tokenizer.padding_side = side
+    some = pairs(30, 1)
+    inputs = list(some) if crossed else ["猫", *some.first, "昨天见到鸟了" * 3]
+    for settings_ in ({}, {"prompt": "请看"}) if not crossed else ({},):
+        whole = model.preprocess(inputs, **settings_)
+        parts = tokenizing.in_pieces(model.preprocess, model.tokenizer, inputs, **settings_)
+        assert parts.keys() == whole.keys()
+        for name, value in whole.items():
+            assert (
+                torch.equal(parts[name], value) if isinstance(value, torch.Tensor) else parts[name] == value
+            )

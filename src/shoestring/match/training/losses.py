@@ -23,6 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from shoestring._errors import OptionError
 from shoestring.match.training.cosent import cosent
+from shoestring.match.training.tokenizing import in_pieces
 
 SIMILARITIES = {"cosine": pairwise_cos_sim, "angle": pairwise_angle_sim}
 PART = 16  # pairs in a forward pass on a CPU
@@ -75,7 +76,7 @@ class CoSENTLoss(nn.Module):
         """
         if self.crossed:
             pairs = list(zip(*features, strict=True))
-            made = self.model.preprocess(pairs, prompt=prompt, task=task)
+            made = in_pieces(self.model.preprocess, self.model.tokenizer, pairs, prompt=prompt, task=task)
             features = [batch_to_device(made, labels.device)]
         features, labels = list(features), labels.view(-1)
         if self.chunk is None or len(labels) <= self.chunk:

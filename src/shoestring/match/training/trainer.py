@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from shoestring.match.matcher import Matcher, hushed
 from shoestring.match.training.model import fresh_head
 from shoestring.match.training.ranking import matches, mined, recurring
 from shoestring.match.training.settings import CHECKS, RANKING, Training, spearman
+from shoestring.match.training.tokenizing import in_pieces
 from shoestring.train.tensor_files import save_tensors
 from shoestring.ui import UI
 
@@ -58,6 +60,9 @@ def run(
             evaluator=_Spearman(matcher, dev),
             callbacks=[progress],
         )
+        if not matcher.crossed:  # whose loss tokenizes
+            whole: Any = trainer.data_collator
+            whole.preprocess_fn = partial(in_pieces, whole.preprocess_fn, matcher.model.tokenizer)
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
         started = time.monotonic()
