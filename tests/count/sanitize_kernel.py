@@ -56,7 +56,7 @@ def main(seconds: str) -> int:
                 *tests,
                 *(
                     str(next(HERE.rglob(f"test_{name}.py")))
-                    for name in ("cut", "laws", "long_block", "packed", "whole_words")
+                    for name in ("cut", "laws", "long_block", "packed", "whole_words", "word_runs")
                 ),
             ],
         ):

@@ -16,7 +16,6 @@ from count_corpus import counted, odd_text, rows, sentences
 from shoestring import files
 from shoestring.count import FrequencyTable, Job, count_words
 from shoestring.count.commands.merge import merged
-from shoestring.count.counting.batches import ngrams
 from shoestring.count.counting.columns import Columns
 from shoestring.count.counting.pipeline import Count
 from shoestring.count.counting.tally import DictTally, NativeTally
@@ -145,66 +144,6 @@ def test_a_function_of_the_user(corpus, monkeypatch, tmp_path):
     assert [row[:2] for row in found] == rows(wanted)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_word_ngrams(engine, corpus, tmp_path):
-    stop = tmp_path / "stop.txt"
-    stop.write_text("的\t\n， \r\n  酒店\n \n", encoding="utf-8")  # blanks around a word are none of it
-    some = corpus.with_name("some.txt")
-    some.write_text("\n".join(sentences(300)), encoding="utf-8")
-    left_out = {"的", "，", "酒店", " "}
-    per_text = [
-        [" ".join(kept[at : at + length]) for length in (1, 2, 3) for at in range(len(kept) - length + 1)]
-        for text in sentences(300)
-        for kept in [[token for token in counted_tokens(text) if token not in left_out]]
-    ]
-    wanted = Counter(run for runs in per_text for run in runs)
-    inside = Counter(run for runs in per_text for run in set(runs))
-    job = Job(engine=engine, ngrams=(1, 3), workers=2, df=True, stopwords=str(stop), part_bytes=9_000)
-    for memory in (1 << 20, 1 << 30):
-        found = table(replace(job, memory=memory), some)
-        assert found == [(run, count, inside[run]) for run, count in rows(wanted)]
-
-
-WORDS = ["a", "b", "ab", "a\x01", "a\x01\x02", "a\x1f", "\x00", "b\x00", "字", "字\x01", "𠀀"]
-
-
-@pytest.mark.skipif(not HAS_KERNEL, reason="no C compiler")
-@settings(max_examples=300, deadline=None)
-@given(
-    st.lists(st.lists(st.sampled_from(WORDS), max_size=9), max_size=8),
-    st.integers(1, 4),
-    st.sets(st.sampled_from(WORDS), max_size=2),
-    st.data(),
-)
-def test_kernel_runs_of_words_equal_a_dict(texts, longest, stop, data):
-    from shoestring.count import _kernel
-
-    shortest, joint = data.draw(st.integers(1, longest)), data.draw(st.sampled_from([" ", ""]))
-    cut, by_count = data.draw(st.integers(0, len(texts))), data.draw(st.booleans())
-    lines = [" ".join(text) if joint else "".join(text) for text in texts]
-    halves = [_kernel.Grams(None, True, shortest, longest, joint == " ", sorted(stop)) for _ in range(2)]
-    mode = 3 if joint else 2
-    halves[0].feed_texts(lines[:cut], mode)
-    assert halves[1].feed("\r\n".join(lines[cut:]).encode(), mode, True) == -1
-    halves[0].merge(halves[1])
-    counts, documents = Counter(), Counter()
-    for line in lines:
-        kept = [token for token in (line.split() if joint else line) if token not in stop]
-        runs = list(ngrams(kept, (shortest, longest), joint=joint))
-        counts.update(runs)
-        documents.update(set(runs))
-    wanted = rows(counts) if by_count else sorted(counts.items())
-    assert halves[0].tokens() == counts.total()
-    found = Columns(*halves[0].columns(by_count, 1, 0)).rows()
-    assert list(found) == [(run, count, documents[run]) for run, count in wanted]
-
-
-def counted_tokens(text):
-    from count_corpus import jieba
-
-    return jieba().cut(text)
-
-
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_runs_of_characters_equal_a_dict(tmp_path, data):
@@ -254,10 +193,6 @@ def test_documents_of_runs_of_characters(memory, corpus):
     path.write_text("\n".join(sentences(300)), encoding="utf-8")
     job = Job("ngram", ngrams=(1, 3), df=True, workers=2, memory=memory, part_bytes=10_000)
     assert table(job, path) == [(run, count, inside[run]) for run, count in rows(wanted)]
-
-
-def test_ngrams_of_tokens():
-    assert list(ngrams(["a", "the", "b"], (1, 2), frozenset({"the"}))) == ["a", "b", "a b"]
 
 
 counts = st.dictionaries(st.text(min_size=1, max_size=4), st.integers(1, 2**40), max_size=20)

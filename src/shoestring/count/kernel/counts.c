@@ -232,43 +232,18 @@ uint64_t *counts_slot(Counts *counts, const uint8_t *key, size_t length) {
 }
 
 /* The cache misses of many keys overlap: first all entries are asked for, then they are counted. */
-static int ask_for(Counts *counts, const uint64_t (*keys)[2], uint32_t length) {
+void counts_queue(Counts *counts, const uint64_t (*keys)[2], uint32_t length) {
     counts_reserve(counts, length);
     for (uint32_t each = 0; each < length && !counts->failed; each++)
         PREFETCH_WRITE(&counts->entries[mix(keys[each][0], keys[each][1]) & counts->mask]);
-    return !counts->failed;
-}
-
-ALWAYS_INLINE uint64_t add_to(Counts *counts, uint64_t head, uint64_t tail, uint64_t count) {
-    uint64_t at = mix(head, tail) & counts->mask;
-    while (counts->entries[at].count && (counts->entries[at].head != head || counts->entries[at].tail != tail))
-        at = (at + 1) & counts->mask;
-    counts->used += !counts->entries[at].count;
-    counts->entries[at] = (Entry){head, tail, counts->entries[at].count + count};
-    return at;
-}
-
-void counts_queue(Counts *counts, const uint64_t (*keys)[2], uint32_t length) {
-    if (!ask_for(counts, keys, length))
-        return;
-    for (uint32_t each = 0; each < length; each++) {
-        uint64_t at = add_to(counts, keys[each][0], keys[each][1], 1);
-        if (UNLIKELY(counts->with_documents) && counts->entry_seen[at].last != counts->document) {
-            counts->entry_seen[at].last = counts->document;
-            counts->entry_seen[at].documents++;
-        }
+    for (uint32_t each = 0; each < length && !counts->failed; each++) {
+        uint64_t head = keys[each][0], tail = keys[each][1], at = mix(head, tail) & counts->mask;
+        while (counts->entries[at].count && (counts->entries[at].head != head || counts->entries[at].tail != tail))
+            at = (at + 1) & counts->mask;
+        counts->used += !counts->entries[at].count;
+        counts->entries[at] = (Entry){head, tail, counts->entries[at].count + 1};
     }
     counts->tokens += length;
-}
-
-void counts_put(Counts *counts, const uint64_t (*keys)[2], const uint64_t (*amounts)[2], uint32_t length) {
-    if (!ask_for(counts, keys, length))
-        return;
-    for (uint32_t each = 0; each < length; each++) {
-        uint64_t at = add_to(counts, keys[each][0], keys[each][1], amounts[each][0]);
-        if (counts->with_documents)
-            counts->entry_seen[at].documents += amounts[each][1];
-    }
 }
 
 uint64_t counts_codes(const Counts *counts) {

@@ -89,7 +89,7 @@ ALWAYS_INLINE int run(Cutter *cutter, const uint8_t *text, size_t length, const 
     if (mode == COUNT)
         flush_strings(cutter);
     int failed = mode == COUNT ? cutter->counts->failed
-                 : mode == GRAMS ? cutter->grams->words.failed || cutter->grams->counts.failed
+                 : mode == GRAMS ? grams_failed(cutter->grams)
                                  : 0;
     return cutter->failed || failed ? NO_MEMORY : OK;
 }

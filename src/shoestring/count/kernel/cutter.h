@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernel.h"
+#include "grams.h"
 
 enum { CHUNK = 2048, ROOM = 2 * CHUNK, SPARE = 8, STRINGS = QUEUE }; /* ROOM: characters of the longest chunk */
 enum Mode { SPANS, COUNT, GRAMS };

@@ -1,23 +1,18 @@
-/* Runs of up to four words: the words get ids as they come, a run is a key of 16 bytes of them.
+/* Runs of up to four words: the words get ids as they come, a run is a key of one or two numbers of two ids each.
  *
  * - `words` has ids in the place of counts: 0 is not met yet, 1 a stop word. A word has one id, whether the route
  *   took it from the trie or the HMM found it: the trie is always asked first.
- * - `counts` has the runs: ids from the first word on, 32 bits each, zeros after the end.
+ * - A run's ids go from the first word on, zeros after the end. Keys wait until there are enough to be sorted.
  * - Rows come out in the order of their spelling without any being spelled: "a b" stands before "a\x01" only if what
  *   follows the a is its end. So every word has two ranks, one where a run ends with it and one where a space
- *   follows, all in one order; runs are sorted by ranks, which are integers, by radix.
+ *   follows, all in one order; runs are sorted by ranks, which are integers.
  */
-#include "kernel.h"
+#include "grams.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { STOP_WORD = 1, DIGIT_BITS = 11, DIGITS = 1 << DIGIT_BITS, PLACES = 6 }; /* 6 * 11 bits >= 64 */
-
-typedef struct {
-    uint64_t key[2]; /* ranks of four words, from the highest bits of key[0] on */
-    uint64_t count, documents;
-} Record;
+enum { STOP_WORD = 1, FIRST_ROOM = 1 << 12, HELD = 1 << 19 }; /* HELD: numbers that wait; twice as many fit a cache */
 
 typedef struct {
     Columns words;      /* sorted; their counts are ids */
@@ -30,15 +25,24 @@ int grams_start(Grams *grams, const Table *table, int documents, uint32_t shorte
     grams->shortest = shortest;
     grams->longest = longest;
     grams->joint = joint;
+    grams->with_documents = documents;
     grams->ids = STOP_WORD;
-    int done = counts_start(&grams->words, table, 0);
-    return done == OK ? counts_start(&grams->counts, NULL, documents) : done;
+    grams->runs.key = longest > 2 ? 2 : 1;
+    grams->runs.stride = grams->runs.key + 1 + (documents != 0);
+    return counts_start(&grams->words, table, 0);
 }
 
 void grams_free(Grams *grams) {
     counts_free(&grams->words);
-    counts_free(&grams->counts);
+    free(grams->held);
+    stack_free(&grams->runs);
 }
+
+uint64_t grams_bytes(const Grams *grams) {
+    return counts_bytes(&grams->words) + stack_bytes(&grams->runs) + 2 * grams->holding * grams->runs.key * sizeof(uint64_t);
+}
+
+/* ---- words ---- */
 
 /* Where the id of a string is kept. */
 static uint64_t *slot_of(Grams *grams, const uint8_t *word, size_t length) {
@@ -67,19 +71,80 @@ void grams_string(Grams *grams, const uint8_t *word, size_t length) {
         grams_word(grams, slot);
 }
 
-void grams_flush(Grams *grams) {
-    counts_queue(&grams->counts, (const uint64_t(*)[2])grams->queue, grams->queued);
-    grams->queued = 0;
+/* ---- runs ---- */
+
+/* Marks the first of each run of the present document. */
+static void mark_first(Grams *grams) {
+    size_t length = grams->holding - grams->document, size = 16;
+    while (size < 2 * length)
+        size *= 2;
+    size_t *place = calloc(size, sizeof *place); /* of the run, from 1 on */
+    uint64_t *keys = grams->held + grams->document * grams->runs.key;
+    if (!place)
+        grams->failed = 1;
+    for (size_t each = 0; place && each < length; each++) {
+        uint64_t *run = keys + each * grams->runs.key, tail = grams->runs.key > 1 ? run[1] : 0;
+        size_t at = (size_t)((run[0] * 0x9E3779B97F4A7C15u ^ tail * 0xE7037ED1A0B428DBu) >> 20) & (size - 1);
+        for (; place[at]; at = (at + 1) & (size - 1)) {
+            const uint64_t *met = keys + (place[at] - 1) * grams->runs.key;
+            if ((met[0] & ~FIRST) == run[0] && (grams->runs.key == 1 || met[1] == tail))
+                break;
+        }
+        if (place[at])
+            continue;
+        place[at] = each + 1;
+        run[0] |= FIRST;
+    }
+    free(place);
+}
+
+/* Counts the first `length` of those that wait. */
+static void count_held(Grams *grams, size_t length) {
+    uint32_t key = grams->runs.key;
+    if (grams->ids >= INT32_MAX ||
+        stack_count(&grams->runs, grams->held, grams->held + grams->room * key, length, bits_of(grams->ids)) != OK)
+        grams->failed = 1;
+    grams->holding -= length;
+    grams->document = 0;
+    grams->tokens += length;
+    memmove(grams->held, grams->held + length * key, grams->holding * key * sizeof *grams->held);
+}
+
+int grams_room(Grams *grams) {
+    uint32_t key = grams->runs.key;
+    size_t complete = grams->with_documents ? grams->document : grams->holding;
+    if (grams->room * key >= HELD && complete) {
+        count_held(grams, complete);
+    } else {
+        size_t room = grams->room ? 2 * grams->room : FIRST_ROOM; /* the second half is for sorting */
+        uint64_t *held = grams->failed ? NULL : realloc(grams->held, 2 * room * key * sizeof *held);
+        if (!held) {
+            grams->failed = 1;
+            return 0;
+        }
+        grams->held = held;
+        grams->room = room;
+    }
+    return 1;
+}
+
+static void end_document(Grams *grams) {
+    if (grams->with_documents && grams->holding > grams->document)
+        mark_first(grams);
+    grams->document = grams->holding;
 }
 
 void grams_document(Grams *grams) {
-    if (grams->counts.with_documents)
-        grams_flush(grams);
-    grams->counts.document++;
+    end_document(grams);
     grams_break(grams);
 }
 
-uint64_t grams_bytes(const Grams *grams) { return counts_bytes(&grams->words) + counts_bytes(&grams->counts); }
+/* Counts all that waits. */
+static void flush(Grams *grams) {
+    end_document(grams);
+    if (grams->holding)
+        count_held(grams, grams->holding);
+}
 
 /* ---- merging ---- */
 
@@ -105,39 +170,36 @@ static void map_words(Grams *into, Grams *from, uint32_t *map) {
         }
 }
 
-static uint64_t mapped(uint64_t two, const uint32_t *map) { return map[(uint32_t)two] | (uint64_t)map[two >> 32] << 32; }
+static uint64_t mapped(uint64_t two, const uint32_t *map) { return (uint64_t)map[two >> 32] << 32 | map[(uint32_t)two]; }
 
-/* Adds the runs of another of the same table and kind. */
-int grams_merge(Grams *into, Grams *from) {
-    uint32_t *map = calloc(from->ids + 1, sizeof *map);
-    if (!map)
-        return NO_MEMORY;
-    grams_flush(into);
-    grams_flush(from);
+static int merge_runs(Grams *into, Grams *from, uint32_t *map) {
+    Stack *runs = &from->runs;
     map_words(into, from, map);
-    const Counts *runs = &from->counts;
-    enum { AHEAD = 64 };
-    uint64_t key[AHEAD][2], amount[AHEAD][2];
-    uint32_t held = 0;
-    for (uint64_t at = 0; at <= runs->mask + 1; at++) {
-        if (held == AHEAD || at > runs->mask) {
-            counts_put(&into->counts, (const uint64_t(*)[2])key, (const uint64_t(*)[2])amount, held);
-            held = 0;
-        }
-        if (at > runs->mask || !runs->entries[at].count)
-            continue;
-        key[held][0] = mapped(runs->entries[at].head, map);
-        key[held][1] = mapped(runs->entries[at].tail, map);
-        amount[held][0] = runs->entries[at].count;
-        amount[held++][1] = runs->with_documents ? runs->entry_seen[at].documents : 0;
-    }
-    into->counts.tokens += runs->tokens;
-    into->counts.documents += runs->documents;
-    into->counts.document += runs->document;
-    into->words.failed |= from->words.failed;
-    into->counts.failed |= from->counts.failed;
+    int done = stack_join(runs);
+    if (done != OK || !runs->height)
+        return done;
+    Rows *rows = &runs->sorted[0];
+    for (size_t at = 0; at < rows->length; at++)
+        for (uint32_t number = 0; number < runs->key; number++)
+            rows->row[at * runs->stride + number] = mapped(rows->row[at * runs->stride + number], map);
+    done = rows_sort(rows, runs, bits_of(into->ids), 0, 0);
+    if (done != OK)
+        return done;
+    runs->height = 0;
+    return stack_push(&into->runs, rows);
+}
+
+int grams_merge(Grams *into, Grams *from) {
+    flush(into);
+    flush(from);
+    uint32_t *map = calloc(from->ids + 1, sizeof *map);
+    if (!map || into->ids + from->ids >= INT32_MAX || merge_runs(into, from, map) != OK)
+        into->failed = 1;
+    into->tokens += from->tokens;
+    into->documents += from->documents;
+    into->failed |= grams_failed(from);
     free(map);
-    return into->words.failed || into->counts.failed ? NO_MEMORY : OK;
+    return grams_failed(into) ? NO_MEMORY : OK;
 }
 
 /* ---- rows in order ---- */
@@ -193,118 +255,85 @@ static int ranks_of(Grams *grams, Ranks *ranks) {
     return done;
 }
 
-/* The ranks of the words of a run; the last one has the rank of an end. */
-static Record ranked(const Entry *entry, const uint32_t *rank) {
-    uint32_t id[5] = {(uint32_t)entry->head, (uint32_t)(entry->head >> 32), (uint32_t)entry->tail,
-                      (uint32_t)(entry->tail >> 32), 0}, at[4];
-    for (uint32_t place = 0; place < 4; place++)
-        at[place] = id[place] ? rank[2 * (size_t)id[place] + (id[place + 1] != 0)] : 0;
-    return (Record){{(uint64_t)at[0] << 32 | at[1], (uint64_t)at[2] << 32 | at[3]}, entry->count, 0};
+static void keep_frequent(Rows *rows, const Stack *runs, uint64_t min_count) {
+    size_t kept = 0, bytes = runs->stride * sizeof *rows->row;
+    for (size_t at = 0; min_count > 1 && at < rows->length; at++)
+        if (rows->row[at * runs->stride + runs->key] >= min_count)
+            memmove(rows->row + kept++ * runs->stride, rows->row + at * runs->stride, bytes);
+    rows->length = min_count > 1 ? kept : rows->length;
 }
 
-static size_t gather(const Counts *counts, const uint32_t *rank, uint64_t min_count, Record *records) {
+/* Ranks of the words of a run in the place of their ids; the last one has the rank of an end. */
+static void rank_run(uint64_t *row, uint32_t key, const uint32_t *rank) {
+    uint64_t next = 0; /* id of the word behind */
+    for (uint32_t number = key; number-- > 0;) {
+        uint64_t first = row[number] >> 32, second = (uint32_t)row[number];
+        uint64_t last = second ? rank[2 * second + (next != 0)] : 0;
+        row[number] = (first ? (uint64_t)rank[2 * first + (second != 0)] << 32 : 0) | last;
+        next = first;
+    }
+}
+
+static uint32_t rank_at(const uint64_t *row, uint32_t place) { return (uint32_t)(row[place / 2] >> (place % 2 ? 0 : 32)); }
+
+static size_t spelled_length(const uint64_t *row, uint32_t words, const Ranks *ranks, int joint) {
     size_t length = 0;
-    for (uint64_t at = 0; at <= counts->mask; at++) {
-        if (!counts->entries[at].count || counts->entries[at].count < min_count)
-            continue;
-        records[length] = ranked(&counts->entries[at], rank);
-        records[length++].documents = counts->with_documents ? counts->entry_seen[at].documents : 0;
+    for (uint32_t place = 0; place < words && rank_at(row, place); place++) {
+        uint32_t word = ranks->row_of[rank_at(row, place)];
+        length += (size_t)(ranks->words.offsets[word + 1] - ranks->words.offsets[word]) + (place && joint);
     }
     return length;
 }
 
-/* The number that is sorted by: 0 the ranks of words 3 and 4, 1 those of words 1 and 2, 2 the count, greatest first. */
-ALWAYS_INLINE uint64_t sort_key(const Record *record, const int by) { return by == 2 ? ~record->count : record->key[1 - by]; }
-
-/* A stable radix sort, from the lowest digits on; digits that are all alike cost no pass. Returns where the rows are. */
-ALWAYS_INLINE Record *sorted_by(Record *from, Record *to, size_t length, const int by) {
-    size_t begins[PLACES][DIGITS];
-    memset(begins, 0, sizeof begins);
-    for (size_t at = 0; at < length; at++)
-        for (int place = 0; place < PLACES; place++)
-            begins[place][sort_key(&from[at], by) >> (DIGIT_BITS * place) & (DIGITS - 1)]++;
-    for (int place = 0; place < PLACES && length; place++) {
-        size_t *begin = begins[place], sum = 0;
-        if (begin[sort_key(&from[0], by) >> (DIGIT_BITS * place) & (DIGITS - 1)] == length)
-            continue;
-        for (size_t digit = 0; digit < DIGITS; digit++) {
-            size_t here = begin[digit];
-            begin[digit] = sum;
-            sum += here;
-        }
-        for (size_t at = 0; at < length; at++)
-            to[begin[sort_key(&from[at], by) >> (DIGIT_BITS * place) & (DIGITS - 1)]++] = from[at];
-        Record *swapped = from;
-        from = to;
-        to = swapped;
-    }
-    return from;
-}
-
-static Record *sorted(Record *records, Record *scratch, size_t length, int by_count) {
-    Record *place = sorted_by(records, scratch, length, 0);
-    place = sorted_by(place, place == records ? scratch : records, length, 1);
-    return by_count ? sorted_by(place, place == records ? scratch : records, length, 2) : place;
-}
-
-static uint32_t rank_at(const Record *record, int place) { return (uint32_t)(record->key[place / 2] >> (place % 2 ? 0 : 32)); }
-
-static size_t spelled_length(const Record *record, const Ranks *ranks, int joint) {
-    size_t length = 0;
-    for (int place = 0; place < 4 && rank_at(record, place); place++) {
-        uint32_t row = ranks->row_of[rank_at(record, place)];
-        length += (size_t)(ranks->words.offsets[row + 1] - ranks->words.offsets[row]) + (place && joint);
-    }
-    return length;
-}
-
-static uint8_t *spell_run(const Record *record, const Ranks *ranks, int joint, uint8_t *out) {
-    for (int place = 0; place < 4 && rank_at(record, place); place++) {
-        uint32_t row = ranks->row_of[rank_at(record, place)];
-        size_t length = (size_t)(ranks->words.offsets[row + 1] - ranks->words.offsets[row]);
+static uint8_t *spell_run(const uint64_t *row, uint32_t words, const Ranks *ranks, int joint, uint8_t *out) {
+    for (uint32_t place = 0; place < words && rank_at(row, place); place++) {
+        uint32_t word = ranks->row_of[rank_at(row, place)];
+        size_t length = (size_t)(ranks->words.offsets[word + 1] - ranks->words.offsets[word]);
         if (place && joint)
             *out++ = ' ';
-        memcpy(out, ranks->words.blob + ranks->words.offsets[row], length);
+        memcpy(out, ranks->words.blob + ranks->words.offsets[word], length);
         out += length;
     }
     return out;
 }
 
-static int write_records(const Record *records, size_t length, const Ranks *ranks, const Grams *grams, Columns *columns) {
+static int write_rows(const Rows *rows, size_t length, const Ranks *ranks, const Grams *grams, Columns *columns) {
+    uint32_t key = grams->runs.key, stride = grams->runs.stride;
     size_t bytes = 0;
     for (size_t at = 0; at < length; at++)
-        bytes += spelled_length(&records[at], ranks, grams->joint);
-    if (columns_start(columns, length, bytes, grams->counts.with_documents) != OK)
+        bytes += spelled_length(rows->row + at * stride, 2 * key, ranks, grams->joint);
+    if (columns_start(columns, length, bytes, grams->with_documents) != OK)
         return NO_MEMORY;
     uint8_t *out = columns->blob;
     for (size_t at = 0; at < length; at++) {
+        const uint64_t *row = rows->row + at * stride;
         columns->offsets[at] = (int64_t)(out - columns->blob);
-        columns->counts[at] = (int64_t)records[at].count;
+        columns->counts[at] = (int64_t)row[key];
         if (columns->documents)
-            columns->documents[at] = (int64_t)records[at].documents;
-        out = spell_run(&records[at], ranks, grams->joint, out);
+            columns->documents[at] = (int64_t)row[key + 1];
+        out = spell_run(row, 2 * key, ranks, grams->joint, out);
     }
     columns->offsets[length] = (int64_t)bytes;
     return OK;
 }
 
 int grams_columns(Grams *grams, int by_count, uint64_t min_count, uint64_t top, Columns *columns) {
+    Stack *runs = &grams->runs;
     Ranks ranks;
     memset(columns, 0, sizeof *columns);
-    grams_flush(grams);
-    if (grams->words.failed || grams->counts.failed)
+    flush(grams);
+    if (stack_join(runs) != OK || grams_failed(grams))
         return NO_MEMORY;
-    size_t room = grams->counts.used + 1;
-    Record *records = malloc(room * sizeof *records), *scratch = malloc(room * sizeof *scratch);
+    Rows none = {0, NULL}, *rows = runs->height ? &runs->sorted[0] : &none;
     int done = ranks_of(grams, &ranks);
-    if (done == OK && records && scratch) {
-        size_t length = gather(&grams->counts, ranks.rank, min_count, records);
-        Record *rows = sorted(records, scratch, length, by_count);
-        done = write_records(rows, top && top < length ? top : length, &ranks, grams, columns);
+    if (done == OK) {
+        keep_frequent(rows, runs, min_count);
+        for (size_t at = 0; at < rows->length; at++)
+            rank_run(rows->row + at * runs->stride, runs->key, ranks.rank);
+        done = rows_sort(rows, runs, bits_of(2 * ranks.words.rows), 1, by_count);
     }
-    done = records && scratch ? done : NO_MEMORY;
+    if (done == OK)
+        done = write_rows(rows, top && top < rows->length ? top : rows->length, &ranks, grams, columns);
     ranks_free(&ranks);
-    free(records);
-    free(scratch);
     return done;
 }

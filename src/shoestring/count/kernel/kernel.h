@@ -2,12 +2,14 @@
  *
  * - dictionary.c  jieba's FREQ: words, prefixes, frequencies, the frequency jieba suggests for a new word
  * - table.c       compiles that dictionary into one read-only image: a double-array trie, weights, the HMM
+ * - double_array.c  places the nodes of that trie; with builder.h
  * - whole.c       words with spaces and punctuation that are kept whole, on wish
  * - cut.c         jieba 0.42.1's cut, token for token, on UTF-8; with route.h, finalseg.h and long_block.h
  * - counts.c      64-bit counters for what is cut
  * - fold.c        their words by trie node as strings; their merging
  * - rows.c        counts as sorted columns
- * - grams.c       runs of up to four words
+ * - grams.c       runs of up to four words; with grams.h
+ * - sorted.c      their rows, sorted and merged
  * - packed.c      runs of up to four characters as 64-bit keys
  * - split.c       the simple tokenizers: characters, white space
  * - pages.c       memory in large pages
@@ -200,9 +202,7 @@ void counts_free(Counts *counts);
 void counts_reserve(Counts *counts, uint64_t more);
 void counts_add(Counts *counts, const uint8_t *key, size_t length, uint64_t count, uint64_t documents);
 void counts_note(Counts *counts, const uint8_t *key, size_t length); /* one more, in the present document */
-void counts_queue(Counts *counts, const uint64_t (*keys)[2], uint32_t length); /* one more of each short key */
-/* Adds pairs of a count and a number of documents to short keys; what they sum to is not added to `tokens`. */
-void counts_put(Counts *counts, const uint64_t (*keys)[2], const uint64_t (*amounts)[2], uint32_t length);
+void counts_queue(Counts *counts, const uint64_t (*keys)[2], uint32_t length); /* one more of each short key; without documents */
 /* The key's count, to be set to another number than 0 before anything else is asked; NULL without memory. */
 uint64_t *counts_slot(Counts *counts, const uint8_t *key, size_t length);
 void counts_merge(Counts *into, Counts *from);
@@ -237,62 +237,10 @@ ALWAYS_INLINE void note_code(Counts *counts, uint32_t code) {
     }
 }
 
-/* ---- grams.c ---- */
-
-typedef struct {
-    Counts words;  /* ids in the place of counts */
-    Counts counts; /* of runs: keys are four ids */
-    uint32_t shortest, longest;
-    int joint;                      /* words are joined by a space, else by nothing */
-    uint64_t ids;                   /* the last one given */
-    uint64_t before[3]; /* the ids before the present word in its document, the nearest first; 0: none */
-    uint64_t queue[QUEUE][2];
-    uint32_t queued;
-} Grams;
-
-int grams_start(Grams *grams, const Table *table, int documents, uint32_t shortest, uint32_t longest, int joint);
-void grams_free(Grams *grams);
-void grams_stop(Grams *grams, const uint8_t *word, size_t length); /* leaves this word out, as if it were not there */
-void grams_string(Grams *grams, const uint8_t *word, size_t length); /* the next word of the document */
-void grams_document(Grams *grams);                                   /* the next document begins */
-void grams_flush(Grams *grams);
-int grams_merge(Grams *into, Grams *from);
-int grams_columns(Grams *grams, int by_count, uint64_t min_count, uint64_t top, Columns *columns); /* uses it up */
-uint64_t grams_bytes(const Grams *grams);
-
-ALWAYS_INLINE void grams_break(Grams *grams) { grams->before[0] = grams->before[1] = grams->before[2] = 0; }
-
-ALWAYS_INLINE void grams_run(Grams *grams, uint64_t head, uint64_t tail) {
-    uint64_t *key = grams->queue[grams->queued];
-    key[0] = head;
-    key[1] = tail;
-    if (++grams->queued == QUEUE)
-        grams_flush(grams);
-}
-
-/* The next word of the document, whose id is or will be kept in `slot`: all runs that end with it. */
-ALWAYS_INLINE void grams_word(Grams *grams, uint64_t *slot) {
-    if (!*slot)
-        *slot = ++grams->ids;
-    uint64_t id = *slot, *before = grams->before;
-    if (id == 1) /* a stop word */
-        return;
-    if (grams->shortest == 1)
-        grams_run(grams, id, 0);
-    if (grams->shortest <= 2 && grams->longest >= 2 && before[0])
-        grams_run(grams, before[0] | id << 32, 0);
-    if (grams->shortest <= 3 && grams->longest >= 3 && before[1])
-        grams_run(grams, before[1] | before[0] << 32, id);
-    if (grams->longest == 4 && before[2])
-        grams_run(grams, before[2] | before[1] << 32, before[0] | id << 32);
-    before[2] = before[1];
-    before[1] = before[0];
-    before[0] = id;
-}
-
 /* ---- cut.c ---- */
 
 typedef struct Cutter Cutter;
+typedef struct Grams Grams; /* grams.h */
 
 Cutter *cutter_new(const Table *table);
 void cutter_free(Cutter *cutter);

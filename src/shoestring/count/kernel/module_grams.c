@@ -1,4 +1,5 @@
 /* _kernel.Grams: how often each run of words occurs. */
+#include "grams.h"
 #include "module.h"
 
 #include <stdlib.h>
@@ -63,7 +64,7 @@ static int feed(PyObject *grams, const char *bytes, Py_ssize_t length, int mode,
     GramsObject *self = (GramsObject *)grams;
     const uint8_t *text = (const uint8_t *)bytes;
     size_t size = (size_t)length;
-    self->grams.counts.documents += lines ? count_lines(text, size) : size > 0;
+    self->grams.documents += lines ? count_lines(text, size) : size > 0;
     if (mode == CHARACTERS)
         return split_character_runs(text, size, lines, &self->grams);
     if (mode == WHITE_SPACE)
@@ -90,7 +91,7 @@ static PyObject *grams_merge_with(GramsObject *self, PyObject *args) {
     if (!PyArg_ParseTuple(args, "O!", Py_TYPE(self), &other))
         return NULL;
     if (other == self || other->table != self->table || other->used_up || self->used_up ||
-        other->grams.counts.with_documents != self->grams.counts.with_documents)
+        other->grams.with_documents != self->grams.with_documents)
         return PyErr_Format(PyExc_ValueError, "merge needs other runs of the same kind and table");
     Py_BEGIN_ALLOW_THREADS;
     done = grams_merge(&self->grams, &other->grams);
@@ -115,13 +116,12 @@ static PyObject *grams_columns_of(GramsObject *self, PyObject *args) {
 
 static PyObject *grams_tokens(GramsObject *self, PyObject *unused) {
     (void)unused;
-    grams_flush(&self->grams);
-    return PyLong_FromUnsignedLongLong(self->grams.counts.tokens);
+    return PyLong_FromUnsignedLongLong(self->grams.tokens + self->grams.holding);
 }
 
 static PyObject *grams_documents(GramsObject *self, PyObject *unused) {
     (void)unused;
-    return PyLong_FromUnsignedLongLong(self->grams.counts.documents);
+    return PyLong_FromUnsignedLongLong(self->grams.documents);
 }
 
 static PyObject *grams_memory(GramsObject *self, PyObject *unused) {

@@ -1,5 +1,5 @@
 /* Characters and white space: the tokenizers that need no dictionary. */
-#include "kernel.h"
+#include "grams.h"
 
 #include <string.h>
 
@@ -130,7 +130,7 @@ int split_character_runs(const uint8_t *text, size_t length, int lines, Grams *g
         grams_document(grams);
         character_runs(document, stop, grams);
     }
-    return grams->words.failed || grams->counts.failed ? NO_MEMORY : OK;
+    return grams_failed(grams) ? NO_MEMORY : OK;
 }
 
 int split_white_space_runs(const uint8_t *text, size_t length, int lines, Grams *grams) {
@@ -139,5 +139,5 @@ int split_white_space_runs(const uint8_t *text, size_t length, int lines, Grams 
         grams_document(grams);
         word_runs(document, stop, grams);
     }
-    return grams->words.failed || grams->counts.failed ? NO_MEMORY : OK;
+    return grams_failed(grams) ? NO_MEMORY : OK;
 }

@@ -5,15 +5,14 @@
  *   of base = node - check.
  * - Ids are given by how often a character continues a word: common ones are small and lie close together.
  * - A weight is stored once per distinct frequency; 22 bits find it.
- * - Places for children are found 64 at a time, by ANDing bitmaps of what is free: 0.1 s for jieba's 350,000 words.
  */
-#include "kernel.h"
+#include "builder.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { IDS = 1 << 16, NO_CHECK = 0xFFFF, PATIENCE = 64, CLASSES = 64 };
+enum { IDS = 1 << 16, NO_CHECK = 0xFFFF };
 static const uint64_t MAGIC = 0x33304B4E4F485353; /* changes with the layout */
 
 /* ---- the layout of the image ---- */
@@ -38,26 +37,6 @@ static Layout layout(uint32_t nodes, uint32_t weights) {
 }
 
 /* ---- building ---- */
-
-typedef struct {
-    const Dictionary *dictionary;
-    uint32_t ids, words;     /* character ids given; words that can be cut at all */
-    uint32_t longest;        /* characters of the longest of them */
-    uint16_t *id_of, *char_of;
-    uint8_t *usable;         /* per word: all its characters can stand in a block */
-    uint32_t *first, *child; /* children of word w, by id: child[first[w]] .. child[first[w + 1] - 1] */
-    uint64_t *full, *taken;  /* bitmaps: places that hold a node; bases that are given */
-    uint32_t room, top;      /* bits in them; the last place in use */
-    uint32_t *slot, *base;   /* per word */
-    uint32_t *weight_of;     /* per word: index of its weight */
-    int64_t *frequency;
-    uint8_t *forced;
-    uint32_t weights;
-} Builder;
-
-static uint16_t id_of_word(const Builder *build, uint32_t word) {
-    return build->id_of[build->dictionary->words[word].code];
-}
 
 /* Marks the words a block can contain and counts the characters that continue them. */
 static void choose(Builder *build, uint64_t *continues, uint8_t *seen) {
@@ -138,104 +117,6 @@ static int group_children(Builder *build) {
     }
     free(ends);
     free(sorted);
-    return done;
-}
-
-static void set_bit(uint64_t *bits, uint32_t at) { bits[at / 64] |= (uint64_t)1 << at % 64; }
-
-/* 64 bits from any position; the bitmaps have a spare word at the end. */
-static uint64_t bits_from(const uint64_t *bits, uint32_t at) {
-    uint32_t shift = at % 64;
-    uint64_t low = bits[at / 64] >> shift;
-    return shift ? low | bits[at / 64 + 1] << (64 - shift) : low;
-}
-
-static uint32_t lowest_bit(uint64_t bits) {
-    uint32_t at = 0;
-    for (; !(bits & 0xFF); bits >>= 8)
-        at += 8;
-    for (; !(bits & 1); bits >>= 1)
-        at++;
-    return at;
-}
-
-static int make_room(Builder *build, uint64_t needed) {
-    if (needed < build->room)
-        return OK;
-    if (needed >= MAX_NODES / 3 * 2)
-        return NO_MEMORY;
-    uint32_t room = (uint32_t)((needed * 3 / 2 + 63) / 64 * 64), old = build->room / 64 + 2, words = room / 64 + 2;
-    uint64_t **maps[2] = {&build->full, &build->taken};
-    for (int map = 0; map < 2; map++) {
-        uint64_t *bits = realloc(*maps[map], words * sizeof *bits);
-        if (!bits)
-            return NO_MEMORY;
-        *maps[map] = bits;
-        memset(bits + (build->room ? old : 0), 0, (words - (build->room ? old : 0)) * sizeof *bits);
-    }
-    build->room = room;
-    return OK;
-}
-
-/* Finds a base where all children fit. *hint: where the last search of this kind ended. */
-static int place_children(Builder *build, uint32_t word, uint32_t *hint) {
-    const uint32_t *child = build->child + build->first[word];
-    uint32_t count = build->first[word + 1] - build->first[word], steps = 0;
-    for (uint32_t base = *hint;; base += 64) {
-        if (make_room(build, (uint64_t)base + build->ids + 128) != OK)
-            return NO_MEMORY;
-        uint64_t fits = ~bits_from(build->taken, base);
-        for (uint32_t at = 0; at < count && fits; at++)
-            fits &= ~bits_from(build->full, base + id_of_word(build, child[at]));
-        if (++steps > PATIENCE) /* what lies before is nearly full */
-            *hint = base;
-        if (!fits)
-            continue;
-        base += lowest_bit(fits);
-        build->base[word] = base;
-        set_bit(build->taken, base);
-        for (uint32_t at = 0; at < count; at++) {
-            uint32_t slot = base + id_of_word(build, child[at]);
-            build->slot[child[at]] = slot;
-            set_bit(build->full, slot);
-            if (slot > build->top)
-                build->top = slot;
-        }
-        return OK;
-    }
-}
-
-/* Places the children of all words, the largest families first. */
-static int place_all(Builder *build) {
-    uint32_t words = build->dictionary->count, largest = 0, hint[CLASSES];
-    uint32_t *order = malloc((size_t)words * sizeof *order);
-    for (uint32_t word = 1; word < words; word++)
-        if (build->first[word + 1] - build->first[word] > largest)
-            largest = build->first[word + 1] - build->first[word];
-    uint32_t *ends = calloc((size_t)largest + 2, sizeof *ends);
-    int done = order && ends ? make_room(build, (uint64_t)build->ids + build->words) : NO_MEMORY;
-    if (done == OK) {
-        for (uint32_t slot = 0; slot <= build->ids; slot++)
-            set_bit(build->full, slot); /* 0 is nobody's, 1..ids are the roots' */
-        build->top = build->ids;
-        for (uint32_t at = build->first[0]; at < build->first[1]; at++)
-            build->slot[build->child[at]] = id_of_word(build, build->child[at]);
-        for (uint32_t word = 1; word < words; word++)
-            ends[largest - (build->first[word + 1] - build->first[word]) + 1]++;
-        for (uint32_t size = 0; size <= largest; size++)
-            ends[size + 1] += ends[size];
-        for (uint32_t word = 1; word < words; word++)
-            order[ends[largest - (build->first[word + 1] - build->first[word])]++] = word;
-        for (int kind = 0; kind < CLASSES; kind++)
-            hint[kind] = 1;
-        for (uint32_t at = 0, count; done == OK && at + 1 < words; at++) {
-            if (!(count = build->first[order[at] + 1] - build->first[order[at]]))
-                break;
-            done = place_children(build, order[at], &hint[count < CLASSES ? count : CLASSES - 1]);
-        }
-    }
-    free(order);
-    free(ends);
     return done;
 }
 
@@ -322,7 +203,7 @@ int table_build(const Dictionary *dictionary, const Hmm *hmm, uint8_t **image, s
     done = done == OK ? give_ids(&build) : done;
     done = done == OK ? group_children(&build) : done;
     done = done == OK ? number_weights(&build) : done;
-    done = done == OK ? place_all(&build) : done;
+    done = done == OK ? place_nodes(&build) : done;
     if (done == OK) {
         uint32_t nodes = build.top + build.ids + 2; /* base + id of any character stays inside */
         Layout at = layout(nodes, build.weights);
