@@ -20,6 +20,7 @@ from tables.guides import (
     head_smollm2,
     head_width,
     images,
+    new_words,
     peers,
     trainers,
 )
@@ -31,7 +32,7 @@ from tables.results import ROOT
 BLOCKS = {
     "README.md": {"claims": lambda: claims(chinese=False)},
     "README.zh.md": {"claims": lambda: claims(chinese=True)},
-    "docs/count.md": {"engines": engines, "goals": goals, "peers": peers},
+    "docs/count.md": {"engines": engines, "goals": goals, "peers": peers, "new_words": new_words},
     "docs/transformer.md": {
         "tokenizer": trainers,
         "attention": attention,

@@ -99,6 +99,25 @@ def peers() -> str:
     return "\n".join(["| text | ours | others, times ours |", "|---|---|---|", *rows])
 
 
+def new_words() -> str:
+    """Returns the table of shares of found words that a dictionary has."""
+    measured = result("count_new_words")
+    if measured is None:
+        return ""
+    rows = []
+    for text in ("newspaper", "reviews"):
+        listed, bare = (measured[text][name] for name in ("with the list", "without it"))
+        for label, values in ((text, listed), (f"{text}, without the list of function words", bare)):
+            every, new = values["all"], values["new"]
+            cells = [
+                f"{every[name]['100']:.0%}, {every[name]['1000']:.1%}; {new[name]['100']:.0%}"
+                for name in ("ours", "by count", "PMI x entropy", "PMI + entropy")
+            ]
+            rows.append(f"| {label} | {every['found']:,}; {new['found']:,} | {' | '.join(cells)} |")
+    head = "| text | found; new | **ours** | by count | PMI x entropy | PMI + entropy |"
+    return "\n".join([head, "|---|---|---|---|---|---|", *rows])
+
+
 WAYS = {
     "ours": "**shoestring**",
     "x-transformers": "x-transformers",

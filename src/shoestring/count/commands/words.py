@@ -29,7 +29,7 @@ SHOWN = 20
 )
 @click.option("--known", is_flag=True, help="Also words that jieba's dictionary has.")
 @click.option("--workers", default=0, help="Threads.  [default: every core]")
-@click.option("--memory", default="2GB", show_default=True, help="What the tables may take.")
+@click.option("--memory", default="128MB", show_default=True, help="What counting may take.")
 @reading_options(errors="strict")
 def words(
     ui: ui.UI,
