@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import pickle
 import random
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -30,6 +31,7 @@ CALLS = (
     "suggest_freq",
     "add_word",
     "del_word",
+    "FREQ",
 )
 
 
@@ -39,6 +41,8 @@ def _no_forced_words_remain(monkeypatch):
 
 
 def answer(tokenizer, call: str, *arguments, **settings):
+    if call == "FREQ":
+        return tokenizer.initialized, tokenizer.total, len(tokenizer.FREQ), tokenizer.FREQ.get(arguments[0])
     result = getattr(tokenizer, call)(*arguments, **settings)
     return list(result) if call in ("cut", "cut_for_search", "tokenize") else result
 
@@ -62,7 +66,7 @@ def test_every_call_answers_as_jieba_does_after_any_calls_before(patience, monke
             text, settings = rng.choice([word, (word[:1], word[1:] or "好")]), {"tune": rng.random() < 0.5}
         elif call == "add_word":
             text, settings = word, rng.choice([{}, {"freq": rng.choice([0, 1, 10**5])}, {"tag": "nz"}])
-        elif call == "del_word":
+        elif call in ("del_word", "FREQ"):
             text = word
         if not isinstance(text, str | bytes) or text:
             assert answer(two, call, text, **settings) == answer(one, call, text, **settings), (
@@ -95,6 +99,22 @@ def test_dictionaries_of_users_and_others(tmp_path, monkeypatch):
     assert [two.lcut(text) for text in texts] == [one.lcut(text) for text in texts]
 
 
+@pytest.mark.parametrize("patience", [0, 10**9])
+def test_a_total_and_a_dictionary_by_hand_are_those_that_cut(patience, monkeypatch):
+    monkeypatch.setattr(tokenizer, "PATIENCE", patience)
+    for total, frequencies in (
+        (2, None),
+        (10**9, None),
+        (99, {"我来": 9, "我": 5, "来到北京": 0, "来到": 3}),
+    ):
+        one, two = theirs.Tokenizer(), tokenizer.Tokenizer()
+        for each in (one, two):
+            each.lcut("我来到北京")
+            each.total, each.FREQ = total, each.FREQ if frequencies is None else dict(frequencies)
+        texts = ["我来到北京清华大学", *sentences(60)]
+        assert [two.lcut(text) for text in texts] == [one.lcut(text) for text in texts], total
+
+
 @pytest.mark.parametrize("again", [copy.deepcopy, lambda each: pickle.loads(pickle.dumps(each))])
 def test_pickles_and_copies_cut_alike(again, tmp_path):
     first = tokenizer.Tokenizer()
@@ -107,6 +127,36 @@ def test_pickles_and_copies_cut_alike(again, tmp_path):
     assert second.lcut("我来到北京清华大学") == first.lcut("我来到北京清华大学")
     second.add_word("大学里")
     assert "大学里" not in first.FREQ
+
+
+def test_the_dictionary_is_there_for_whoever_asks_after_a_cut_and_threads_lose_no_word_of_it():
+    one, two = theirs.Tokenizer(), tokenizer.Tokenizer()
+    assert answer(two, "FREQ", "中国") == answer(one, "FREQ", "中国")  # nothing yet
+    for each in (one, two):
+        each.lcut("中国人民")
+    again = pickle.loads(pickle.dumps(two))
+    words = [chr(0x4E00 + number) * 3 for number in range(40)]
+    with ThreadPoolExecutor(4) as executor:
+        list(executor.map(lambda word: again.add_word(word, 7), words))
+    assert [again.FREQ[word] for word in words] == [7] * len(words)
+    assert answer(two, "FREQ", "中国") == answer(one, "FREQ", "中国")
+
+
+def test_rules_that_a_script_puts_in_the_place_of_jiebas_hold():
+    """The advice of jieba's users for words with spaces: another `re_han_default`."""
+    rule = re.compile("([\u4e00-\u9fd5a-zA-Z0-9+#&\\._% \\-]+)")
+    before = theirs.re_han_default
+    try:
+        ours.re_han_default = rule
+        one, two = theirs.Tokenizer(), tokenizer.Tokenizer()
+        for each in (one, two):
+            each.add_word("Edu Trust认证", 2000)
+        for text in ("这是Edu Trust认证", *sentences(20)):
+            assert two.lcut(text) == one.lcut(text)
+        assert "Edu Trust认证" in two.lcut("这是Edu Trust认证")
+    finally:
+        theirs.re_han_default = before
+    assert "Edu Trust认证" not in two.lcut("这是Edu Trust认证")
 
 
 def test_wrong_types_are_refused_as_by_jieba():

@@ -3,12 +3,15 @@
 - Every call gives what jieba 0.42.1 gives. `cut`, `lcut`, `cut_for_search`, `tokenize` and what builds on them go
   through the kernel; `cut_all`, the paddle mode and part-of-speech tags are jieba's own work.
 - `shoestring.count.jieba.posseg` and `.analyse` are jieba's, on the same dictionary: a word added here is known there.
-- All other names of the module are jieba's own.
+- All other names of the module are jieba's own; what a script puts in their place (`re_han_default`) goes where jieba
+  looks.
 - One process of the kernel outruns jieba's many, so `enable_parallel` changes nothing.
 """
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
 from typing import Any
 
 from shoestring._extras import require
@@ -42,3 +45,13 @@ def disable_parallel() -> None:
 
 def __getattr__(name: str) -> Any:
     return getattr(original, name)
+
+
+class _Jieba(ModuleType):
+    def __setattr__(self, name: str, value: Any) -> None:
+        ours = name in vars(self) or name not in vars(original) or isinstance(value, ModuleType)
+        ModuleType.__setattr__(self if ours else original, name, value)
+
+
+__all__ = [name for name in vars(original) if not name.startswith("_")]
+sys.modules[__name__].__class__ = _Jieba

@@ -3,7 +3,9 @@
 - jieba's dictionary stays where it was, in `FREQ` and `total`; what changes it (`add_word`, a script's own hands) is
   seen, and the kernel's table is compiled again from it (0.4 s) once more text is cut than that is worth. Until then,
   and with a dictionary that is beyond the kernel, jieba itself cuts: the words are the same.
-- jieba's dictionary, unchanged, is not even loaded: its compiled form is.
+- jieba's dictionary, unchanged, is not loaded for cutting: its compiled form is. `FREQ` and `total` are when asked for.
+- Where a script has put its own rules in the place of jieba's (`re_han_default`, so that words may have spaces), jieba
+  itself cuts.
 - Cutting goes on as the dictionary is when the first word is asked for.
 """
 
@@ -21,6 +23,12 @@ strdecode = require("count", "jieba._compat").strdecode
 
 PATIENCE = 100_000  # characters that jieba cuts after a change before the table is compiled again
 UNKNOWN = object()
+RULES = (  # of jieba 0.42.1: re_han_default, re_skip_default, and finalseg's re_han and re_skip
+    "([\u4e00-\u9fd5a-zA-Z0-9+#&\\._%\\-]+)",
+    "(\r\n|\\s)",
+    "([\u4e00-\u9fd5]+)",
+    "([a-zA-Z0-9]+(?:\\.\\d+)?%?)",
+)
 
 
 class Watched(dict):
@@ -65,10 +73,31 @@ class Tokenizer(jieba.Tokenizer):
 
     def initialize(self, dictionary: str | None = None) -> None:
         """Loads the dictionary, or another one."""
-        super().initialize(dictionary)
-        if type(self.FREQ) is not Watched:
-            self.FREQ = Watched(self.FREQ)
-            self._compiled = UNKNOWN
+        with self.lock:
+            before = self.__dict__.get("FREQ")
+            super().initialize(dictionary)
+            if self.FREQ is not before and type(self.FREQ) is not Watched:
+                self.FREQ, self._compiled = Watched(self.FREQ), UNKNOWN
+
+    def check_initialized(self) -> None:
+        """Loads the dictionary if it is not; waits for another thread that does."""
+        with self.lock:
+            super().check_initialized()
+
+    def __getattr__(self, name: str) -> Any:
+        """Loads the dictionary once somebody asks for it: until then only its compiled form was needed."""
+        if name not in ("FREQ", "total"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        with self.lock:
+            if name not in self.__dict__:
+                self.initialized = False
+                self.initialize()
+        return self.__dict__[name]
+
+    def set_dictionary(self, dictionary_path: str) -> None:
+        """Takes another dictionary, from the next word on."""
+        _ = self.FREQ  # what is asked for until then is in the one before
+        super().set_dictionary(dictionary_path)
 
     def cut(self, sentence, cut_all=False, HMM=True, use_paddle=False) -> Iterator[str]:
         """Yields the words of a sentence, which is str, or bytes in UTF-8 or GBK."""
@@ -101,18 +130,24 @@ class Tokenizer(jieba.Tokenizer):
     def _kernel(self, size: int) -> Any:
         """The table for what the dictionary is now, or None where jieba itself is to cut `size` characters."""
         forced = finalseg.Force_Split_Words
-        if not self.initialized:
-            if self.dictionary is None and not forced:
-                return dictionary.kernel_table()
-            self.initialize()
-        if type(self.FREQ) is not Watched:
+        if not self.initialized and self.dictionary is None:
+            self._put_off_loading()
+        if "FREQ" not in self.__dict__ and not forced and _rules() == RULES:
+            return dictionary.kernel_table()
+        self.check_initialized()
+        if _rules() != RULES:
+            return None
+        if type(self.FREQ) is not Watched:  # a script's own
             self.FREQ = Watched(self.FREQ)
+            self.FREQ.version = 1
         state = (id(self.FREQ), self.FREQ.version, self.total, frozenset(forced))
         if state == self._compiled:
             return self._table
         if self.dictionary is None and self.FREQ.version == 0 and not forced:
-            self._compiled, self._table = state, dictionary.kernel_table()
-            return self._table
+            table = dictionary.kernel_table()
+            if table is None or table.total() == self.total:
+                self._compiled, self._table = state, table
+                return table
         if state != self._seen:
             self._seen, self._waited = state, 0
         self._waited += size
@@ -121,12 +156,19 @@ class Tokenizer(jieba.Tokenizer):
         self._compiled, self._table = state, dictionary.table_of(self.FREQ, self.total, forced)
         return self._table
 
+    def _put_off_loading(self) -> None:
+        with self.lock:
+            if not self.initialized:
+                self.__dict__.pop("FREQ", None)
+                self.__dict__.pop("total", None)
+                self.initialized = True
+
     def __getstate__(self) -> dict[str, Any]:
         state = {name: value for name, value in self.__dict__.items() if name != "lock"}
-        unchanged = self.initialized and self.dictionary is None and getattr(self.FREQ, "version", 1) == 0
-        if unchanged:
-            state.update(FREQ={}, total=0, initialized=False)
-        else:
+        if self.dictionary is None and getattr(state.get("FREQ"), "version", 0) == 0 and self.initialized:
+            state.pop("FREQ", None)
+            state.pop("total", None)
+        elif "FREQ" in state:
             state["FREQ"] = dict(self.FREQ)
         state.update(
             _table=None, _compiled=None, _seen=None, _waited=0, _forced=set(finalseg.Force_Split_Words)
@@ -136,8 +178,14 @@ class Tokenizer(jieba.Tokenizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         finalseg.Force_Split_Words |= state.pop("_forced")
         self.__init__()
+        del self.FREQ, self.total
         self.__dict__.update(state)
         self._compiled = self._seen = UNKNOWN
-        if self.initialized:
+        if self.initialized and "FREQ" in state:
             self.FREQ = Watched(self.FREQ)
             self.FREQ.version = 1
+
+
+def _rules() -> tuple[object, ...]:
+    found = jieba.re_han_default, jieba.re_skip_default, finalseg.re_han, finalseg.re_skip
+    return tuple(getattr(each, "pattern", each) for each in found)
