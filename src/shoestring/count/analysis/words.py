@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from shoestring import files
-from shoestring._errors import OptionError
+from shoestring._errors import InputError, OptionError
 from shoestring.count.counting import packed
 from shoestring.count.counting.pipeline import Count
 from shoestring.count.cutting import dictionary
@@ -58,7 +58,13 @@ class Thresholds:
     min_entropy: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.min_count < 2 or len(self.min_pmi) != 3 or self.min_entropy < 0:
+        numbers = (*self.min_pmi, self.min_entropy)
+        if (
+            self.min_count < 2
+            or len(numbers) != 4
+            or self.min_entropy < 0
+            or not all(map(math.isfinite, numbers))
+        ):
             raise OptionError(
                 f"{self}: min_count is at least 2, min_pmi are three numbers, min_entropy is not negative"
             )
@@ -134,6 +140,11 @@ def frequent_runs(sources: Sequence[str | Path] | str | Path, job: Job) -> dict[
     `""` has how many such characters there are in all: rare ones are part of the total that PMI is relative to.
     """
     counting = Count(job, sources)
+    for part in counting.parts:
+        if part.path == "-" or ("://" not in part.path and not Path(part.path).is_file()):
+            raise InputError(
+                f"{part.path}: finding words reads the text twice, a pipe only once; put it into a file"
+            )
     counts: dict[str, int] = {"": 0}
     try:
         counting.run()
@@ -152,7 +163,7 @@ def frequent_runs(sources: Sequence[str | Path] | str | Path, job: Job) -> dict[
 
 
 def _in_words(character: str) -> bool:
-    return "\u4e00" <= character <= "\u9fa5" or (character.isascii() and character.isalnum())
+    return "\u4e00" <= character <= "\u9fd5" or (character.isascii() and character.isalnum())
 
 
 def solid_runs(counts: dict[str, int], thresholds: Thresholds) -> dict[str, float]:
