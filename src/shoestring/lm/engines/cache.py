@@ -33,13 +33,19 @@ class GrowingLayer(DynamicLayer):
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
             self.hold(key_states[:, :, :0], value_states[:, :, :0])
-        seen, end = self.keys.shape[2], self.keys.shape[2] + key_states.shape[2]
+        seen = self.keys.shape[2]
+        self.lengthen(key_states.shape[2])
+        for held, new in zip((self.keys, self.values), (key_states, value_states), strict=True):
+            held[:, :, seen:] = new
+        return self.keys, self.values
+
+    def lengthen(self, count: int) -> list[Tensor]:
+        """Makes so many tokens more, which the caller sets; returns the buffers: (rows, heads, room, head size)."""
+        end = self.keys.shape[2] + count
         if not self._buffers or self._buffers[0].shape[2] < end:
             self._buffers = [_with_room(held, end) for held in (self.keys, self.values)]
-        for buffer, new in zip(self._buffers, (key_states, value_states), strict=True):
-            buffer[:, :, seen:end] = new
         self.keys, self.values = (buffer[:, :, :end] for buffer in self._buffers)
-        return self.keys, self.values
+        return self._buffers
 
     def hold(self, keys: Tensor, values: Tensor) -> None:
         """Takes tensors as they are; they are copied before anything is appended."""

@@ -23,6 +23,7 @@ from shoestring._errors import OptionError
 from shoestring.lm.engines import cache as caches
 from shoestring.lm.engines.base import Progress, Token, joined, require_length, tokens_of
 from shoestring.lm.engines.families import ROWS, positions_of, require_known
+from shoestring.lm.engines.fused import fused_step
 from shoestring.lm.engines.texts import texts_of
 from shoestring.lm.engines.tree import Tree, branching
 from shoestring.lm.weights.few_bits import kernel_name
@@ -59,6 +60,7 @@ class TorchEngine:
         self.vocabulary, self.positions = config.vocab_size, positions_of(config)
         self.texts = texts_of(source, self.vocabulary)
         self.tokenizer = self.texts.tokenizer
+        self.fused = fused_step(self.model, self.positions)
         self._takes = inspect.signature(self.model.forward).parameters.keys()
 
     def open(self, rows: Sequence[Sequence[int]], progress: Progress | None = None) -> TorchSession:
@@ -135,7 +137,10 @@ class TorchSession:
     @torch.inference_mode()
     def step(self, tokens: Sequence[int]) -> None:
         """Appends one token to each row."""
-        self._forward([[token] for token in tokens], last=True)
+        if self.engine.fused is not None:
+            self.logits = self.engine.fused(tokens, self.cache, self.pads)
+        else:
+            self._forward([[token] for token in tokens], last=True)
         for row, token in zip(self.ids, tokens, strict=True):
             row.append(token)
 

@@ -1,7 +1,8 @@
-/* Products of few-bit weights with rows of activations, see module.c. */
+/* Products of few-bit weights with rows of activations, and a decoding step made of them, see module.c. */
 #ifndef SHOESTRING_LM_KERNEL_H
 #define SHOESTRING_LM_KERNEL_H
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,21 +29,28 @@ typedef struct {
                                      of which each has the weight four inputs on in its upper half */
     const uint16_t *scale, *zero; /* bfloat16 (tiles, groups, TILE); int8 has no zero */
     const float *bias;            /* (outputs) or NULL */
-    size_t outputs, inputs;
+    size_t outputs, inputs, bits; /* bits are 8 or 4 */
 } Weights;
 
 /* y (rows, outputs), of the tiles from begin to end. */
 typedef void (*Product)(const Weights *w, const Activations *x, float *y, size_t begin, size_t end);
 
-int activations_allocate(Activations *x, size_t rows, size_t inputs);
-void activations_fill(const Activations *x, const float *values, size_t inputs, size_t begin, size_t end);
-void activations_free(Activations *x);
+size_t activations_bytes(size_t rows, size_t inputs);
+Activations activations_in(void *memory, size_t rows, size_t inputs);
+/* Fills the groups from begin to end, counted through all rows. */
+extern void (*const activations_fill_of[])(const Activations *x, const float *values, size_t inputs, size_t begin, size_t end);
 
 enum { PORTABLE, AVX2, AVX512 };
 int best_level(void);
-Product product_of(int bits, int level);
+Product product_of(const Weights *w, int level);
 
 typedef void (*Work)(void *what, size_t part, size_t parts);
 void in_parallel(Work work, void *what, size_t parts);
+
+/* Where all parts of a work meet before any goes on; zero at first. */
+typedef struct {
+    atomic_uint arrived, turn;
+} Meeting;
+void meet(Meeting *meeting, size_t parts);
 
 #endif

@@ -3,49 +3,57 @@
  *     level() -> int                       0 any processor, 1 AVX2, 2 AVX-512 with VNNI: the best one here
  *     tiled8(x, rows, weight, scale, bias, y, outputs, inputs, threads, level)
  *     tiled4(x, rows, weight, scale, zero, bias, y, outputs, inputs, threads, level)
+ *     step_bytes(model, rows, room, threads) -> int
+ *     step(model, x, rows, cosines, sines, pads, held, seen, room, memory, threads, level)
  *
- * y (rows, outputs) = x (rows, inputs) W + bias, in float32; a scale for each GROUP of a row of W. All but the
- * numbers are addresses of memory that the caller keeps; a bias of 0 is none. Activations are rounded to 255 steps,
- * FINE at a time. The GIL is released. */
+ * y (rows, outputs) = x (rows, inputs) W + bias, in float32; a scale for each GROUP of a row of W. Activations are
+ * rounded to 255 steps, FINE at a time. A step is one token more for each row, see step.h: the model is bytes, held the
+ * bytes of the addresses of each block's keys, then values. All else but the numbers are addresses of memory that the
+ * caller keeps; 0 is none. The GIL is released. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include "kernel.h"
+#include <stdlib.h>
+
+#include "step.h"
 
 enum { SMALL = 1 << 17 }; /* products below which a second thread costs more than it gives */
 
+#define AT(TYPE, ADDRESS) ((TYPE *)(uintptr_t)(ADDRESS))
+
 typedef struct {
-    Product product;
     const Weights *weights;
     const Activations *x;
     const float *values;
     float *y;
+    int level;
 } Job;
 
 static void fill(void *what, size_t part, size_t parts) {
     const Job *job = what;
-    activations_fill(job->x, job->values, job->weights->inputs, job->x->rows * part / parts, job->x->rows * (part + 1) / parts);
+    size_t all = job->x->rows * job->x->groups;
+    activations_fill_of[job->level](job->x, job->values, job->weights->inputs, all * part / parts, all * (part + 1) / parts);
 }
 
 static void work(void *what, size_t part, size_t parts) {
     const Job *job = what;
     size_t tiles = (job->weights->outputs + TILE - 1) / TILE;
-    job->product(job->weights, job->x, job->y, tiles * part / parts, tiles * (part + 1) / parts);
+    product_of(job->weights, job->level)(job->weights, job->x, job->y, tiles * part / parts, tiles * (part + 1) / parts);
 }
 
-static PyObject *multiply(const Weights *w, int bits, const float *values, size_t rows, float *y, size_t threads, int level) {
-    Activations x;
-    int failed;
+static PyObject *multiply(const Weights *w, const float *values, size_t rows, float *y, size_t threads, int level) {
+    void *memory;
     Py_BEGIN_ALLOW_THREADS
-    failed = activations_allocate(&x, rows, w->inputs);
-    if (!failed) {
-        Job job = {product_of(bits, level), w, &x, values, y};
+    memory = malloc(activations_bytes(rows, w->inputs) + 1);
+    if (memory != NULL) {
+        Activations x = activations_in(memory, rows, w->inputs);
+        Job job = {w, &x, values, y, level};
         in_parallel(fill, &job, rows * w->inputs < SMALL ? 1 : threads);
         in_parallel(work, &job, rows * w->outputs * w->inputs < SMALL ? 1 : threads);
-        activations_free(&x);
+        free(memory);
     }
     Py_END_ALLOW_THREADS
-    if (failed)
+    if (memory == NULL)
         return PyErr_NoMemory();
     Py_RETURN_NONE;
 }
@@ -57,8 +65,8 @@ static PyObject *tiled8(PyObject *self, PyObject *args) {
     (void)self;
     if (!PyArg_ParseTuple(args, "KnKKKKnnni", &x, &rows, &weight, &scale, &bias, &y, &outputs, &inputs, &threads, &level))
         return NULL;
-    Weights w = {(const void *)(uintptr_t)weight, (const uint16_t *)(uintptr_t)scale, NULL, (const float *)(uintptr_t)bias, (size_t)outputs, (size_t)inputs};
-    return multiply(&w, 8, (const float *)(uintptr_t)x, (size_t)rows, (float *)(uintptr_t)y, (size_t)threads, level);
+    Weights w = {AT(const void, weight), AT(const uint16_t, scale), NULL, AT(const float, bias), (size_t)outputs, (size_t)inputs, 8};
+    return multiply(&w, AT(const float, x), (size_t)rows, AT(float, y), (size_t)threads, level);
 }
 
 static PyObject *tiled4(PyObject *self, PyObject *args) {
@@ -68,8 +76,47 @@ static PyObject *tiled4(PyObject *self, PyObject *args) {
     (void)self;
     if (!PyArg_ParseTuple(args, "KnKKKKKnnni", &x, &rows, &weight, &scale, &zero, &bias, &y, &outputs, &inputs, &threads, &level))
         return NULL;
-    Weights w = {(const void *)(uintptr_t)weight, (const uint16_t *)(uintptr_t)scale, (const uint16_t *)(uintptr_t)zero, (const float *)(uintptr_t)bias, (size_t)outputs, (size_t)inputs};
-    return multiply(&w, 4, (const float *)(uintptr_t)x, (size_t)rows, (float *)(uintptr_t)y, (size_t)threads, level);
+    Weights w = {AT(const void, weight), AT(const uint16_t, scale), AT(const uint16_t, zero), AT(const float, bias), (size_t)outputs, (size_t)inputs, 4};
+    return multiply(&w, AT(const float, x), (size_t)rows, AT(float, y), (size_t)threads, level);
+}
+
+/* Sets the model that bytes are, or an error. */
+static int model_of(const char *bytes, Py_ssize_t length, const Model **model) {
+    *model = (const void *)bytes;
+    if ((size_t)length >= sizeof(Model) && (size_t)length == sizeof(Model) + (*model)->blocks * sizeof(Block))
+        return 1;
+    PyErr_Format(PyExc_ValueError, "a model of %zd bytes: not what step.h says", length);
+    return 0;
+}
+
+static PyObject *bytes_of_step(PyObject *self, PyObject *args) {
+    const char *bytes;
+    Py_ssize_t length, rows, room, threads;
+    const Model *model;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "y#nnn", &bytes, &length, &rows, &room, &threads) || !model_of(bytes, length, &model))
+        return NULL;
+    return PyLong_FromSize_t(step_bytes(model, (size_t)rows, (size_t)room, (size_t)threads));
+}
+
+static PyObject *step(PyObject *self, PyObject *args) {
+    const char *bytes, *held;
+    Py_ssize_t length, held_length, rows, seen, room, threads;
+    unsigned long long x, cosines, sines, pads, memory;
+    int level;
+    const Model *m;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "y#KnKKKy#nnKni", &bytes, &length, &x, &rows, &cosines, &sines, &pads, &held, &held_length, &seen, &room, &memory, &threads, &level) ||
+        !model_of(bytes, length, &m))
+        return NULL;
+    if ((size_t)held_length != 2 * m->blocks * sizeof(float *) || seen >= room)
+        return PyErr_Format(PyExc_ValueError, "%zd bytes of addresses, token %zd of %zd: not what the model needs", held_length, seen, room);
+    float *const *keys = (float *const *)held;
+    Step one = {m, (size_t)rows, (size_t)seen, (size_t)room, AT(float, x), AT(const float, cosines), AT(const float, sines), AT(const int64_t, pads), keys, keys + m->blocks, level};
+    Py_BEGIN_ALLOW_THREADS
+    step_run(&one, AT(void, memory), (size_t)threads);
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
 }
 
 static PyObject *level(PyObject *self, PyObject *unused) {
@@ -81,10 +128,12 @@ static PyMethodDef methods[] = {
     {"level", level, METH_NOARGS, "The best kind of instructions of this processor."},
     {"tiled8", tiled8, METH_VARARGS, "y = x W + bias of 8-bit weights."},
     {"tiled4", tiled4, METH_VARARGS, "y = x W + bias of 4-bit weights."},
+    {"step_bytes", bytes_of_step, METH_VARARGS, "Working memory of a step."},
+    {"step", step, METH_VARARGS, "One token more for each row."},
     {NULL, NULL, 0, NULL},
 };
 
-static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_kernel", "Products of few-bit weights.", -1, methods, NULL, NULL, NULL, NULL};
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_kernel", "Products of few-bit weights, and decoding steps.", -1, methods, NULL, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__kernel(void) {
     return PyModule_Create(&definition);

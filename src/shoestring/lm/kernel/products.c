@@ -4,13 +4,13 @@
  * of a row after another, by fused multiplications. So a result depends neither on the processor nor on what else is
  * computed beside it. */
 #include "kernel.h"
+#include "levels.h"
 
 #include <math.h>
 #include <string.h>
 
-#if defined(__x86_64__) && defined(__GNUC__)
+#ifdef X86
 #include <immintrin.h>
-#define X86 1
 #endif
 
 /* The bytes of a group in a tile. */
@@ -86,7 +86,6 @@ static void portable4(const Weights *w, const Activations *x, float *y, size_t b
 }
 
 #ifdef X86
-#define INLINE static inline __attribute__((always_inline))
 /* Rows that are computed at once stay in registers only where their loops are unrolled. */
 #define UNROLLED _Pragma("GCC unroll 8")
 #define EACH(AT, COUNT) UNROLLED for (int AT = 0; AT < COUNT; AT++)
@@ -99,7 +98,6 @@ INLINE int four(const int8_t *steps) {
 }
 
 /* ---- AVX2, half a tile in a register: products of bytes are added in 16 bits, which holds 2 * 127 * 127 ---- */
-#define FOR_AVX2 __attribute__((target("avx2,fma")))
 enum { ROWS_AVX2 = 2 };
 
 INLINE FOR_AVX2 __m256 wide8(const uint16_t *bfloat16) {
@@ -195,7 +193,6 @@ INLINE FOR_AVX2 void tile4_avx2(const Weights *w, const Activations *x, float *y
 }
 
 /* ---- AVX-512 with VNNI: bytes of which one is unsigned are added in 32 bits ---- */
-#define FOR_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")))
 enum { ROWS_AVX512 = 8 };
 
 INLINE FOR_AVX512 __m512 wide16(const uint16_t *bfloat16) {
@@ -304,13 +301,13 @@ int best_level(void) {
     return PORTABLE;
 }
 
-Product product_of(int bits, int level) {
+Product product_of(const Weights *w, int level) {
 #ifdef X86
     if (level == AVX512)
-        return bits == 8 ? avx512_8 : avx512_4;
+        return w->bits == 8 ? avx512_8 : avx512_4;
     if (level == AVX2)
-        return bits == 8 ? avx2_8 : avx2_4;
+        return w->bits == 8 ? avx2_8 : avx2_4;
 #endif
     (void)level;
-    return bits == 8 ? portable8 : portable4;
+    return w->bits == 8 ? portable8 : portable4;
 }

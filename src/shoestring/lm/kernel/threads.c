@@ -5,7 +5,6 @@
 
 #include <pthread.h>
 #include <sched.h>
-#include <stdatomic.h>
 #include <unistd.h>
 
 enum { MOST = 64, SPINS = 2000, PATIENCE = 20000 };
@@ -25,6 +24,10 @@ static inline void pause_briefly(void) {
 #elif defined(__aarch64__)
     __asm__ volatile("yield");
 #endif
+}
+
+static inline void wait_briefly(int spins) {
+    spins < PATIENCE ? pause_briefly() : (void)sched_yield();
 }
 
 static void await(unsigned seen) {
@@ -80,6 +83,17 @@ void in_parallel(Work work, void *what, size_t parts) {
     pthread_mutex_unlock(&asleep);
     work(what, 0, current_parts);
     for (int spin = 0; atomic_load(&running) != 0; spin++)
-        spin < PATIENCE ? pause_briefly() : (void)sched_yield();
+        wait_briefly(spin);
     pthread_mutex_unlock(&busy);
+}
+
+void meet(Meeting *meeting, size_t parts) {
+    unsigned seen = atomic_load(&meeting->turn);
+    if (atomic_fetch_add(&meeting->arrived, 1) + 1 == parts) {
+        atomic_store(&meeting->arrived, 0);
+        atomic_fetch_add(&meeting->turn, 1);
+        return;
+    }
+    for (int spin = 0; atomic_load(&meeting->turn) == seen; spin++)
+        wait_briefly(spin);
 }
