@@ -1,4 +1,4 @@
-"""The kernel in lm/kernel: products of few-bit weights with rows of float32; arguments are addresses."""
+"""The kernel in lm/kernel: products of few-bit weights with rows of float32, and blocks; arguments are addresses."""
 
 def level() -> int: ...
 def tiled8(
@@ -23,6 +23,22 @@ def tiled4(
     y: int,
     outputs: int,
     inputs: int,
+    threads: int,
+    level: int,
+) -> None: ...
+def blocks_bytes(model: bytes, lines: int, room: int, threads: int) -> int: ...
+def blocks(
+    model: bytes,
+    x: int,
+    rows: int,
+    count: int,
+    cosines: int,
+    sines: int,
+    pads: int,
+    held: bytes,
+    seen: int,
+    room: int,
+    memory: int,
     threads: int,
     level: int,
 ) -> None: ...

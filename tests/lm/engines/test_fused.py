@@ -1,7 +1,7 @@
-"""The fused decoding step: the model's own up to rounding, and the same bits alone, in company and on every processor.
+"""Blocks in one call: what the model gives up to rounding, the same bits alone, in company and on every processor.
 
-Rounding can put an activation on the next of its 255 steps, which shows; so most steps must agree to 1e-5 and all as far as
-such a step goes.
+Rounding can put an activation on the next of its 255 steps, which shows; so many rows must agree to 1e-5, and all as
+far as such a step goes.
 """
 
 import copy
@@ -11,15 +11,13 @@ import torch
 
 from shoestring.lm.engines import fused
 from shoestring.lm.engines.load import load
-from shoestring.lm.generation.generation import generate
-from shoestring.lm.generation.sampling import Sampling
 from shoestring.lm.weights import few_bits
 
 from ..families import VOCABULARY, saved
 from ..real import TEXTS, smollm2
 
 ODD = {
-    "hidden_size": 72, "num_attention_heads": 3, "num_key_value_heads": 1, "head_dim": 20, "intermediate_size": 100,
+    "hidden_size": 72, "num_attention_heads": 3, "num_key_value_heads": 1, "head_dim": 48, "intermediate_size": 100,
 }  # fmt: skip
 LLAMA3 = {
     "rope_type": "llama3", "rope_theta": 500.0, "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
@@ -36,7 +34,7 @@ CASES = {
     "qwen2 with windows in some layers": {},
     "qwen3": {},
     "gpt2": {},
-    "gpt2 of odd sizes": {"hidden_size": 72, "num_attention_heads": 3},
+    "gpt2 of odd sizes": {"hidden_size": 80, "num_attention_heads": 1},
 }
 pytestmark = pytest.mark.skipif(few_bits.LEVEL is None, reason="the kernel was not compiled")
 
@@ -65,75 +63,93 @@ def prompts():
     return [drawn(1 + 7 * seed % 30, seed) for seed in range(24)]
 
 
-def stepped(session, step, tokens):
-    """Returns the logits, and the last layer's new keys and values, after a step of a copy of a session."""
+def read(session, reader, rows):
+    """Returns the logits, and the last layer's new keys and values, after a copy of a session has read more."""
     twin = copy.copy(session)
     twin.engine = copy.copy(session.engine)
-    twin.engine.fused = step
+    twin.engine.fused = reader
     twin.select(range(len(session.ids)))
-    twin.step(tokens)
-    layer = twin.cache.layers[-1]
-    return twin.logits, torch.cat([layer.keys[:, :, -1], layer.values[:, :, -1]], dim=-1)
+    logits = twin._forward(rows, last=False, keep=0)
+    layer, count = twin.cache.layers[-1], len(rows[0])
+    return logits, layer.keys[:, :, -count:], layer.values[:, :, -count:]
 
 
-def test_it_is_the_models_own_step_up_to_rounding(engine, prompts):
+@torch.inference_mode()
+@pytest.mark.parametrize("count", [1, 6])
+def test_it_reads_as_the_model_does_up_to_rounding(engine, prompts, count):
     session = engine.open(prompts)
-    for more in (drawn(24, 50), drawn(24, 51)):
-        for found, wanted in zip(
-            stepped(session, engine.fused, more), stepped(session, None, more), strict=True
-        ):
-            assert found.shape == wanted.shape
-            rows = (found - wanted).flatten(1).abs().amax(1) / wanted.std()
-            assert rows.median() < 1e-5
-            assert rows.max() < 0.25
-        session.step(more)
-    assert session.ids == [
-        [*row, first, second] for row, first, second in zip(prompts, drawn(24, 50), more, strict=True)
-    ]
+    rows = [drawn(count, 50 + row) for row in range(len(prompts))]
+    for found, wanted in zip(read(session, engine.fused, rows), read(session, None, rows), strict=True):
+        assert found.shape == wanted.shape
+        differences = (found - wanted).flatten(1).abs().amax(1) / wanted.std()
+        assert differences.quantile(0.4) < 1e-5
+        assert differences.max() < 0.3
 
 
-def test_a_row_has_the_same_bits_alone_and_in_company(engine, prompts):
+def test_prompts_are_read_as_the_model_does_up_to_rounding(engine, prompts):
+    found = [engine.open([row]).logits[0] for row in prompts]
+    twin = copy.copy(engine)
+    twin.fused = None
+    wanted = [twin.open([row]).logits[0] for row in prompts]
+    differences = torch.stack([(a - b).abs().max() / b.std() for a, b in zip(found, wanted, strict=True)])
+    assert differences.quantile(0.2) < 1e-5
+    assert differences.max() < 0.3
+
+
+def test_a_row_has_the_same_bits_alone_in_company_and_in_pieces(engine, prompts):
     alone = [engine.open([row]) for row in prompts]
-    joined = engine.open([prompts[0]])
-    joined.join([engine.open([row]) for row in prompts[1:]])
+    company = engine.open(prompts)
+    for piece, row in zip(alone, prompts, strict=True):
+        for size in (1, 3, 5):
+            pieces = engine.open([row[:size]])
+            if row[size:]:
+                pieces.extend(row[size:])
+            assert torch.equal(pieces.logits, piece.logits)
     for token in (5, 9):
-        joined.step([token] * len(prompts))
-        for session, logits in zip(alone, joined.logits, strict=True):
+        company.step([token] * len(prompts))
+        for session, logits in zip(alone, company.logits, strict=True):
             session.step([token])
             assert torch.equal(session.logits[0], logits)
+    joined = alone[0].fork(len(prompts[0]))
+    joined.join([session.fork(len(row)) for session, row in zip(alone[1:], prompts[1:], strict=True)])
+    joined.step([5] * len(prompts))
+    joined.step([9] * len(prompts))
+    assert torch.equal(joined.logits, company.logits)
 
 
 def test_every_processor_and_any_number_of_threads_give_the_same_bits(engine, prompts, monkeypatch):
-    session = engine.open(prompts[:5])
-    wanted = stepped(session, engine.fused, drawn(5))
+    session, rows = engine.open(prompts[:5]), [drawn(7, row) for row in range(5)]
+    wanted = read(session, engine.fused, rows)
     monkeypatch.setattr(fused, "SMALL", 0)
     usual = torch.get_num_threads()
     for level in range(few_bits.LEVEL + 1):
         for threads in (1, 2, 5):
             monkeypatch.setattr(fused, "LEVEL", level)
             torch.set_num_threads(threads)
-            found = stepped(session, engine.fused, drawn(5))
-            assert all(map(torch.equal, found, wanted))
+            assert all(map(torch.equal, read(session, engine.fused, rows), wanted))
     torch.set_num_threads(usual)
 
 
 @torch.inference_mode()
-def test_it_writes_to_its_memory_and_the_new_tokens_alone(engine, prompts, monkeypatch):
+@pytest.mark.parametrize("count", [1, 6])
+def test_it_writes_to_its_memory_and_the_new_tokens_alone(engine, prompts, count, monkeypatch):
     session = engine.open(prompts[:3])
-    session.step(drawn(3))
+    session.read([drawn(count, row) for row in range(3)])
     buffers = [part for layer in session.cache.layers for part in layer.lengthen(0)]
     seen = session.cache.get_seq_length()
     for buffer in buffers:
         buffer[:, :, seen:] = 7.0
     before = [buffer.clone() for buffer in buffers]
-    needed = fused._kernel.step_bytes(engine.fused._packed, 3, buffers[0].shape[2], torch.get_num_threads())
+    needed = engine.fused._kernel.blocks_bytes(engine.fused._packed, 3 * count, buffers[0].shape[2], 1)
     memory = torch.full((needed + 4096,), 77, dtype=torch.uint8)
-    monkeypatch.setattr(engine.fused, "_room_for", lambda *_: memory[:needed])
-    session.step(drawn(3))
+    monkeypatch.setattr(fused, "SMALL", 1 << 40)
+    monkeypatch.setattr(engine.fused, "_memory", lambda *_: memory[:needed])
+    session.read([drawn(count, row) for row in range(3)])
     assert (memory[needed:] == 77).all()
+    new = slice(seen, seen + count)
     for old, buffer in zip(before, buffers, strict=True):
-        assert not torch.equal(old[:, :, seen], buffer[:, :, seen])
-        old[:, :, seen] = buffer[:, :, seen]
+        assert (old[:, :, new] != buffer[:, :, new]).any(-1).all()
+        old[:, :, new] = buffer[:, :, new]
         assert torch.equal(old, buffer)
 
 
@@ -143,6 +159,7 @@ def test_it_writes_to_its_memory_and_the_new_tokens_alone(engine, prompts, monke
         ("llama", {"hidden_act": "gelu"}),
         ("gpt2", {"activation_function": "relu"}),
         ("gpt2", {"scale_attn_by_inverse_layer_idx": True}),
+        ("llama", {"head_dim": 20}),
         ("gemma", {}),
         ("phi", {}),
     ],
@@ -156,15 +173,19 @@ def test_other_precisions_have_no_form(folder):
     assert load(folder, precision="fp32").fused is None
 
 
-def test_a_real_model_writes_the_same(monkeypatch):
-    """Greedy texts of the model's own step differ where two tokens are nearly alike; the log-probabilities are alike."""
+def test_a_real_model_differs_as_it_does_from_itself_where_rounding_differs(monkeypatch):
+    """Layers carry on what falls on the next step, as they do when the embeddings are a millionth more."""
     engine = load(smollm2(), backend="torch", precision="int8")
-    session = engine.open([engine.texts.encode(text) for text in TEXTS])
-    ids = engine.texts.encode(TEXTS[0])[:4]
-    found, wanted = (stepped(session, step, ids)[0].log_softmax(-1) for step in (engine.fused, None))
-    assert (wanted.exp() * (wanted - found)).sum(-1).max() < 1e-4
-    sampling = Sampling(temperature=0, max_tokens=24)
-    ours = [row[0].text for row in generate(engine, TEXTS, sampling)]
-    monkeypatch.setattr(engine, "fused", None)
-    theirs = [row[0].text for row in generate(engine, TEXTS, sampling)]
-    assert ours == theirs
+    ids = [engine.texts.encode(text) for text in TEXTS]
+    embedding, blocks = engine.model.get_input_embeddings(), engine.fused
+
+    def logprobs(reader, factor):
+        monkeypatch.setattr(engine, "fused", reader)
+        monkeypatch.setattr(embedding, "factor", factor)
+        return torch.cat([torch.tensor(engine.logprobs(row)) for row in ids])
+
+    wanted, moved, found = logprobs(None, 1.0), logprobs(None, 1 + 1e-6), logprobs(blocks, 1.0)
+    usual, ours = (moved - wanted).std(), (found - wanted).std()
+    print(f"moved {usual:.4f}, fused {ours:.4f}, mean {(found - wanted).mean():.4f}")
+    assert ours < 1.3 * usual
+    assert (found - wanted).mean().abs() < 4 * ours / len(wanted) ** 0.5

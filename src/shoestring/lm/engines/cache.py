@@ -63,6 +63,23 @@ def new_cache() -> Cache:
     return Cache(layer_class_to_replicate=GrowingLayer)
 
 
+def lengthen(cache: Any, count: int, shape: tuple[int, int, int, int]) -> list[list[Tensor]]:
+    """Makes so many tokens more in each layer, which the caller sets, and returns each layer's buffers.
+
+    Args:
+        cache: may be empty.
+        count: of tokens.
+        shape: how many layers, rows, heads and numbers of a head an empty one gets.
+    """
+    layers, rows, heads, size = shape
+    if not cache.layers:
+        for _ in range(layers):
+            layer, nothing = GrowingLayer(), torch.empty(rows, heads, 0, size)
+            layer.hold(nothing, nothing)
+            cache.layers.append(layer)
+    return [layer.lengthen(count) for layer in cache.layers]
+
+
 def fork(cache: Cache, length: int) -> Cache:
     """Returns a cache of the first tokens; what is appended to it does not touch the old one."""
     return _mapped(cache, lambda held: held[:, :, :length])

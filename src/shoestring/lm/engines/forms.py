@@ -1,4 +1,4 @@
-"""The forms of decoders whose decoding step is one call of the kernel, and what the kernel is told of a model.
+"""The forms of decoders whose blocks the kernel runs in one call, and what it is told of a model.
 
 - Like Llama: RMSNorm, rotary positions over whole heads, fewer key heads than heads, SwiGLU; with biases (Qwen 2),
   norms of heads (Qwen 3) and sliding windows (Mistral).
@@ -19,6 +19,7 @@ from shoestring.lm.weights.few_bits import Linear4, Linear8
 
 LLAMAS = ("llama", "mistral", "qwen2", "qwen3")
 _SILU, _GELU = 0, 1
+_LANES = 16  # the kernel takes heads of a multiple of it
 _ACTS = {"silu": _SILU, "gelu_new": _GELU, "gelu_pytorch_tanh": _GELU}
 _NO_WEIGHTS = struct.pack("@4P3N", *[0] * 7)
 _NO_NORM = struct.pack("@2Pd", 0, 0, 0.0)
@@ -60,10 +61,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Form:
-    """What a decoding step needs of a model.
+    """What reading tokens needs of a model.
 
     Args:
-        embed: (rows, 1) ids and positions -> (rows, 1, hidden).
+        embed: ids and positions -> (rows, tokens, hidden).
         rotary: x and (1, tokens) positions -> cosines and sines (1, tokens, head size); None: heads are not turned.
         heads: of queries.
         key_heads: of keys and values.
@@ -87,7 +88,7 @@ class Form:
     head: nn.Module
 
     def packed(self) -> bytes:
-        """Returns the struct Model of lm/kernel/step.h; addresses are of tensors that the model keeps."""
+        """Returns the struct Model of lm/kernel/blocks.h; addresses are of tensors that the model keeps."""
         sizes = len(self.blocks), self.blocks[0].output.outputs, self.heads, self.key_heads, self.head_dim
         begin = struct.pack("@6Nd", *sizes, _ACTS[self.act], self.scaling)
         return begin + _norm(self.last) + b"".join(map(_block, self.blocks))
@@ -105,6 +106,7 @@ def _is_known(form: Form) -> bool:
     layers = [layer for block in form.blocks for layer in block.linear]
     return (
         form.act in _ACTS
+        and form.head_dim % _LANES == 0
         and all(isinstance(layer, Linear) for layer in layers)
         and all(_fits(block, form) for block in form.blocks)
         and all(norm.weight.is_contiguous() for norm in _norms(form))

@@ -23,7 +23,7 @@ from shoestring._errors import OptionError
 from shoestring.lm.engines import cache as caches
 from shoestring.lm.engines.base import Progress, Token, joined, require_length, tokens_of
 from shoestring.lm.engines.families import ROWS, positions_of, require_known
-from shoestring.lm.engines.fused import fused_step
+from shoestring.lm.engines.fused import fused_of
 from shoestring.lm.engines.texts import texts_of
 from shoestring.lm.engines.tree import Tree, branching
 from shoestring.lm.weights.few_bits import kernel_name
@@ -60,7 +60,7 @@ class TorchEngine:
         self.vocabulary, self.positions = config.vocab_size, positions_of(config)
         self.texts = texts_of(source, self.vocabulary)
         self.tokenizer = self.texts.tokenizer
-        self.fused = fused_step(self.model, self.positions)
+        self.fused = fused_of(self.model, self.positions)
         self._takes = inspect.signature(self.model.forward).parameters.keys()
 
     def open(self, rows: Sequence[Sequence[int]], progress: Progress | None = None) -> TorchSession:
@@ -81,10 +81,21 @@ class TorchEngine:
         whole = torch.tensor(list(ids), device=self.device)
         for begin in range(0, len(ids) - 1, CHUNK):
             part = whole[begin : min(begin + CHUNK, len(ids) - 1)]
-            positions = torch.arange(begin, begin + len(part), device=self.device)
-            logits = self.forward(part[None], cache, positions[None], None, 0)[0]
+            logits = self.read(part[None], cache, [0], 0)[0]
             found += tokens_of(logits, whole[begin + 1 : begin + 1 + len(part)], top)
         return found
+
+    def read(
+        self, ids: Tensor, cache: Any, pads: Sequence[int], keep: int
+    ) -> Float[Tensor, "rows kept vocabulary"]:
+        """Returns the logits of the last `keep` tokens, 0 is all, of rows whose first columns may be padding."""
+        if self.fused is not None:
+            return self.fused(ids, cache, pads, keep)
+        padding = torch.tensor(pads, device=self.device)[:, None]
+        seen = cache.get_seq_length()
+        columns = torch.arange(seen + ids.shape[1], device=self.device)
+        mask = (columns >= padding).long() if any(pads) else None
+        return self.forward(ids, cache, (columns[seen:] - padding).clamp(min=0), mask, keep)
 
     def forward(
         self, ids: Tensor, cache: Any, positions: Tensor, mask: Tensor | None, keep: int
@@ -137,10 +148,7 @@ class TorchSession:
     @torch.inference_mode()
     def step(self, tokens: Sequence[int]) -> None:
         """Appends one token to each row."""
-        if self.engine.fused is not None:
-            self.logits = self.engine.fused(tokens, self.cache, self.pads)
-        else:
-            self._forward([[token] for token in tokens], last=True)
+        self._forward([[token] for token in tokens], last=True)
         for row, token in zip(self.ids, tokens, strict=True):
             row.append(token)
 
@@ -190,13 +198,8 @@ class TorchSession:
         self.cache, self.ids = caches.new_cache(), []
 
     def _forward(self, part: list[list[int]], last: bool, keep: int = 1) -> Tensor:
-        engine, seen = self.engine, self.cache.get_seq_length()
-        ids = torch.tensor(part, device=engine.device)
-        pads = torch.tensor(self.pads, device=engine.device)[:, None]
-        columns = torch.arange(seen + ids.shape[1], device=engine.device)
-        mask = (columns >= pads).long() if any(self.pads) else None
-        positions = (columns[seen:] - pads).clamp(min=0)
-        logits = engine.forward(ids, self.cache, positions, mask, keep)
+        ids = torch.tensor(part, device=self.engine.device)
+        logits = self.engine.read(ids, self.cache, self.pads, keep)
         if last:
             self.logits = logits[:, -1].float().cpu()
         return logits

@@ -8,22 +8,16 @@ INLINE void activations_fill(const Activations *x, const float *values, size_t i
         float padded[GROUP] = {0};
         if (at + GROUP > inputs)
             from = memcpy(padded, from, (inputs - at) * sizeof(float));
-        group_make(x, from, place);
+        group_make(x->group + place, from);
     }
 }
 
 EVERY_LEVEL(activations_fill, (const Activations *x, const float *values, size_t inputs, size_t begin, size_t end), (x, values, inputs, begin, end))
 
 size_t activations_bytes(size_t rows, size_t inputs) {
-    size_t all = rows * ((inputs + GROUP - 1) / GROUP);
-    return all * (GROUP + PARTS * (sizeof(float) + sizeof(int32_t)) + sizeof(float));
+    return rows * ((inputs + GROUP - 1) / GROUP) * sizeof(Group);
 }
 
 Activations activations_in(void *memory, size_t rows, size_t inputs) {
-    size_t groups = (inputs + GROUP - 1) / GROUP, all = rows * groups;
-    Activations x = {rows, groups, memory, NULL, NULL, NULL};
-    x.scale = (float *)((char *)memory + all * GROUP);
-    x.start = (int32_t *)(x.scale + all * PARTS);
-    x.totals = (float *)(x.start + all * PARTS);
-    return x;
+    return (Activations){rows, (inputs + GROUP - 1) / GROUP, memory};
 }

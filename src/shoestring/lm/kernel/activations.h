@@ -43,16 +43,13 @@ INLINE int32_t part_make(const float *values, int8_t *steps, float *scale) {
     return total;
 }
 
-/* Sets the group at a place, counted through all rows, from GROUP values. */
-INLINE void group_make(const Activations *x, const float *values, size_t place) {
-    float total = 0;
+INLINE void group_make(Group *group, const float *values) {
+    group->total = 0;
     for (size_t part = 0; part < PARTS; part++) {
-        size_t at = place * PARTS + part;
-        int32_t steps = part_make(values + part * FINE, x->steps + at * FINE, x->scale + at);
-        x->start[at] = -128 * steps;
-        total += (float)steps * x->scale[at];
+        int32_t steps = part_make(values + part * FINE, group->steps + part * FINE, group->scale + part);
+        group->start[part] = -128 * steps;
+        group->total += (float)steps * group->scale[part];
     }
-    x->totals[place] = total;
 }
 
 #endif

@@ -1,48 +1,111 @@
-/* Attention of one head of one token. */
+/* Attention of one head of a few tokens that stand next to each other, at every level. */
+#include "blocks.h"
 #include "lanes.h"
-#include "step.h"
 
-enum { ACROSS = 64 }; /* numbers of a head that are summed at once, in registers */
+#include <math.h>
 
-/* Sets the scores and returns the largest. */
-INLINE float score(const float *query, const float *keys, size_t size, size_t count, float scale, float *scores) {
+#ifdef X86
+#include <immintrin.h>
+#endif
+
+enum { ACROSS = 64 }; /* numbers of one token's output that are summed at once */
+
+/* Makes scores weights whose sum it returns, or 1 of none; what is not seen weighs nothing. */
+INLINE float weigh(float *scores, size_t begin, size_t end, size_t count) {
     float most = -3.4028235e38f;
-    for (size_t token = 0; token < count; token++) {
-        scores[token] = dot(query, keys + token * size, size) * scale;
-        most = scores[token] > most ? scores[token] : most;
+    for (size_t at = 0; at < begin; at++)
+        scores[at] = 0;
+    for (size_t at = end; at < count; at++)
+        scores[at] = 0;
+    for (size_t at = begin; at < end; at++)
+        most = scores[at] > most ? scores[at] : most;
+    for (size_t at = begin; at < end; at++)
+        scores[at] = exponential(scores[at] - most);
+    return begin < end ? sum(scores + begin, end - begin) : 1.0f;
+}
+
+/* ---- any processor ---- */
+
+INLINE void sums_portable(float (*lanes)[LANES], float *found, int tokens) {
+    for (int each = 0; each < tokens; each++)
+        found[each] = sum_of_lanes(lanes[each]);
+}
+
+#define TARGET
+#define NAMED(NAME) NAME##_portable
+#define WIDE 1
+#define Wide float
+#define LOAD(PLACE) (*(PLACE))
+#define STORE(PLACE, VALUE) (*(PLACE) = (VALUE))
+#define SAME(NUMBER) (NUMBER)
+#define FUSED fmaf
+#define OVER(A, B) ((A) / (B))
+#include "attention_level.h"
+
+#ifdef X86
+/* ---- AVX2: the lanes' sums, in the order of sum_of_lanes ---- */
+
+INLINE FOR_AVX2 __m128 folded(__m256 eight) {
+    return _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+}
+
+/* Returns (a0 + a2, a1 + a3, b0 + b2, b1 + b3). */
+INLINE FOR_AVX2 __m128 folded_two(__m128 a, __m128 b) {
+    return _mm_add_ps(_mm_movelh_ps(a, b), _mm_movehl_ps(b, a));
+}
+
+INLINE FOR_AVX2 void sums_of_eights(const __m256 *eight, float *found, int tokens) {
+    __m128 four[QUERIES];
+    EACH(each, tokens)
+        four[each] = folded(eight[each]);
+    if (tokens == 1) {
+        __m128 two = folded_two(four[0], four[0]);
+        found[0] = _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+        return;
     }
-    return most;
+    __m128 first = folded_two(four[0], four[1]), second = folded_two(four[2], four[3]);
+    _mm_storeu_ps(found, _mm_add_ps(_mm_shuffle_ps(first, second, 0x88), _mm_shuffle_ps(first, second, 0xdd)));
 }
 
-/* Makes scores weights, whose sum it returns. */
-INLINE float weigh(float *scores, size_t count, float most) {
-    for (size_t token = 0; token < count; token++)
-        scores[token] = exponential(scores[token] - most);
-    return sum(scores, count);
+INLINE FOR_AVX2 void sums_avx2(__m256 (*lanes)[2], float *found, int tokens) {
+    __m256 eight[QUERIES];
+    EACH(each, tokens)
+        eight[each] = _mm256_add_ps(lanes[each][0], lanes[each][1]);
+    sums_of_eights(eight, found, tokens);
 }
 
-/* out = the values' sum by weights, over their total. */
-INLINE void gather(const float *weights, const float *values, size_t size, size_t count, float total, float *out) {
-    for (size_t begin = 0; begin < size; begin += ACROSS) {
-        size_t wide = size - begin < ACROSS ? size - begin : ACROSS;
-        float sums[ACROSS] = {0};
-        if (wide == ACROSS)
-            for (size_t token = 0; token < count; token++)
-                for (size_t at = 0; at < ACROSS; at++)
-                    sums[at] += weights[token] * values[token * size + begin + at];
-        else
-            for (size_t token = 0; token < count; token++)
-                for (size_t at = 0; at < wide; at++)
-                    sums[at] += weights[token] * values[token * size + begin + at];
-        for (size_t at = 0; at < wide; at++)
-            out[begin + at] = sums[at] / total;
-    }
+#define TARGET FOR_AVX2
+#define NAMED(NAME) NAME##_avx2
+#define WIDE 8
+#define Wide __m256
+#define LOAD _mm256_loadu_ps
+#define STORE _mm256_storeu_ps
+#define SAME _mm256_set1_ps
+#define FUSED _mm256_fmadd_ps
+#define OVER _mm256_div_ps
+#include "attention_level.h"
+
+/* ---- AVX-512 ---- */
+
+INLINE FOR_AVX512 void sums_avx512(__m512 (*lanes)[1], float *found, int tokens) {
+    __m256 eight[QUERIES];
+    EACH(each, tokens)
+        eight[each] = _mm256_add_ps(_mm512_castps512_ps256(lanes[each][0]), _mm512_extractf32x8_ps(lanes[each][0], 1));
+    sums_of_eights(eight, found, tokens);
 }
 
-INLINE void attend(const float *query, const float *keys, const float *values, size_t size, size_t count, float scale, float *scores, float *out) {
-    float total = weigh(scores, count, score(query, keys, size, count, scale, scores));
-    gather(scores, values, size, count, total, out);
-}
+#define TARGET FOR_AVX512
+#define NAMED(NAME) NAME##_avx512
+#define WIDE 16
+#define Wide __m512
+#define LOAD _mm512_loadu_ps
+#define STORE _mm512_storeu_ps
+#define SAME _mm512_set1_ps
+#define FUSED _mm512_fmadd_ps
+#define OVER _mm512_div_ps
+#include "attention_level.h"
 
-EVERY_LEVEL(attend, (const float *query, const float *keys, const float *values, size_t size, size_t count, float scale, float *scores, float *out),
-            (query, keys, values, size, count, scale, scores, out))
+Attend *const attend_of[] = {attend_portable, attend_avx2, attend_avx512};
+#else
+Attend *const attend_of[] = {attend_portable, attend_portable, attend_portable};
+#endif

@@ -1,4 +1,4 @@
-/* Products of few-bit weights with rows of activations, and a decoding step made of them, see module.c. */
+/* Products of few-bit weights with rows of activations, and blocks of layers made of them, see module.c. */
 #ifndef SHOESTRING_LM_KERNEL_H
 #define SHOESTRING_LM_KERNEL_H
 
@@ -13,13 +13,18 @@ enum {
     TILE = 16, /* outputs that lie side by side and are computed at once */
 };
 
-/* Rows of activations in 8 bits: value = step * scale of its part. Rows are padded with zeros to whole groups. */
+/* A row's activations of a group in 8 bits: value = step * scale of its part. */
+typedef struct {
+    int8_t steps[GROUP];
+    float scale[PARTS];
+    int32_t start[PARTS]; /* -128 * sum of steps, see tile8_avx512 */
+    float total;          /* sum of step * scale */
+} Group;
+
+/* Rows of activations, padded with zeros to whole groups. */
 typedef struct {
     size_t rows, groups;
-    int8_t *steps;  /* (rows, groups, GROUP) */
-    float *scale;   /* (rows, groups, PARTS) */
-    int32_t *start; /* (rows, groups, PARTS): -128 * sum of steps, see tile8_avx512 */
-    float *totals;  /* (rows, groups): sum of step * scale */
+    Group *group; /* (rows, groups) */
 } Activations;
 
 /* A tile is 16 outputs; of a group it holds four inputs of each output, then the next four, and so on, so that one

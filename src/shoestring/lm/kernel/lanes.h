@@ -10,22 +10,13 @@
 
 enum { LANES = 16 }; /* partial sums that grow side by side */
 
-INLINE float sum_of_lanes(float *lanes) {
-    for (int half = LANES / 2; half > 0; half /= 2)
-        for (int lane = 0; lane < half; lane++)
-            lanes[lane] += lanes[lane + half];
-    return lanes[0];
-}
-
-INLINE float dot(const float *a, const float *b, size_t size) {
-    float lanes[LANES] = {0};
-    size_t at = 0;
-    for (; at + LANES <= size; at += LANES)
-        for (int lane = 0; lane < LANES; lane++)
-            lanes[lane] += a[at + lane] * b[at + lane];
-    for (int lane = 0; at < size; at++, lane++)
-        lanes[lane] += a[at] * b[at];
-    return sum_of_lanes(lanes);
+INLINE float sum_of_lanes(const float *lanes) {
+    float eight[8], four[4];
+    for (int lane = 0; lane < 8; lane++)
+        eight[lane] = lanes[lane] + lanes[lane + 8];
+    for (int lane = 0; lane < 4; lane++)
+        four[lane] = eight[lane] + eight[lane + 4];
+    return (four[0] + four[2]) + (four[1] + four[3]);
 }
 
 INLINE float sum(const float *a, size_t size) {

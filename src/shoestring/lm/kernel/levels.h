@@ -8,6 +8,14 @@
 #define INLINE static inline
 #endif
 
+/* What is computed side by side stays in registers only where its loops are unrolled. */
+#if defined(__GNUC__)
+#define UNROLLED _Pragma("GCC unroll 8")
+#else
+#define UNROLLED
+#endif
+#define EACH(AT, COUNT) UNROLLED for (int AT = 0; AT < COUNT; AT++)
+
 /* Defines NAME_of[level], a void function, from the inline function NAME. */
 #if defined(__x86_64__) && defined(__GNUC__)
 #define X86 1

@@ -3,19 +3,19 @@
  *     level() -> int                       0 any processor, 1 AVX2, 2 AVX-512 with VNNI: the best one here
  *     tiled8(x, rows, weight, scale, bias, y, outputs, inputs, threads, level)
  *     tiled4(x, rows, weight, scale, zero, bias, y, outputs, inputs, threads, level)
- *     step_bytes(model, rows, room, threads) -> int
- *     step(model, x, rows, cosines, sines, pads, held, seen, room, memory, threads, level)
+ *     blocks_bytes(model, lines, room, threads) -> int
+ *     blocks(model, x, rows, count, cosines, sines, pads, held, seen, room, memory, threads, level)
  *
  * y (rows, outputs) = x (rows, inputs) W + bias, in float32; a scale for each GROUP of a row of W. Activations are
- * rounded to 255 steps, FINE at a time. A step is one token more for each row, see step.h: the model is bytes, held the
- * bytes of the addresses of each block's keys, then values. All else but the numbers are addresses of memory that the
- * caller keeps; 0 is none. The GIL is released. */
+ * rounded to 255 steps, FINE at a time. blocks reads more tokens of each row, see blocks.h: the model is bytes, held the
+ * addresses of each block's keys, then of its values, as bytes. All else but the numbers are addresses of memory that
+ * the caller keeps; 0 is none. The GIL is released. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
 #include <stdlib.h>
 
-#include "step.h"
+#include "blocks.h"
 
 enum { SMALL = 1 << 17 }; /* products below which a second thread costs more than it gives */
 
@@ -85,36 +85,36 @@ static int model_of(const char *bytes, Py_ssize_t length, const Model **model) {
     *model = (const void *)bytes;
     if ((size_t)length >= sizeof(Model) && (size_t)length == sizeof(Model) + (*model)->blocks * sizeof(Block))
         return 1;
-    PyErr_Format(PyExc_ValueError, "a model of %zd bytes: not what step.h says", length);
+    PyErr_Format(PyExc_ValueError, "a model of %zd bytes: not what blocks.h says", length);
     return 0;
 }
 
-static PyObject *bytes_of_step(PyObject *self, PyObject *args) {
+static PyObject *bytes_of_blocks(PyObject *self, PyObject *args) {
     const char *bytes;
-    Py_ssize_t length, rows, room, threads;
+    Py_ssize_t length, lines, room, threads;
     const Model *model;
     (void)self;
-    if (!PyArg_ParseTuple(args, "y#nnn", &bytes, &length, &rows, &room, &threads) || !model_of(bytes, length, &model))
+    if (!PyArg_ParseTuple(args, "y#nnn", &bytes, &length, &lines, &room, &threads) || !model_of(bytes, length, &model))
         return NULL;
-    return PyLong_FromSize_t(step_bytes(model, (size_t)rows, (size_t)room, (size_t)threads));
+    return PyLong_FromSize_t(blocks_bytes(model, (size_t)lines, (size_t)room, (size_t)threads));
 }
 
-static PyObject *step(PyObject *self, PyObject *args) {
+static PyObject *blocks(PyObject *self, PyObject *args) {
     const char *bytes, *held;
-    Py_ssize_t length, held_length, rows, seen, room, threads;
+    Py_ssize_t length, held_length, rows, count, seen, room, threads;
     unsigned long long x, cosines, sines, pads, memory;
     int level;
     const Model *m;
     (void)self;
-    if (!PyArg_ParseTuple(args, "y#KnKKKy#nnKni", &bytes, &length, &x, &rows, &cosines, &sines, &pads, &held, &held_length, &seen, &room, &memory, &threads, &level) ||
+    if (!PyArg_ParseTuple(args, "y#KnnKKKy#nnKni", &bytes, &length, &x, &rows, &count, &cosines, &sines, &pads, &held, &held_length, &seen, &room, &memory, &threads, &level) ||
         !model_of(bytes, length, &m))
         return NULL;
-    if ((size_t)held_length != 2 * m->blocks * sizeof(float *) || seen >= room)
-        return PyErr_Format(PyExc_ValueError, "%zd bytes of addresses, token %zd of %zd: not what the model needs", held_length, seen, room);
+    if ((size_t)held_length != 2 * m->blocks * sizeof(float *) || seen + count > room)
+        return PyErr_Format(PyExc_ValueError, "%zd bytes of addresses, %zd tokens after %zd in %zd: not what the model needs", held_length, count, seen, room);
     float *const *keys = (float *const *)held;
-    Step one = {m, (size_t)rows, (size_t)seen, (size_t)room, AT(float, x), AT(const float, cosines), AT(const float, sines), AT(const int64_t, pads), keys, keys + m->blocks, level};
+    Reading reading = {m, (size_t)rows, (size_t)count, (size_t)seen, (size_t)room, AT(float, x), AT(const float, cosines), AT(const float, sines), AT(const int64_t, pads), keys, keys + m->blocks, level};
     Py_BEGIN_ALLOW_THREADS
-    step_run(&one, AT(void, memory), (size_t)threads);
+    blocks_run(&reading, AT(void, memory), (size_t)threads);
     Py_END_ALLOW_THREADS
     Py_RETURN_NONE;
 }
@@ -128,12 +128,12 @@ static PyMethodDef methods[] = {
     {"level", level, METH_NOARGS, "The best kind of instructions of this processor."},
     {"tiled8", tiled8, METH_VARARGS, "y = x W + bias of 8-bit weights."},
     {"tiled4", tiled4, METH_VARARGS, "y = x W + bias of 4-bit weights."},
-    {"step_bytes", bytes_of_step, METH_VARARGS, "Working memory of a step."},
-    {"step", step, METH_VARARGS, "One token more for each row."},
+    {"blocks_bytes", bytes_of_blocks, METH_VARARGS, "Working memory of blocks."},
+    {"blocks", blocks, METH_VARARGS, "More tokens of each row go through all blocks."},
     {NULL, NULL, 0, NULL},
 };
 
-static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_kernel", "Products of few-bit weights, and decoding steps.", -1, methods, NULL, NULL, NULL, NULL};
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_kernel", "Products of few-bit weights, and whole blocks.", -1, methods, NULL, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__kernel(void) {
     return PyModule_Create(&definition);

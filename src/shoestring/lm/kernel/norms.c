@@ -1,7 +1,7 @@
 /* What is computed number by number between the products: norms, activation functions, sums. */
 #include "activations.h"
 #include "lanes.h"
-#include "step.h"
+#include "blocks.h"
 
 typedef struct {
     float mean, per; /* per deviation */
@@ -9,7 +9,7 @@ typedef struct {
 
 INLINE Spread spread_of(const Norm *norm, const float *x, size_t size) {
     if (norm->bias == NULL)
-        return (Spread){0, 1.0f / sqrtf(dot(x, x, size) / (float)size + (float)norm->eps)};
+        return (Spread){0, 1.0f / sqrtf(squares_about(0, x, size) / (float)size + (float)norm->eps)};
     float mean = sum(x, size) / (float)size;
     return (Spread){mean, 1.0f / sqrtf(squares_about(mean, x, size) / (float)size + (float)norm->eps)};
 }
@@ -33,7 +33,7 @@ INLINE void norm_fill(const Norm *norm, const float *x, size_t size, const Activ
         if (place == begin || from == 0)
             spread = spread_of(norm, row, size);
         normed(norm, spread, row, from, until, values);
-        group_make(to, values, place);
+        group_make(to->group + place, values);
     }
 }
 

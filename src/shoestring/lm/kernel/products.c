@@ -41,8 +41,9 @@ static void portable8(const Weights *w, const Activations *x, float *y, size_t b
         for (size_t row = 0; row < x->rows; row++) {
             float acc[TILE] = {0};
             for (size_t group = 0; group < x->groups; group++) {
-                size_t place = tile * x->groups + group, seen = row * x->groups + group;
-                const int8_t *weight = (const int8_t *)w->weight + place * BYTES8, *steps = x->steps + seen * GROUP;
+                size_t place = tile * x->groups + group;
+                const Group *seen = x->group + row * x->groups + group;
+                const int8_t *weight = (const int8_t *)w->weight + place * BYTES8, *steps = seen->steps;
                 float sum[TILE] = {0};
                 for (int part = 0; part < PARTS; part++) {
                     int32_t dot[TILE] = {0};
@@ -50,7 +51,7 @@ static void portable8(const Weights *w, const Activations *x, float *y, size_t b
                         for (int o = 0; o < TILE; o++)
                             for (int at = 0; at < 4; at++)
                                 dot[o] += weight[o * 4 + at] * steps[at];
-                    scaled(sum, dot, x->scale[seen * PARTS + part]);
+                    scaled(sum, dot, seen->scale[part]);
                 }
                 for (int o = 0; o < TILE; o++)
                     acc[o] = fmaf(sum[o], wide(w->scale[place * TILE + o]), acc[o]);
@@ -64,9 +65,10 @@ static void portable4(const Weights *w, const Activations *x, float *y, size_t b
         for (size_t row = 0; row < x->rows; row++) {
             float acc[TILE] = {0};
             for (size_t group = 0; group < x->groups; group++) {
-                size_t place = tile * x->groups + group, seen = row * x->groups + group;
+                size_t place = tile * x->groups + group;
+                const Group *seen = x->group + row * x->groups + group;
                 const uint8_t *weight = (const uint8_t *)w->weight + place * BYTES4;
-                const int8_t *steps = x->steps + seen * GROUP;
+                const int8_t *steps = seen->steps;
                 float sum[TILE] = {0};
                 for (int part = 0; part < PARTS; part++) {
                     int32_t dot[TILE] = {0};
@@ -74,11 +76,11 @@ static void portable4(const Weights *w, const Activations *x, float *y, size_t b
                         for (int o = 0; o < TILE; o++)
                             for (int at = 0; at < 4; at++)
                                 dot[o] += (weight[o * 4 + at] & 15) * steps[at] + (weight[o * 4 + at] >> 4) * steps[at + 4];
-                    scaled(sum, dot, x->scale[seen * PARTS + part]);
+                    scaled(sum, dot, seen->scale[part]);
                 }
                 for (int o = 0; o < TILE; o++) {
                     float scale = wide(w->scale[place * TILE + o]), zero = wide(w->zero[place * TILE + o]);
-                    acc[o] = fmaf(zero - 8 * scale, x->totals[seen], fmaf(sum[o], scale, acc[o]));
+                    acc[o] = fmaf(zero - 8 * scale, seen->total, fmaf(sum[o], scale, acc[o]));
                 }
             }
             put(w, y, row, tile, acc);
@@ -86,9 +88,6 @@ static void portable4(const Weights *w, const Activations *x, float *y, size_t b
 }
 
 #ifdef X86
-/* Rows that are computed at once stay in registers only where their loops are unrolled. */
-#define UNROLLED _Pragma("GCC unroll 8")
-#define EACH(AT, COUNT) UNROLLED for (int AT = 0; AT < COUNT; AT++)
 #define OF(ARRAY, TYPE, PLACE) ((const TYPE *)(ARRAY) + (PLACE))
 
 INLINE int four(const int8_t *steps) {
@@ -123,22 +122,23 @@ INLINE FOR_AVX2 void tile8_avx2(const Weights *w, const Activations *x, float *y
         acc[r][0] = acc[r][1] = _mm256_setzero_ps();
     for (size_t group = 0; group < x->groups; group++) {
         size_t place = tile * x->groups + group;
+        const Group *seen = x->group + row * x->groups + group;
         const int8_t *weight = OF(w->weight, int8_t, place * BYTES8);
         EACH(r, rows)
             sum[r][0] = sum[r][1] = _mm256_setzero_ps();
-        for (int part = 0; part < PARTS; part++) {
+        for (int part = 0; part < PARTS; part++, weight += FINE * TILE) {
             __m256i dot[ROWS_AVX2][2];
             EACH(r, rows)
                 dot[r][0] = dot[r][1] = _mm256_setzero_si256();
-            for (int at = part * FINE; at < (part + 1) * FINE; at += 4)
+            UNROLLED for (int at = 0; at < FINE; at += 4)
                 EACH(half, 2) {
                     __m256i own = _mm256_loadu_si256((const void *)(weight + at * TILE + half * 32)), size = _mm256_abs_epi8(own);
                     EACH(r, rows)
-                        dot[r][half] = added8(dot[r][half], own, size, _mm256_set1_epi32(four(x->steps + ((row + r) * x->groups + group) * GROUP + at)));
+                        dot[r][half] = added8(dot[r][half], own, size, _mm256_set1_epi32(four(seen[r * x->groups].steps + part * FINE + at)));
                 }
             EACH(r, rows)
                 EACH(half, 2)
-                    sum[r][half] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[r][half]), _mm256_set1_ps(x->scale[((row + r) * x->groups + group) * PARTS + part]), sum[r][half]);
+                    sum[r][half] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[r][half]), _mm256_set1_ps(seen[r * x->groups].scale[part]), sum[r][half]);
         }
         EACH(half, 2)
             EACH(r, rows)
@@ -155,19 +155,20 @@ INLINE FOR_AVX2 void tile4_avx2(const Weights *w, const Activations *x, float *y
         acc[r][0] = acc[r][1] = _mm256_setzero_ps();
     for (size_t group = 0; group < x->groups; group++) {
         size_t place = tile * x->groups + group;
+        const Group *seen = x->group + row * x->groups + group;
         const uint8_t *weight = OF(w->weight, uint8_t, place * BYTES4);
         EACH(r, rows)
             sum[r][0] = sum[r][1] = _mm256_setzero_ps();
-        for (int part = 0; part < PARTS; part++) {
+        for (int part = 0; part < PARTS; part++, weight += FINE * TILE / 2) {
             __m256i dot[ROWS_AVX2][2]; /* in 16 bits, which holds 8 * 15 * 127 */
             EACH(r, rows)
                 dot[r][0] = dot[r][1] = _mm256_setzero_si256();
-            for (int at = part * FINE; at < (part + 1) * FINE; at += 8)
+            UNROLLED for (int at = 0; at < FINE; at += 8)
                 EACH(half, 2) {
                     __m256i both = _mm256_loadu_si256((const void *)(weight + at * TILE / 2 + half * 32));
                     __m256i low = _mm256_and_si256(both, mask), high = _mm256_and_si256(_mm256_srli_epi16(both, 4), mask);
                     EACH(r, rows) {
-                        const int8_t *steps = x->steps + ((row + r) * x->groups + group) * GROUP + at;
+                        const int8_t *steps = seen[r * x->groups].steps + part * FINE + at;
                         __m256i first = _mm256_maddubs_epi16(low, _mm256_set1_epi32(four(steps)));
                         __m256i second = _mm256_maddubs_epi16(high, _mm256_set1_epi32(four(steps + 4)));
                         dot[r][half] = _mm256_add_epi16(dot[r][half], _mm256_add_epi16(first, second));
@@ -176,7 +177,7 @@ INLINE FOR_AVX2 void tile4_avx2(const Weights *w, const Activations *x, float *y
             EACH(r, rows)
                 EACH(half, 2) {
                     __m256 whole = _mm256_cvtepi32_ps(_mm256_madd_epi16(dot[r][half], _mm256_set1_epi16(1)));
-                    sum[r][half] = _mm256_fmadd_ps(whole, _mm256_set1_ps(x->scale[((row + r) * x->groups + group) * PARTS + part]), sum[r][half]);
+                    sum[r][half] = _mm256_fmadd_ps(whole, _mm256_set1_ps(seen[r * x->groups].scale[part]), sum[r][half]);
                 }
         }
         EACH(half, 2) {
@@ -184,7 +185,7 @@ INLINE FOR_AVX2 void tile4_avx2(const Weights *w, const Activations *x, float *y
             __m256 zero = _mm256_fnmadd_ps(_mm256_set1_ps(8), scale, wide8(w->zero + place * TILE + half * 8));
             EACH(r, rows) {
                 acc[r][half] = _mm256_fmadd_ps(sum[r][half], scale, acc[r][half]);
-                acc[r][half] = _mm256_fmadd_ps(zero, _mm256_set1_ps(x->totals[(row + r) * x->groups + group]), acc[r][half]);
+                acc[r][half] = _mm256_fmadd_ps(zero, _mm256_set1_ps(seen[r * x->groups].total), acc[r][half]);
             }
         }
     }
@@ -212,20 +213,21 @@ INLINE FOR_AVX512 void tile8_avx512(const Weights *w, const Activations *x, floa
         acc[r] = _mm512_setzero_ps();
     for (size_t group = 0; group < x->groups; group++) {
         size_t place = tile * x->groups + group;
+        const Group *seen = x->group + row * x->groups + group;
         const int8_t *weight = OF(w->weight, int8_t, place * BYTES8);
         EACH(r, rows)
             sum[r] = _mm512_setzero_ps();
-        for (int part = 0; part < PARTS; part++) {
+        for (int part = 0; part < PARTS; part++, weight += FINE * TILE) {
             __m512i dot[ROWS_AVX512];
             EACH(r, rows)
-                dot[r] = _mm512_set1_epi32(x->start[((row + r) * x->groups + group) * PARTS + part]);
-            for (int at = part * FINE; at < (part + 1) * FINE; at += 4) {
+                dot[r] = _mm512_set1_epi32(seen[r * x->groups].start[part]);
+            UNROLLED for (int at = 0; at < FINE; at += 4) {
                 __m512i own = _mm512_xor_si512(flip, _mm512_loadu_si512(weight + at * TILE));
                 EACH(r, rows)
-                    dot[r] = _mm512_dpbusd_epi32(dot[r], own, _mm512_set1_epi32(four(x->steps + ((row + r) * x->groups + group) * GROUP + at)));
+                    dot[r] = _mm512_dpbusd_epi32(dot[r], own, _mm512_set1_epi32(four(seen[r * x->groups].steps + part * FINE + at)));
             }
             EACH(r, rows)
-                sum[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[r]), _mm512_set1_ps(x->scale[((row + r) * x->groups + group) * PARTS + part]), sum[r]);
+                sum[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[r]), _mm512_set1_ps(seen[r * x->groups].scale[part]), sum[r]);
         }
         EACH(r, rows)
             acc[r] = _mm512_fmadd_ps(sum[r], wide16(w->scale + place * TILE), acc[r]);
@@ -241,30 +243,31 @@ INLINE FOR_AVX512 void tile4_avx512(const Weights *w, const Activations *x, floa
         acc[r] = _mm512_setzero_ps();
     for (size_t group = 0; group < x->groups; group++) {
         size_t place = tile * x->groups + group;
+        const Group *seen = x->group + row * x->groups + group;
         const uint8_t *weight = OF(w->weight, uint8_t, place * BYTES4);
         EACH(r, rows)
             sum[r] = _mm512_setzero_ps();
-        for (int part = 0; part < PARTS; part++) {
+        for (int part = 0; part < PARTS; part++, weight += FINE * TILE / 2) {
             __m512i dot[ROWS_AVX512];
             EACH(r, rows)
                 dot[r] = _mm512_setzero_si512();
-            for (int at = part * FINE; at < (part + 1) * FINE; at += 8) {
+            UNROLLED for (int at = 0; at < FINE; at += 8) {
                 __m512i both = _mm512_loadu_si512(weight + at * TILE / 2);
                 __m512i low = _mm512_and_si512(both, mask), high = _mm512_and_si512(_mm512_srli_epi16(both, 4), mask);
                 EACH(r, rows) {
-                    const int8_t *steps = x->steps + ((row + r) * x->groups + group) * GROUP + at;
+                    const int8_t *steps = seen[r * x->groups].steps + part * FINE + at;
                     dot[r] = _mm512_dpbusd_epi32(dot[r], low, _mm512_set1_epi32(four(steps)));
                     dot[r] = _mm512_dpbusd_epi32(dot[r], high, _mm512_set1_epi32(four(steps + 4)));
                 }
             }
             EACH(r, rows)
-                sum[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[r]), _mm512_set1_ps(x->scale[((row + r) * x->groups + group) * PARTS + part]), sum[r]);
+                sum[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[r]), _mm512_set1_ps(seen[r * x->groups].scale[part]), sum[r]);
         }
         __m512 scale = wide16(w->scale + place * TILE);
         __m512 zero = _mm512_fnmadd_ps(_mm512_set1_ps(8), scale, wide16(w->zero + place * TILE));
         EACH(r, rows) {
             acc[r] = _mm512_fmadd_ps(sum[r], scale, acc[r]);
-            acc[r] = _mm512_fmadd_ps(zero, _mm512_set1_ps(x->totals[(row + r) * x->groups + group]), acc[r]);
+            acc[r] = _mm512_fmadd_ps(zero, _mm512_set1_ps(seen[r * x->groups].total), acc[r]);
         }
     }
     EACH(r, rows)

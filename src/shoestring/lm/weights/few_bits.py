@@ -21,7 +21,7 @@ from shoestring.lm.weights.quantize import GROUP, TILE, from_int4, from_int8
 try:
     from shoestring.lm import _kernel
 
-    _NEEDED = (_kernel.tiled8, _kernel.tiled4, _kernel.step)
+    _NEEDED = (_kernel.tiled8, _kernel.tiled4, _kernel.blocks)
 except (ImportError, AttributeError):  # no compiler when it was installed, or what it made is of older source
     _kernel = None
 INSTRUCTIONS = ("portable", "AVX2", "AVX-512 VNNI")

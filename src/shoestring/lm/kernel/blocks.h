@@ -1,6 +1,6 @@
-/* What a decoding step needs to know of a model; the fields' order is that of shoestring.lm.engines.fused. */
-#ifndef SHOESTRING_LM_STEP_H
-#define SHOESTRING_LM_STEP_H
+/* What is to be known of a model in order to run its blocks; the fields' order is that of shoestring.lm.engines.forms. */
+#ifndef SHOESTRING_LM_BLOCKS_H
+#define SHOESTRING_LM_BLOCKS_H
 
 #include "kernel.h"
 
@@ -30,21 +30,21 @@ typedef struct {
     Block block[];
 } Model;
 
-/* One more token for each row. Keys and values of a block are (rows, key heads, room, head dim); the new ones are put at
- * `seen`. Where a row is padded, its first `pads` are not looked at. */
+/* `count` more tokens of each row, together called lines. Keys and values of a block are (rows, key heads, room, head dim);
+ * the new ones are put at `seen`. Where a row is padded on the left, its first `pads` are not looked at. */
 typedef struct {
     const Model *model;
-    size_t rows, seen, room;
-    float *x;                     /* (rows, hidden): the embedded tokens; becomes what the head takes */
-    const float *cosines, *sines; /* (rows, head dim), or NULL: heads are not turned */
+    size_t rows, count, seen, room;
+    float *x;                     /* (rows, count, hidden): the embedded tokens; becomes what the head takes */
+    const float *cosines, *sines; /* (rows, count, head dim), or NULL: heads are not turned */
     const int64_t *pads;          /* (rows) */
     float *const *keys, *const *values;
     int level;
-} Step;
+} Reading;
 
-/* Bytes of working memory that a step of so many rows and threads needs. */
-size_t step_bytes(const Model *model, size_t rows, size_t room, size_t threads);
-void step_run(const Step *step, void *memory, size_t threads);
+/* Bytes of working memory that reading so many lines with so many threads needs. */
+size_t blocks_bytes(const Model *model, size_t lines, size_t room, size_t threads);
+void blocks_run(const Reading *reading, void *memory, size_t threads);
 
 /* ---- its parts, at every level ---- */
 
@@ -58,7 +58,21 @@ extern void (*const gate_of[])(float *gate, const float *up, size_t size, size_t
 extern void (*const add_of[])(float *x, const float *more, size_t size);
 /* Norms a head, unless the norm has no weight, and turns it, unless there are no cosines, in its place. */
 extern void (*const turn_of[])(float *head, const Norm *norm, const float *cosines, const float *sines, size_t size);
-/* out = softmax(scale * query keys) values; keys and values (count, size), scores has room for count. */
-extern void (*const attend_of[])(const float *query, const float *keys, const float *values, size_t size, size_t count, float scale, float *scores, float *out);
+
+enum { QUERIES = 4 }; /* tokens whose attention is computed at once */
+
+/* Tokens next to each other, with what each sees; queries and outputs of two are so many numbers apart. */
+typedef struct {
+    const float *query;
+    float *out;
+    size_t query_step, out_step, tokens, size;
+    size_t begin[QUERIES], end[QUERIES]; /* nothing if end is not larger; none of both decreases */
+    float scale;
+} Asking;
+
+/* out = softmax(scale * query keys) values, of one head of a size that LANES divides; keys and values (tokens, size), scores
+ * (QUERIES, all tokens). */
+typedef void Attend(const Asking *asking, const float *keys, const float *values, float *scores);
+extern Attend *const attend_of[];
 
 #endif
