@@ -320,7 +320,7 @@ def _require_room(source: Source, precision: str) -> None:
 
 
 def _loaded(source: Source, precision: str) -> Any:
-    import shoestring.transformer.model.modeling  # noqa: F401 - registers the family
+    import shoestring.transformer.model.heads  # noqa: F401 - registers the family
 
     if precision not in _DTYPES:
         return load_source(source, int(precision.removeprefix("int")))
