@@ -117,6 +117,34 @@ def test_a_row_has_the_same_bits_alone_in_company_and_in_pieces(engine, prompts)
     assert torch.equal(joined.logits, company.logits)
 
 
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("llama", {"head_dim": 48}),
+        ("mistral", {"sliding_window": 300}),
+        ("gpt2", {}),
+        ("qwen3", {"head_dim": 80}),
+    ],
+)
+def test_a_long_text_has_the_same_bits_whole_and_in_pieces(kind, changes, tmp_path):
+    saved(kind, tmp_path, max_position_embeddings=700, num_hidden_layers=3, **changes)
+    engine, ids = load(tmp_path, precision="int8"), drawn(600)
+    whole, pieces = engine.open([ids[:590]]), engine.open([ids[:333]])
+    for begin in range(333, 590, 37):
+        pieces.extend(ids[begin : min(begin + 37, 590)])
+    company = engine.open([ids[:7], ids[:590], ids[100:240]])
+    for token in ids[590:]:
+        assert torch.equal(whole.logits, pieces.logits)
+        assert torch.equal(whole.logits[0], company.logits[1])
+        whole.step([token])
+        pieces.extend([token])
+        company.step([token] * 3)
+    alone = copy.copy(engine)
+    alone.fused = None
+    wanted = alone.open([ids]).logits
+    assert (wanted - whole.logits).abs().max() < 0.3 * wanted.std()
+
+
 def test_every_processor_and_any_number_of_threads_give_the_same_bits(engine, prompts, monkeypatch):
     session, rows = engine.open(prompts[:5]), [drawn(7, row) for row in range(5)]
     wanted = read(session, engine.fused, rows)

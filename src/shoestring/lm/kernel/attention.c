@@ -8,20 +8,47 @@
 #include <immintrin.h>
 #endif
 
-enum { ACROSS = 64 }; /* numbers of one token's output that are summed at once */
+enum {
+    TOGETHER = 4,  /* tokens whose scores are computed at once */
+    ACROSS = 64,   /* numbers of one token's output that are summed at once */
+    NEAR = 1 << 12, /* numbers of keys, or of values, that stay in the nearest cache */
+};
 
-/* Makes scores weights whose sum it returns, or 1 of none; what is not seen weighs nothing. */
-INLINE float weigh(float *scores, size_t begin, size_t end, size_t count) {
-    float most = -3.4028235e38f;
+/* Returns how many tokens from one on are computed together. */
+INLINE size_t some_of(const Asking *a, size_t first) {
+    return a->tokens - first < TOGETHER ? 1 : TOGETHER;
+}
+
+INLINE size_t seen_from(const Asking *a, size_t token, size_t place) {
+    size_t begin = a->begin[token] - a->begin[0];
+    return place > begin ? place : begin;
+}
+
+INLINE size_t seen_until(const Asking *a, size_t token, size_t place) {
+    size_t end = a->end[token] - a->begin[0];
+    return place < end ? place : end;
+}
+
+/* Makes scores weights that sum to 1; what is not seen weighs nothing. */
+INLINE void weigh(float *scores, size_t begin, size_t end, size_t count) {
+    float most = largest_of(scores + begin, end - begin);
     for (size_t at = 0; at < begin; at++)
         scores[at] = 0;
     for (size_t at = end; at < count; at++)
         scores[at] = 0;
     for (size_t at = begin; at < end; at++)
-        most = scores[at] > most ? scores[at] : most;
-    for (size_t at = begin; at < end; at++)
         scores[at] = exponential(scores[at] - most);
-    return begin < end ? sum(scores + begin, end - begin) : 1.0f;
+    float total = sum(scores + begin, end - begin);
+    for (size_t at = begin; at < end; at++)
+        scores[at] /= total;
+}
+
+/* Makes the scores of all tokens weights, and the outputs nothing yet. */
+INLINE void weigh_all(const Asking *a, float *scores, size_t count) {
+    for (size_t each = 0; each < a->tokens; each++) {
+        weigh(scores + each * count, a->begin[each] - a->begin[0], a->end[each] - a->begin[0], count);
+        memset(a->out + each * a->out_step, 0, a->size * sizeof(float));
+    }
 }
 
 /* ---- any processor ---- */
@@ -39,7 +66,6 @@ INLINE void sums_portable(float (*lanes)[LANES], float *found, int tokens) {
 #define STORE(PLACE, VALUE) (*(PLACE) = (VALUE))
 #define SAME(NUMBER) (NUMBER)
 #define FUSED fmaf
-#define OVER(A, B) ((A) / (B))
 #include "attention_level.h"
 
 #ifdef X86
@@ -55,7 +81,7 @@ INLINE FOR_AVX2 __m128 folded_two(__m128 a, __m128 b) {
 }
 
 INLINE FOR_AVX2 void sums_of_eights(const __m256 *eight, float *found, int tokens) {
-    __m128 four[QUERIES];
+    __m128 four[TOGETHER];
     EACH(each, tokens)
         four[each] = folded(eight[each]);
     if (tokens == 1) {
@@ -68,7 +94,7 @@ INLINE FOR_AVX2 void sums_of_eights(const __m256 *eight, float *found, int token
 }
 
 INLINE FOR_AVX2 void sums_avx2(__m256 (*lanes)[2], float *found, int tokens) {
-    __m256 eight[QUERIES];
+    __m256 eight[TOGETHER];
     EACH(each, tokens)
         eight[each] = _mm256_add_ps(lanes[each][0], lanes[each][1]);
     sums_of_eights(eight, found, tokens);
@@ -82,13 +108,12 @@ INLINE FOR_AVX2 void sums_avx2(__m256 (*lanes)[2], float *found, int tokens) {
 #define STORE _mm256_storeu_ps
 #define SAME _mm256_set1_ps
 #define FUSED _mm256_fmadd_ps
-#define OVER _mm256_div_ps
 #include "attention_level.h"
 
 /* ---- AVX-512 ---- */
 
 INLINE FOR_AVX512 void sums_avx512(__m512 (*lanes)[1], float *found, int tokens) {
-    __m256 eight[QUERIES];
+    __m256 eight[TOGETHER];
     EACH(each, tokens)
         eight[each] = _mm256_add_ps(_mm512_castps512_ps256(lanes[each][0]), _mm512_extractf32x8_ps(lanes[each][0], 1));
     sums_of_eights(eight, found, tokens);
@@ -102,7 +127,6 @@ INLINE FOR_AVX512 void sums_avx512(__m512 (*lanes)[1], float *found, int tokens)
 #define STORE _mm512_storeu_ps
 #define SAME _mm512_set1_ps
 #define FUSED _mm512_fmadd_ps
-#define OVER _mm512_div_ps
 #include "attention_level.h"
 
 Attend *const attend_of[] = {attend_portable, attend_avx2, attend_avx512};

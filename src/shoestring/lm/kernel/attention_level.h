@@ -1,13 +1,15 @@
 /* Attention in registers of WIDE floats; attention.c includes this once for each level.
  *
- * A score grows in LANES partial sums, an output's numbers from token to token: both in the same order at every level. */
+ * A score grows in LANES partial sums, an output's numbers from token to token: both in the same order at every level,
+ * however many are computed at once. Places of tokens are counted from the first that any of the asking ones sees. */
 
-/* Sets the scores of what stands from begin to end, for each of the tokens. */
-INLINE TARGET void NAMED(score)(const Asking *a, const float *keys, size_t begin, size_t end, float *scores, int tokens) {
+/* Sets the scores of what stands from begin to end, for a few tokens. */
+INLINE TARGET void NAMED(score)(const Asking *a, size_t first, const float *keys, size_t begin, size_t end, float *scores, size_t count, int tokens) {
+    const float *query = a->query + first * a->query_step;
     for (size_t seen = begin; seen < end; seen++) {
         const float *key = keys + seen * a->size;
-        Wide lanes[QUERIES][LANES / WIDE];
-        float found[QUERIES];
+        Wide lanes[TOGETHER][LANES / WIDE];
+        float found[TOGETHER];
         EACH(each, tokens)
             EACH(part, LANES / WIDE)
                 lanes[each][part] = SAME(0);
@@ -15,53 +17,63 @@ INLINE TARGET void NAMED(score)(const Asking *a, const float *keys, size_t begin
             EACH(part, LANES / WIDE) {
                 Wide own = LOAD(key + at + part * WIDE);
                 EACH(each, tokens)
-                    lanes[each][part] = FUSED(LOAD(a->query + each * a->query_step + at + part * WIDE), own, lanes[each][part]);
+                    lanes[each][part] = FUSED(LOAD(query + each * a->query_step + at + part * WIDE), own, lanes[each][part]);
             }
         NAMED(sums)(lanes, found, tokens);
         EACH(each, tokens)
-            scores[each * (end - begin) + seen - begin] = found[each] * a->scale;
+            scores[(first + each) * count + seen] = found[each] * a->scale;
     }
 }
 
-/* Sets some registers of each output, from a place on: the values' sum by weights, over their total. */
-INLINE TARGET void NAMED(gather)(const Asking *a, const float *weights, const float *values, size_t count, const float *totals, size_t place, int wide, int tokens) {
-    Wide sums[QUERIES][ACROSS / WIDE];
+/* Adds weighed values to some registers of each output, which begin at a place. */
+INLINE TARGET void NAMED(gather_some)(const Asking *a, size_t first, const float *values, size_t begin, size_t end, const float *weights, size_t count, size_t place, int wide, int tokens) {
+    float *out = a->out + first * a->out_step + place;
+    Wide sums[TOGETHER][ACROSS / WIDE];
     EACH(each, tokens)
         EACH(at, wide)
-            sums[each][at] = SAME(0);
-    for (size_t seen = 0; seen < count; seen++) {
+            sums[each][at] = LOAD(out + each * a->out_step + at * WIDE);
+    for (size_t seen = begin; seen < end; seen++) {
         const float *value = values + seen * a->size + place;
         EACH(each, tokens)
             EACH(at, wide)
-                sums[each][at] = FUSED(SAME(weights[each * count + seen]), LOAD(value + at * WIDE), sums[each][at]);
+                sums[each][at] = FUSED(SAME(weights[(first + each) * count + seen]), LOAD(value + at * WIDE), sums[each][at]);
     }
     EACH(each, tokens)
         EACH(at, wide)
-            STORE(a->out + each * a->out_step + place + at * WIDE, OVER(sums[each][at], SAME(totals[each])));
+            STORE(out + each * a->out_step + at * WIDE, sums[each][at]);
 }
 
-/* The scores are weighed by function `weigh`, which is of this level too. */
-INLINE TARGET void NAMED(attend_some)(const Asking *a, const float *keys, const float *values, float *scores, int wide, int tokens) {
-    size_t begin = a->begin[0], end = a->end[tokens - 1], place = 0, count = end - begin;
-    float totals[QUERIES];
-    NAMED(score)(a, keys, begin, end, scores, tokens);
-    for (int each = 0; each < tokens; each++)
-        totals[each] = weigh(scores + each * count, a->begin[each] - begin, a->end[each] - begin, count);
+INLINE TARGET void NAMED(gather)(const Asking *a, size_t first, const float *values, size_t begin, size_t end, const float *weights, size_t count, int wide, int tokens) {
+    size_t place = 0;
     for (; place + wide * WIDE <= a->size; place += wide * WIDE)
-        NAMED(gather)(a, scores, values + begin * a->size, count, totals, place, wide, tokens);
+        NAMED(gather_some)(a, first, values, begin, end, weights, count, place, wide, tokens);
     for (; place < a->size; place += LANES)
-        NAMED(gather)(a, scores, values + begin * a->size, count, totals, place, LANES / WIDE, tokens);
+        NAMED(gather_some)(a, first, values, begin, end, weights, count, place, LANES / WIDE, tokens);
 }
 
+/* Keys and values pass in pieces that stay near while all tokens see them. */
 TARGET static void NAMED(attend)(const Asking *a, const float *keys, const float *values, float *scores) {
-    if (a->tokens == QUERIES) {
-        NAMED(attend_some)(a, keys, values, scores, 2, QUERIES);
-        return;
-    }
-    for (size_t each = 0; each < a->tokens; each++) {
-        Asking one = {a->query + each * a->query_step, a->out + each * a->out_step, 0, 0, 1, a->size, {a->begin[each]}, {a->end[each]}, a->scale};
-        NAMED(attend_some)(&one, keys, values, scores, ACROSS / WIDE, 1);
-    }
+    size_t count = a->end[a->tokens - 1] - a->begin[0], piece = NEAR / a->size;
+    keys += a->begin[0] * a->size, values += a->begin[0] * a->size;
+    for (size_t from = 0; from < count; from += piece)
+        for (size_t first = 0, some; first < a->tokens; first += some) {
+            some = some_of(a, first);
+            size_t begin = seen_from(a, first, from), end = seen_until(a, first + some - 1, from + piece);
+            if (some == TOGETHER)
+                NAMED(score)(a, first, keys, begin, end, scores, count, TOGETHER);
+            else
+                NAMED(score)(a, first, keys, begin, end, scores, count, 1);
+        }
+    weigh_all(a, scores, count);
+    for (size_t from = 0; from < count; from += piece)
+        for (size_t first = 0, some; first < a->tokens; first += some) {
+            some = some_of(a, first);
+            size_t begin = seen_from(a, first, from), end = seen_until(a, first + some - 1, from + piece);
+            if (some == TOGETHER)
+                NAMED(gather)(a, first, values, begin, end, scores, count, 2, TOGETHER);
+            else
+                NAMED(gather)(a, first, values, begin, end, scores, count, ACROSS / WIDE, 1);
+        }
 }
 
 #undef TARGET
@@ -72,4 +84,3 @@ TARGET static void NAMED(attend)(const Asking *a, const float *keys, const float
 #undef STORE
 #undef SAME
 #undef FUSED
-#undef OVER

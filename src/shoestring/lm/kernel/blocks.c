@@ -42,7 +42,7 @@ static uintptr_t laid_out(Run *run, const Model *m, uintptr_t at, size_t lines, 
     run->gate = taken(&at, column * inner);
     run->up = taken(&at, column * inner);
     run->more = taken(&at, column * m->hidden);
-    run->scores = taken(&at, threads * QUERIES * room * sizeof(float));
+    run->scores = taken(&at, threads * (lines < QUERIES ? lines : QUERIES) * room * sizeof(float));
     run->bits = taken(&at, activations_bytes(lines, larger(larger(m->hidden, attended), inner)));
     return at;
 }
@@ -149,7 +149,7 @@ static void turn(Run *run, size_t block, size_t part, size_t parts) {
     meet(&run->meeting, parts);
 }
 
-/* Sets what a few tokens of a row see: what stands before them, in the window, and is no padding. */
+/* Sets what some tokens of a row see: what stands before them, in the window, and is no padding. */
 static void look(Asking *asking, const Reading *s, const Block *b, size_t row, size_t first) {
     size_t left = s->count - first, pads = (size_t)s->pads[row];
     asking->tokens = left < QUERIES ? left : QUERIES;
@@ -164,15 +164,15 @@ static void attend(Run *run, size_t block, size_t part, size_t parts) {
     const Reading *s = run->reading;
     const Model *m = s->model;
     const Block *b = m->block + block;
-    size_t fours = (s->count + QUERIES - 1) / QUERIES, all = s->rows * m->heads * fours;
+    size_t pieces = (s->count + QUERIES - 1) / QUERIES, all = s->rows * m->heads * pieces;
     for (size_t at = all * part / parts; at < all * (part + 1) / parts; at++) {
-        size_t row = at / fours / m->heads, head = at / fours % m->heads, first = at % fours * QUERIES;
+        size_t row = at / pieces / m->heads, head = at / pieces % m->heads, first = at % pieces * QUERIES;
         size_t line = row * s->count + first, shared = head * m->key_heads / m->heads;
         Asking asking = {.query = head_of(run, b, line, head), .out = run->attended + (line * m->heads + head) * m->head_dim, .size = m->head_dim, .scale = (float)m->scaling};
         asking.query_step = (size_t)(head_of(run, b, 1, head) - head_of(run, b, 0, head));
         asking.out_step = m->heads * m->head_dim;
         look(&asking, s, b, row, first);
-        attend_of[s->level](&asking, held(s, s->keys, block, row, shared), held(s, s->values, block, row, shared), run->scores + part * QUERIES * s->room);
+        attend_of[s->level](&asking, held(s, s->keys, block, row, shared), held(s, s->values, block, row, shared), run->scores + part * (run->lines < QUERIES ? run->lines : QUERIES) * s->room);
     }
     meet(&run->meeting, parts);
 }

@@ -59,7 +59,7 @@ extern void (*const add_of[])(float *x, const float *more, size_t size);
 /* Norms a head, unless the norm has no weight, and turns it, unless there are no cosines, in its place. */
 extern void (*const turn_of[])(float *head, const Norm *norm, const float *cosines, const float *sines, size_t size);
 
-enum { QUERIES = 4 }; /* tokens whose attention is computed at once */
+enum { QUERIES = 32 }; /* tokens whose attention is one piece of work */
 
 /* Tokens next to each other, with what each sees; queries and outputs of two are so many numbers apart. */
 typedef struct {
@@ -71,7 +71,7 @@ typedef struct {
 } Asking;
 
 /* out = softmax(scale * query keys) values, of one head of a size that LANES divides; keys and values (tokens, size), scores
- * (QUERIES, all tokens). */
+ * (tokens, all that they see). */
 typedef void Attend(const Asking *asking, const float *keys, const float *values, float *scores);
 extern Attend *const attend_of[];
 

@@ -30,6 +30,22 @@ INLINE float sum(const float *a, size_t size) {
     return sum_of_lanes(lanes);
 }
 
+/* Returns the largest, or -FLT_MAX. */
+INLINE float largest_of(const float *a, size_t size) {
+    float lanes[LANES], most = -3.4028235e38f;
+    size_t at = 0;
+    for (int lane = 0; lane < LANES; lane++)
+        lanes[lane] = most;
+    for (; at + LANES <= size; at += LANES)
+        for (int lane = 0; lane < LANES; lane++)
+            lanes[lane] = a[at + lane] > lanes[lane] ? a[at + lane] : lanes[lane];
+    for (; at < size; at++)
+        most = a[at] > most ? a[at] : most;
+    for (int lane = 0; lane < LANES; lane++)
+        most = lanes[lane] > most ? lanes[lane] : most;
+    return most;
+}
+
 /* Returns the sum of (a - mean)^2. */
 INLINE float squares_about(float mean, const float *a, size_t size) {
     float lanes[LANES] = {0};
