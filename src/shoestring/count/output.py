@@ -21,6 +21,7 @@ from shoestring.files import atomic
 
 FORMATS = (".tsv", ".csv", ".parquet")
 ROWS = 1 << 18  # written at a time
+LINES = 1 << 16  # of .tsv, so that they stay in the cache
 UNESCAPED = {"t": "\t", "n": "\n", "r": "\r", "\\": "\\"}
 LARGEST = 2**63 - 1
 
@@ -49,8 +50,8 @@ def write(path: str | os.PathLike[str], pieces: Iterable[Columns], with_document
     with atomic(os.fspath(path), "wb") as file:
         if kind == ".tsv":
             for piece in pieces:
-                for first in range(0, len(piece), ROWS):
-                    file.write(piece.tsv(first, min(first + ROWS, len(piece))))
+                for first in range(0, len(piece), LINES):
+                    file.write(piece.tsv(first, min(first + LINES, len(piece))))
         elif kind == ".csv":
             _write_csv(file, pieces, with_documents)
         else:

@@ -23,9 +23,9 @@ rest needs `pip install 'shoestring[files]'`.
 """
 
 from shoestring.files.atomic import atomic, atomic_folder
-from shoestring.files.encodings import detect
 from shoestring.files.parts import Part, documents, parts, read, read_bytes
 from shoestring.files.reading import Reading, Report
+from shoestring.files.recognising import detect
 
 __all__ = [
     "Part",

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 from shoestring._errors import InputError
-from shoestring.files import encodings
+from shoestring.files import encodings, recognising
 from shoestring.files.reading import Reading, Report
 from shoestring.files.streams import Stream
 
@@ -41,7 +41,7 @@ class Lines:
         lines_before: Callable[[], int] = lambda: 0,
     ) -> None:
         if encoding == "auto":
-            encoding = encodings.detect(*stream.peek(encodings.SAMPLE), stream.name)
+            encoding = recognising.detect(*stream.peek(recognising.SAMPLE), stream.name)
             report.recognised(stream.name, encoding)
         self.stream, self.reading, self.report = stream, reading, report
         self.encoding = encodings.canonical(encoding)
@@ -58,7 +58,7 @@ class Lines:
             self.report.bytes += len(block)
             if self._guessed:
                 before = self._lines_before() + self.line
-                encodings.refuse_mixture(block, self.encoding, self.stream.name, before)
+                recognising.refuse_mixture(block, self.encoding, self.stream.name, before)
             try:
                 text = block.decode(self._codec)
             except UnicodeDecodeError:

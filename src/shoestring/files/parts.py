@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from shoestring._errors import InputError
-from shoestring.files import encodings, formats
+from shoestring.files import encodings, formats, recognising
 from shoestring.files.lines import Lines, longer_than
 from shoestring.files.reading import Reading, Report
 from shoestring.files.sources import Source, find, kind_of, named_text, text_like
@@ -175,8 +175,8 @@ def _cut(source: Source, reading: Reading, size: int) -> list[Part]:
     encoding = reading.encoding
     if encoding == "auto":
         with opened(source.path) as file:
-            sample = file.read(encodings.SAMPLE)
-        encoding = encodings.detect(sample, len(sample) == source.size, source.path)
+            sample = file.read(recognising.SAMPLE)
+        encoding = recognising.detect(sample, len(sample) == source.size, source.path)
     encoding = encodings.canonical(encoding)
     if not encodings.cuts_at_newline(encoding):
         return [replace(whole, encoding=encoding)]

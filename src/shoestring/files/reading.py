@@ -21,7 +21,7 @@ class Reading:
     """How documents are read.
 
     Args:
-        encoding: `"auto"` detects it once per file (`shoestring.files.encodings`); else a Python text codec.
+        encoding: `"auto"` detects it once per file (`shoestring.files.recognising`); else a Python text codec.
         errors: what happens to bytes that the encoding does not know. `"replace"` puts U+FFFD and counts
             them; `"strict"` refuses, with file, line and byte offset; `"skip"` drops the document and counts
             it, and does so with broken JSON, rows that lack the column and over-long documents too.

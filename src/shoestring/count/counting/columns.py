@@ -60,6 +60,8 @@ class Columns:
 
     def slice(self, first: int, last: int) -> Columns:
         """Returns rows first..last; the words are cut to size too."""
+        if first == 0 and last == len(self):
+            return self
         offsets = array("q", self.offsets[8 * first : 8 * (last + 1)])
         begin, end = offsets[0], offsets[-1]
         if begin:

@@ -131,6 +131,7 @@ class Count:
                     for part in self.batches[index]:
                         worker.count(part, lambda: self._spill_if_full(worker))
                     self._finished(worker, index)
+                worker.settle()
             except BaseException:
                 self._stop.set()
                 raise

@@ -80,6 +80,10 @@ class RunTally(NativeTally):
         stop = [] if job.characters else sorted(job.stop_set())
         self.counter = _kernel.Grams(table, job.df, *job.ngrams, not job.characters, stop)
 
+    def settle(self) -> None:
+        """Sorts what waits: each worker its own, before their tables are merged in one."""
+        self.counter.settle()
+
     def discard(self, words: Iterable[str]) -> None:
         """Has nothing to forget: a run that looks like a stop word would have a space in it, see counts_natively."""
 

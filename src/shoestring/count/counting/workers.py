@@ -71,6 +71,11 @@ class KernelWorker:
                 spill()
         self.tally.counter.feed_texts(texts, self.mode)
 
+    def settle(self) -> None:
+        """Does what it can do alone before its table is merged with those of others."""
+        if isinstance(self.tally, RunTally):
+            self.tally.settle()
+
     def is_full(self) -> bool:
         """Whether the table should go to disk."""
         return self.tally.memory() * HEADROOM * self.job.cores > self.job.memory
@@ -115,6 +120,9 @@ class PackedWorker:
                 texts, held = [], 0
                 spill()
         self._hold_texts(texts)
+
+    def settle(self) -> None:
+        """Has nothing to do: what is held is sorted when it is written."""
 
     def _hold_texts(self, texts: list[str]) -> None:
         """Texts without ends of lines become the lines of one piece, so that a short one costs its bytes only."""

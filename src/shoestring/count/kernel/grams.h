@@ -43,7 +43,7 @@ struct Grams {
     uint64_t *held;     /* keys that wait to be counted */
     size_t holding, room;
     size_t document;    /* of those, before the present document */
-    Stack runs;
+    Stack runs, long_one; /* of a document that is longer than what is sorted at a time, until it ends */
     uint64_t tokens, documents;
     int failed;         /* an allocation did; the counts are no longer whole */
 };
@@ -54,8 +54,8 @@ void grams_stop(Grams *grams, const uint8_t *word, size_t length); /* leaves thi
 void grams_string(Grams *grams, const uint8_t *word, size_t length); /* the next word of the document */
 void grams_document(Grams *grams);                                   /* the next document begins */
 int grams_room(Grams *grams);                                        /* makes room for another key */
+int grams_settle(Grams *grams);                                      /* counts all that waits; all is sorted then */
 int grams_merge(Grams *into, Grams *from);                           /* of the same table and kind; empties it */
-int grams_columns(Grams *grams, int by_count, uint64_t min_count, uint64_t top, Columns *columns); /* uses it up */
 uint64_t grams_bytes(const Grams *grams);
 
 ALWAYS_INLINE int grams_failed(const Grams *grams) { return grams->failed || grams->words.failed; }
@@ -90,5 +90,9 @@ ALWAYS_INLINE void grams_word(Grams *grams, uint64_t *slot) {
     before[1] = before[0];
     before[0] = id;
 }
+
+/* ---- gram_rows.c ---- */
+
+int grams_columns(Grams *grams, int by_count, uint64_t min_count, uint64_t top, Columns *columns); /* uses it up */
 
 #endif

@@ -9,6 +9,7 @@
  * - fold.c        their words by trie node as strings; their merging
  * - rows.c        counts as sorted columns
  * - grams.c       runs of up to four words; with grams.h
+ * - gram_rows.c   those as sorted columns
  * - sorted.c      their rows, sorted and merged
  * - packed.c      runs of up to four characters as 64-bit keys
  * - split.c       the simple tokenizers: characters, white space

@@ -114,6 +114,17 @@ static PyObject *grams_columns_of(GramsObject *self, PyObject *args) {
     return done == OK ? columns_tuple(&columns) : fail(done);
 }
 
+static PyObject *grams_settled(GramsObject *self, PyObject *unused) {
+    (void)unused;
+    int done;
+    Py_BEGIN_ALLOW_THREADS;
+    done = grams_settle(&self->grams);
+    Py_END_ALLOW_THREADS;
+    if (done != OK)
+        return fail(done);
+    Py_RETURN_NONE;
+}
+
 static PyObject *grams_tokens(GramsObject *self, PyObject *unused) {
     (void)unused;
     return PyLong_FromUnsignedLongLong(self->grams.tokens + self->grams.holding);
@@ -132,6 +143,7 @@ static PyObject *grams_memory(GramsObject *self, PyObject *unused) {
 static PyMethodDef methods[] = {
     {"feed", grams_feed, METH_VARARGS, "feed(text, mode, lines) -> offset of a bad byte or -1"},
     {"feed_texts", grams_feed_texts, METH_VARARGS, "feed_texts(texts, mode)"},
+    {"settle", (PyCFunction)grams_settled, METH_NOARGS, "settle(): counts all that waits"},
     {"merge", (PyCFunction)grams_merge_with, METH_VARARGS, "merge(grams)"},
     {"columns", (PyCFunction)grams_columns_of, METH_VARARGS, "columns(by_count, min_count, top); uses it up"},
     {"tokens", (PyCFunction)grams_tokens, METH_NOARGS, "number of runs"},

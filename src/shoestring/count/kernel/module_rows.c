@@ -4,13 +4,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+static PyObject *bytes_of(const void *data, size_t size) {
+    PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+    if (!bytes)
+        return NULL;
+    use_huge_pages(PyBytes_AsString(bytes), size);
+    memcpy(PyBytes_AsString(bytes), data, size);
+    return bytes;
+}
+
 PyObject *columns_tuple(Columns *columns) {
-    Py_ssize_t rows = (Py_ssize_t)columns->rows * 8, bytes = (Py_ssize_t)columns->blob_bytes;
-    char *offsets = (char *)columns->offsets, *counts = (char *)columns->counts, *documents = (char *)columns->documents;
-    PyObject *result = documents ? Py_BuildValue("y#y#y#y#", offsets, rows + 8, (char *)columns->blob, bytes, counts,
-                                                 rows, documents, rows)
-                                 : Py_BuildValue("y#y#y#O", offsets, rows + 8, (char *)columns->blob, bytes, counts,
-                                                 rows, Py_None);
+    size_t rows = columns->rows * 8;
+    PyObject *documents = columns->documents ? bytes_of(columns->documents, rows) : Py_BuildValue("");
+    PyObject *result = Py_BuildValue("NNNN", bytes_of(columns->offsets, rows + 8), bytes_of(columns->blob, columns->blob_bytes),
+                                     bytes_of(columns->counts, rows), documents);
     columns_free(columns);
     return result;
 }
