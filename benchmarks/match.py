@@ -7,6 +7,7 @@
 - million (when asked for): an index of a million texts, built in steps, with a cheap encoder.
 - killed (when asked for): three processes on one index, killed at random.
 - elsewhere (minutes, when asked for): a threshold of one set on others.
+- unlike (minutes, when asked for): queries of other kinds than the texts of a graph.
 - audit, stsb (twenty CPU minutes), compare (hours, and less with --sizes and --seeds; all when asked for): on real
   pairs, and with a real encoder, from the folder of data beside the checkout. CPU seconds of the whole training.
 
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from match_search import alternately, million, search
+from match_search import alternately, million, search, stored
 
 from shoestring.match.data.pairs import read_pairs
 
@@ -296,9 +297,42 @@ def elsewhere(quick: bool) -> dict[str, Any]:
     return {"chosen on": names[0], "pairs": few, "threshold": decision.threshold, **own, "elsewhere": out}
 
 
+def unlike(quick: bool) -> dict[str, Any]:
+    """Recall@10 of texts of AFQMC by e5-small, for queries of the same kind, a near one and others.
+
+    Graphs as they are, and searched as if all queries were like the texts.
+    """
+    from shoestring.match.matcher import Matcher
+    from shoestring.match.search.nearest import EVERYWHERE, Graph, exact
+
+    rng, (many, few) = np.random.default_rng(0), (400, 50) if quick else (8000, 300)
+    matcher = Matcher(DATA / "models" / "me5-small-zh", "cpu")
+
+    def embedded(name: str, count: int) -> Any:
+        texts = dict.fromkeys(text for pair in read_pairs(DATA / "pairs" / name) for text in pair)
+        return matcher.embed([f"query: {text}" for text in rng.permutation(list(texts))[:count]])
+
+    vectors = embedded("AFQMC/dev.txt", many)
+    sets = {"AFQMC": vectors[:: many // few]}
+    for name in ("ATEC/ATEC.valid.data", "LCQMC/LCQMC.valid.data", "PAWSX/PAWSX.valid.data"):
+        sets[name.partition("/")[0]] = embedded(name, few)
+    least = {name: exact(vectors, queries, 10)[1][:, -1:] - 1e-6 for name, queries in sets.items()}
+    out: dict[str, Any] = {"texts": len(vectors), "queries": few}
+    for kind, graph in (("HNSW", Graph()), ("HNSW, int4", Graph(compact=True))):
+        graph.extend(vectors)
+        out[kind] = {"width": graph.width, "bytes of a row": stored(graph) / len(vectors)}
+        for way, reach in (("recall@10", graph.reach), ("recall@10 as if alike", EVERYWHERE)):
+            graph.reach = reach
+            out[kind][way] = {
+                name: float((graph.nearest(vectors, queries, 10)[1] >= least[name]).mean())  # pyrefly: ignore
+                for name, queries in sets.items()
+            }
+    return out
+
+
 PARTS = {
     each.__name__: each
-    for each in (thresholds, loss, cached, search, million, stsb, compare, killed, audit, elsewhere)
+    for each in (thresholds, loss, cached, search, million, stsb, compare, killed, audit, elsewhere, unlike)
 }
 
 

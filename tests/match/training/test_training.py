@@ -228,11 +228,12 @@ def test_a_joined_encoder_reads_texts_apart_below_and_both_above(base, pairs):
         model.predict(some)
 
 
-def test_an_interrupted_run_goes_on_to_the_same_model(base, pairs, tmp_path, monkeypatch):
+@pytest.mark.parametrize("changes", [{}, {"loss": "softmax", "lora": 4}], ids=str)
+def test_an_interrupted_run_goes_on_to_the_same_model(base, pairs, tmp_path, monkeypatch, changes):
     from shoestring.match.training import trainer as trainers
 
-    data = (base, pairs(120, 1), pairs(60, 2))
-    whole = train(*data, tmp_path / "whole", FAST)
+    data, run = (base, pairs(120, 1), pairs(60, 2)), replace(FAST, epochs=2, **changes)
+    whole = train(*data, tmp_path / "whole", run)
 
     class Killed(trainers._Progress):
         def on_step_end(self, args, state, control, **rest):
@@ -242,10 +243,10 @@ def test_an_interrupted_run_goes_on_to_the_same_model(base, pairs, tmp_path, mon
     with monkeypatch.context() as patched:
         patched.setattr(trainers, "_Progress", Killed)
         with pytest.raises(KeyboardInterrupt):
-            train(*data, tmp_path / "cut", FAST)
+            train(*data, tmp_path / "cut", run)
     with pytest.raises(TrainError, match="another learning_rate"):
-        train(*data, tmp_path / "cut", replace(FAST, learning_rate=1e-3))
-    again = train(*data, tmp_path / "cut", FAST)
+        train(*data, tmp_path / "cut", replace(run, learning_rate=1e-3))
+    again = train(*data, tmp_path / "cut", run)
     assert again.spearman == pytest.approx(whole.spearman, abs=1e-6)
     assert again.decision.threshold == pytest.approx(whole.decision.threshold, abs=1e-5)
 

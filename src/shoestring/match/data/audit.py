@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from functools import lru_cache
 from typing import Any
 from warnings import catch_warnings, simplefilter
 
@@ -217,6 +218,7 @@ def _overlap(one: str, two: str) -> tuple[float, ...]:
     return tuple(out)
 
 
+@lru_cache(4 * MOST)  # each pair is asked for by every part and kind, and long texts take milliseconds
 def _order(one: str, two: str) -> tuple[float, ...]:
     blocks = SequenceMatcher(None, one, two, autojunk=False).get_matching_blocks()
     inside = sum(each.size for each in blocks) / max(1, min(len(one), len(two)))

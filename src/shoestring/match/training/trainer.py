@@ -34,9 +34,9 @@ from shoestring.train.tensor_files import save_tensors
 from shoestring.ui import UI
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
-WEIGHTS = "model.safetensors"
+WEIGHTS, LOSS = "model.safetensors", "loss."
 
 
 def run(
@@ -130,23 +130,31 @@ def _arguments(matcher: Matcher, settings: Training, folder: Path, steps: int, h
 
 
 class _Checkpoints:
-    """Checkpoints hold the weights as they are in memory, so frozen layers that are not there are no matter."""
+    """Checkpoints hold the weights as they are in memory, so frozen layers that are not there are no matter.
+
+    And those that the loss has beside the model's, such as the classifier of softmax.
+    """
 
     model: Any
+    loss: Any
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         folder = Path(str(output_dir))
         folder.mkdir(parents=True, exist_ok=True)
-        weights = {
-            name: value.detach().clone().contiguous() for name, value in self.model.state_dict().items()
-        }
-        save_tensors(weights, folder / WEIGHTS)
+        weights = {**self.model.state_dict(), **{LOSS + name: each for name, each in self._of_the_loss().items()}}
+        save_tensors({name: each.detach().clone().contiguous() for name, each in weights.items()}, folder / WEIGHTS)
+
+    def _of_the_loss(self) -> dict[str, Tensor]:
+        return {name: each for name, each in self.loss.state_dict().items() if not name.startswith("model.")}
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """The card is ours."""
 
     def _load_from_checkpoint(self, checkpoint_path: str, *_: Any) -> None:
-        self.model.load_state_dict(load_file(Path(checkpoint_path) / WEIGHTS))
+        weights = load_file(Path(checkpoint_path) / WEIGHTS)
+        own = {name: weights.pop(LOSS + name) for name in self._of_the_loss()}
+        self.model.load_state_dict(weights)
+        self.loss.load_state_dict(own, strict=False)  # the model's are there already
 
 
 class _Bi(_Checkpoints, SentenceTransformerTrainer):
