@@ -160,6 +160,8 @@ def test_another_kind_of_graph_is_made_anew(tmp_path):
             f".{there}"
         ]
         assert Index(folder, Hashing(), "int4").search([kind], 1)[0]
+        assert Index(folder, Hashing()).searched == there  # what is there is used, and kept up
+        assert Index(folder, Hashing(), "exact").searched == "exact"
 
 
 def test_a_key_replaces_what_was_there(tmp_path):

@@ -17,7 +17,7 @@ model = click.option("--model", required=True, help="The bi-encoder of the index
 rerank = click.option("--rerank", help="A cross-encoder that sorts what was found.")
 kind = click.option(
     "--kind", default="auto", show_default=True, type=click.Choice(("auto", "exact", "hnsw", "int4")),
-    help="int4 is hnsw with vectors of half bytes; auto is hnsw from 100,000 texts where faiss is installed.",
+    help="int4 is hnsw with vectors of half bytes; auto is what is there, or hnsw from 100,000 texts on with faiss.",
 )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from shoestring.match.matcher import Matcher, Progress
 from shoestring.match.search.hits import Document, Hit, answered
 from shoestring.match.search.metadata import plain
 from shoestring.match.search.nearest import BLOCK, Found, Graph, exact, has_faiss, merged
-from shoestring.match.search.state import ENDINGS, GraphFile
+from shoestring.match.search.state import ENDINGS, GraphFile, State
 from shoestring.match.search.storage import Generation, Record, Storage, Writer, checked_graph
 from shoestring.match.search.words import Words
 
@@ -42,8 +42,8 @@ class Index:
     Args:
         folder: of the index; made by the first text.
         matcher: a bi-encoder.
-        kind: exact, hnsw, int4 (hnsw in less than a quarter of the memory), or auto for hnsw from 100,000 rows where
-            faiss is installed.
+        kind: exact, hnsw, int4 (hnsw in less than a quarter of the memory), or auto for the graph that is there, and
+            hnsw from 100,000 rows where faiss is installed.
 
     Raises:
         InputError: the index was made with another model, or is damaged.
@@ -82,7 +82,7 @@ class Index:
     def searched(self) -> str:
         """How texts are found: `exact`, or by the graph, `hnsw` or `int4`."""
         now = self.storage.read()
-        graph = self._loaded_graph(now) if self._wants_graph(now.rows) else None
+        graph = self._loaded_graph(now) if self._wants_graph(now.state) else None
         return ("int4" if graph.compact else "hnsw") if graph and graph.width else "exact"
 
     def add(self, documents: Iterable[Document], progress: Progress | None = None) -> int:
@@ -236,7 +236,7 @@ class Index:
             return _among(now, vectors, k, np.setdiff1d(allowed, now.deleted))
         left = now.rows - len(now.deleted)
         k = min(k, left)
-        if k and self._wants_graph(now.rows) and 2 * left > now.rows:
+        if k and self._wants_graph(now.state) and 2 * left > now.rows:
             found = self._by_graph(now, vectors, k)
             if found is not None:
                 return found
@@ -309,7 +309,7 @@ class Index:
         return now.rows - start
 
     def _extend_graph(self, writer: Writer) -> None:
-        if not writer.state.rows or not self._wants_graph(writer.state.rows):
+        if not writer.state.rows or not self._wants_graph(writer.state):
             return
         now, stored = Generation(self.folder, writer.state), writer.state.graph
         if stored is not None and self.kind in ENDINGS and stored.compact != (self.kind == "int4"):
@@ -322,8 +322,10 @@ class Index:
         graph.extend(now.vectors)
         writer.put_graph(now.rows, graph.compact, graph.reach, graph.save)
 
-    def _wants_graph(self, rows: int) -> bool:
-        return self.kind in ENDINGS or (self.kind == "auto" and rows >= MANY and has_faiss())
+    def _wants_graph(self, state: State) -> bool:
+        """Whether to search by a graph: `auto` does where there is one, or should be."""
+        wanted = state.graph is not None or state.rows >= MANY
+        return self.kind in ENDINGS or (self.kind == "auto" and wanted and has_faiss())
 
     def _loaded_graph(self, now: Generation) -> Graph | None:
         """The graph of a generation; read again when there is another."""

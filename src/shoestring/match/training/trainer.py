@@ -141,8 +141,13 @@ class _Checkpoints:
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         folder = Path(str(output_dir))
         folder.mkdir(parents=True, exist_ok=True)
-        weights = {**self.model.state_dict(), **{LOSS + name: each for name, each in self._of_the_loss().items()}}
-        save_tensors({name: each.detach().clone().contiguous() for name, each in weights.items()}, folder / WEIGHTS)
+        weights = {
+            **self.model.state_dict(),
+            **{LOSS + name: each for name, each in self._of_the_loss().items()},
+        }
+        save_tensors(
+            {name: each.detach().clone().contiguous() for name, each in weights.items()}, folder / WEIGHTS
+        )
 
     def _of_the_loss(self) -> dict[str, Tensor]:
         return {name: each for name, each in self.loss.state_dict().items() if not name.startswith("model.")}
