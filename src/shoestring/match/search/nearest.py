@@ -5,7 +5,7 @@
 - `Graph` is HNSW (Malkov & Yashunin 2018, arXiv 1603.09320) by faiss. How wide it searches is not guessed: the
   least width at which a sample of its own rows finds 0.995 of their 10 nearest others.
 - A graph of like rows leads a query that is unlike them astray: what it finds is far away, and not the nearest. So a
-  query whose tenth candidate is farther away than the sample's is searched wider, or compared with all rows.
+  query whose tenth candidate is much farther away than the sample's is searched wider, or compared with all rows.
 - A compact graph has half a byte for each component instead of four (faiss' scalar quantizer) and fewer links. All that
   it finds is scored again by the vectors themselves, which stay in their file.
 """
@@ -26,11 +26,11 @@ MOST_MISSING = 1000  # deleted rows that faiss is asked for in vain
 LINKS, COMPACT_LINKS, BUILD_WIDTH = 32, 24, 120  # HNSW's M and efConstruction
 WIDTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)  # its efSearch
 SAMPLE, NEIGHBOURS, RECALL = 500, 10, 0.995
-ALONE, HARD, WIDER = (
-    0.01,
+SPREAD, APART, WIDER = (
     0.05,
+    (2.0, 3.5),
     8,
-)  # shares of the sample that lie most alone; how much wider such are searched
+)  # a quantile; so many times as far off, and there searched so much wider
 CUT, OUTSIDE = 0.01, 0.05  # of the components on each side of a range, and of new vectors out of it
 RESCORED = 64  # queries at a time
 
@@ -134,7 +134,7 @@ class Graph:
         """Adds the rows that the graph lacks and tunes it anew.
 
         Args:
-            vectors: (n, width), of which the graph has the first. Where bytes for these do not reach as far as the rest
+            vectors: (n, width), of which the graph has the first. Where codes for these do not reach as far as the rest
                 lies, all are put in anew.
         """
         if self.core is not None and self.compact and not self._reaches(vectors[len(self) :]):
@@ -156,10 +156,12 @@ class Graph:
         self, vectors: NDArray, queries: NDArray, k: int, without: NDArray | None = None
     ) -> Found | None:
         """Returns about what `exact` does, or None where no width finds enough."""
-        if not self.width:
+        if not self.width or not len(queries):
             return None
         gone = np.zeros(0, np.int64) if without is None else without
         rows, scores, tenth = self._searched(vectors, queries, k, gone, self.width)
+        if tenth.min() >= max(self.reach):
+            return rows, scores
         if len(hard := np.flatnonzero(tenth < self.reach[0])):
             wide = self._searched(vectors, queries[hard], k, gone, WIDER * self.width)
             rows[hard], scores[hard], tenth[hard] = wide
@@ -180,12 +182,16 @@ class Graph:
         width = min(needed * len(self) // left, len(self))
         while True:
             rows, scores = self._candidates(vectors, queries, width)
+            if (
+                not len(gone) and rows.min() >= 0 and not self.compact
+            ):  # all count and are in order: nothing to do
+                return rows[:, :k], scores[:, :k], scores[:, min(NEIGHBOURS, left) - 1]
             counts = (rows >= 0) & ~np.isin(rows, gone)
             enough = counts.sum(axis=1) >= needed
             if enough.all() or width >= min(max(WIDTHS[-1], needed), len(self)):
                 break
             width = min(2 * width, len(self))
-        best = np.argsort(np.where(counts, -scores, np.inf), axis=1, kind="stable")[:, : max(k, NEIGHBOURS)]
+        best = np.argsort(np.where(counts, -scores, np.inf), axis=1, kind="stable")
         rows, scores = np.take_along_axis(rows, best, axis=1), np.take_along_axis(scores, best, axis=1)
         tenth = scores[:, min(NEIGHBOURS, left, scores.shape[1]) - 1]
         return rows[:, :k], scores[:, :k], np.where(enough, tenth, -np.inf)
@@ -224,15 +230,15 @@ class Graph:
             return WIDTHS[0], EVERYWHERE
         queries = vectors[np.linspace(0, len(vectors) - 1, min(SAMPLE, len(vectors))).astype(int)]
         tenth = exact(vectors, queries, few)[1][:, -1]
-        alone, lone = np.quantile(tenth, (ALONE, HARD)).tolist()
-        hard = tenth <= lone
+        usual, spread = np.median(tenth), np.median(tenth) - np.quantile(tenth, SPREAD)
+        near, far = (float(usual - times * spread) for times in APART)
+        hard = tenth < near
         for width in WIDTHS:
             recall = self._recall(vectors, queries, tenth, width)
-            wider = recall[hard].mean() < RECALL
-            if wider:
+            if hard.any():
                 recall[hard] = self._recall(vectors, queries[hard], tenth[hard], WIDER * width)
             if recall.mean() >= RECALL:
-                return width, (lone if wider else alone, float(tenth.min()))
+                return width, (near, far)
         return 0, EVERYWHERE
 
     def _recall(self, vectors: NDArray, queries: NDArray, least: NDArray, width: int) -> NDArray:
