@@ -1,6 +1,9 @@
 """The engines: cached == uncached, batch == single, forks and joins == fresh, few bits == nearly the same."""
 
+import os
 import shutil
+import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -207,6 +210,29 @@ def test_products_in_several_threads_and_from_several_threads():
             torch.set_num_threads(threads)
             with ThreadPoolExecutor(4) as pool:
                 assert all(torch.equal(each, alone) for each in pool.map(lambda _: layer(x), range(40)))
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_products_in_several_threads_after_a_fork():
+    torch.manual_seed(0)
+    layer, x = Linear8(2000, 512, *to_int8(torch.randn(2000, 512))), torch.randn(8, 512)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        wanted = layer(x)
+        child = os.fork()
+        same = all(torch.equal(layer(x), wanted) for _ in range(20))
+        if child == 0:
+            os._exit(0 if same else 1)
+        deadline = time.monotonic() + 60
+        while (ended := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if ended[0] == 0:
+            os.kill(child, signal.SIGKILL)
+        assert same
+        assert ended == (child, 0)
     finally:
         torch.set_num_threads(before)
 

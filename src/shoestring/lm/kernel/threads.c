@@ -1,17 +1,17 @@
-/* Threads that share one piece of work at a time; they wait awake for a moment, then asleep.
+/* Threads that share one piece of work at a time; who waits is awake for a moment, then sleeps.
  *
- * The caller does a part itself. Work that comes while other work runs is done by its caller alone. */
+ * The caller does a part itself. Work that comes while other work runs is done by its caller alone. On a busy machine a
+ * thread that waited awake would take the time that the one it waits for needs. */
 #include "kernel.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <unistd.h>
 
-enum { MOST = 64, SPINS = 2000, PATIENCE = 20000 };
+enum { MOST = 64, SPINS = 2000 };
 
 static pthread_mutex_t busy = PTHREAD_MUTEX_INITIALIZER, asleep = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
-static atomic_uint turn, running;
+static pthread_cond_t wake = PTHREAD_COND_INITIALIZER, met = PTHREAD_COND_INITIALIZER;
+static atomic_uint turn, running, finished;
 static unsigned born[MOST]; /* the turn in which a thread was started */
 static Work current;
 static void *current_what;
@@ -26,19 +26,22 @@ static inline void pause_briefly(void) {
 #endif
 }
 
-static inline void wait_briefly(int spins) {
-    spins < PATIENCE ? pause_briefly() : (void)sched_yield();
-}
-
-static void await(unsigned seen) {
+static void await(atomic_uint *count, unsigned seen, pthread_cond_t *changed) {
     for (int spin = 0; spin < SPINS; spin++) {
-        if (atomic_load(&turn) != seen)
+        if (atomic_load(count) != seen)
             return;
         pause_briefly();
     }
     pthread_mutex_lock(&asleep);
-    while (atomic_load(&turn) == seen)
-        pthread_cond_wait(&wake, &asleep);
+    while (atomic_load(count) == seen)
+        pthread_cond_wait(changed, &asleep);
+    pthread_mutex_unlock(&asleep);
+}
+
+static void advance(atomic_uint *count, pthread_cond_t *changed) {
+    pthread_mutex_lock(&asleep);
+    atomic_fetch_add(count, 1);
+    pthread_cond_broadcast(changed);
     pthread_mutex_unlock(&asleep);
 }
 
@@ -46,19 +49,22 @@ static void *serve(void *place) {
     size_t part = (size_t)place;
     unsigned seen = born[part];
     for (;;) {
-        await(seen++);
+        await(&turn, seen++, &wake);
         if (part < current_parts)
             current(current_what, part, current_parts);
-        atomic_fetch_sub(&running, 1);
+        if (atomic_fetch_sub(&running, 1) == 1)
+            advance(&finished, &met);
     }
     return NULL;
 }
 
 /* Returns how many parts the work can have. */
 static size_t threads_for(size_t parts) {
-    if (owner != getpid()) {
+    if (owner != getpid()) { /* nor is anything to be had of conditions that threads of the parent wait for */
         owner = getpid();
         started = 0;
+        asleep = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+        wake = met = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
     }
     for (pthread_t thread; started + 1 < parts; started++) {
         born[started + 1] = atomic_load(&turn);
@@ -75,15 +81,13 @@ void in_parallel(Work work, void *what, size_t parts) {
         work(what, 0, 1);
         return;
     }
+    unsigned before = atomic_load(&finished);
     current_parts = threads_for(parts), current = work, current_what = what;
     atomic_store(&running, (unsigned)started);
-    pthread_mutex_lock(&asleep);
-    atomic_fetch_add(&turn, 1);
-    pthread_cond_broadcast(&wake);
-    pthread_mutex_unlock(&asleep);
+    advance(&turn, &wake);
     work(what, 0, current_parts);
-    for (int spin = 0; atomic_load(&running) != 0; spin++)
-        wait_briefly(spin);
+    if (started > 0)
+        await(&finished, before, &met);
     pthread_mutex_unlock(&busy);
 }
 
@@ -91,9 +95,7 @@ void meet(Meeting *meeting, size_t parts) {
     unsigned seen = atomic_load(&meeting->turn);
     if (atomic_fetch_add(&meeting->arrived, 1) + 1 == parts) {
         atomic_store(&meeting->arrived, 0);
-        atomic_fetch_add(&meeting->turn, 1);
-        return;
-    }
-    for (int spin = 0; atomic_load(&meeting->turn) == seen; spin++)
-        wait_briefly(spin);
+        advance(&meeting->turn, &met);
+    } else
+        await(&meeting->turn, seen, &met);
 }
