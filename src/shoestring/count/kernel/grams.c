@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STOP_WORD = 1, FIRST_ROOM = 1 << 12, HELD = 1 << 19 }; /* HELD: numbers that wait; twice as many fit a cache */
+enum { STOP_WORD = 1, FIRST_ROOM = 1 << 12, HELD = 1 << 19 }; /* HELD: numbers that wait at most */
 
 int grams_start(Grams *grams, const Table *table, int documents, uint32_t shortest, uint32_t longest, int joint) {
     memset(grams, 0, sizeof *grams);

@@ -1,8 +1,8 @@
 /* Rows of numbers that are sorted by radix, counted and merged: how runs of words become a table.
  *
- * - What waits is sorted and counted some 100,000 keys at a time, within the cache; what comes of it goes on a stack of
- *   sorted rows, where those of like length are merged, so that each row is merged a few times only.
- * - Sorted rows take a third of what a hash table does, and on fresh memory counting waits for the system to clear it.
+ * - What waits is sorted some 500,000 keys at a time, in shares that fit a cache, and counted; what comes of it goes on a
+ *   stack of sorted rows, where those of like length are merged, so that each row is merged a few times only.
+ * - Sorted rows take a third of what a hash table does, which matters for time too: the system clears fresh memory slowly.
  */
 #include "grams.h"
 
