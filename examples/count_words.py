@@ -26,7 +26,7 @@ def main() -> None:
     found = discover([folder / "pos.txt", folder / "neg.txt"])
     print("new words:", *[word.word for word in found if len(word.word) > 2][:6])
     cutter = Cutter(words=[word.word for word in found])
-    print("cut with them:", "/".join(cutter.cut("这本书我在当当买了")))
+    print("cut with them:", "/".join(cutter.cut("在汉庭的礼宾部退预授权")))
 
 
 if __name__ == "__main__":
@@ -36,5 +36,5 @@ if __name__ == "__main__":
 # most frequent: ， 的 。 了 是 , 我 很
 # good reviews: 不错 很 的 好 外观 配置
 # bad reviews:  不 没有 差 ！ ？ ,
-# new words: 这本书 这套书 大床房 VISTA 个小时 装系统
-# cut with them: 这本书/我/在/当当/买了
+# new words: 杜拉拉 卡梅拉 预授权 装XP 礼宾部 刚开始
+# cut with them: 在/汉庭/的/礼宾部/退/预授权
