@@ -11,6 +11,7 @@ import random
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -145,17 +146,14 @@ def test_the_dictionary_is_there_for_whoever_asks_after_a_cut_and_threads_lose_n
 def test_rules_that_a_script_puts_in_the_place_of_jiebas_hold():
     """The advice of jieba's users for words with spaces: another `re_han_default`."""
     rule = re.compile("([\u4e00-\u9fd5a-zA-Z0-9+#&\\._% \\-]+)")
-    before = theirs.re_han_default
-    try:
-        ours.re_han_default = rule
+    with patch.object(ours, "re_han_default", rule):
+        assert theirs.re_han_default is rule
         one, two = theirs.Tokenizer(), tokenizer.Tokenizer()
         for each in (one, two):
             each.add_word("Edu Trust认证", 2000)
         for text in ("这是Edu Trust认证", *sentences(20)):
             assert two.lcut(text) == one.lcut(text)
         assert "Edu Trust认证" in two.lcut("这是Edu Trust认证")
-    finally:
-        theirs.re_han_default = before
     assert "Edu Trust认证" not in two.lcut("这是Edu Trust认证")
 
 

@@ -49,8 +49,11 @@ def __getattr__(name: str) -> Any:
 
 class _Jieba(ModuleType):
     def __setattr__(self, name: str, value: Any) -> None:
-        ours = name in vars(self) or name not in vars(original) or isinstance(value, ModuleType)
+        ours = name in vars(self) or name not in __all__ or isinstance(value, ModuleType)
         ModuleType.__setattr__(self if ours else original, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        ModuleType.__delattr__(self if name in vars(self) else original, name)
 
 
 __all__ = [name for name in vars(original) if not name.startswith("_")]
