@@ -100,6 +100,31 @@ def test_exact_search_equals_sorting_everything(rows, k, gone, seed, faiss):
     assert not set(ids.ravel().tolist()) & set(gone)
 
 
+@pytest.mark.parametrize("kind", ["hnsw", "int4"])
+@pytest.mark.parametrize("left", [0, 1, 99])
+def test_a_graph_that_is_behind_and_mostly_deleted_is_no_matter(tmp_path, kind, left):
+    """As between a batch that replaces texts and the graph's own turn, or after a writer that keeps no graph."""
+    old = [(str(at), (f"old {at}", {})) for at in range(100)]
+    Index(tmp_path, Hashing(), kind).put(old)
+    new = [(str(at), (f"new {at}", {})) for at in range(left, 400)]
+    Index(tmp_path, Hashing(), "exact").put(new)
+    queries = ["new 5", "new 399", "old 0"]
+    for k in (1, 7, 999):
+        graph, exactly = (Index(tmp_path, Hashing(), each).search(queries, k) for each in (kind, "exact"))
+        for mine, theirs in zip(graph, exactly, strict=True):
+            assert len(mine) == min(k, 400) == len({hit.key for hit in mine})
+            assert [hit.score for hit in mine[:1]] == pytest.approx(
+                [hit.score for hit in theirs[:1]], abs=1e-6
+            )
+
+
+@pytest.mark.parametrize("hybrid", [False, True])
+def test_no_queries_have_no_hits(tmp_path, hybrid):
+    index = Index(tmp_path, Hashing())
+    index.add([("text", {})])
+    assert index.search([], hybrid=hybrid) == []
+
+
 @pytest.mark.parametrize("compact", [False, True])
 def test_the_graph_is_as_wide_as_its_recall_wants(tmp_path, compact):
     rng = np.random.default_rng(0)

@@ -15,9 +15,10 @@ from killed import Hashing
 from pyarrow import Table, parquet
 from qdrant_client import QdrantClient
 
-from shoestring._errors import InputError
+from shoestring._errors import InputError, OptionError
 from shoestring.files import Reading
 from shoestring.match.search import index as module
+from shoestring.match.search import qdrant
 from shoestring.match.search.index import Index
 from shoestring.match.search.metadata import named, plain
 from shoestring.match.search.qdrant import QdrantIndex
@@ -86,3 +87,45 @@ def test_a_parquet_table_s_dates_and_gaps_are_stored(tmp_path):
     assert len(index.search(["甲"], 9, where={"day": "2026-01-02"})[0]) == 1
     with pytest.raises(InputError, match="metadata 'raw': b'x' has no place in JSON"):
         index.put(read("raw"))
+
+
+@pytest.mark.parametrize(
+    "values", [(1, True), (1, 1.0), (0, False), (0.0, -0.0), ({"a": 1}, {"a": True}), ([1], [1.0])]
+)
+def test_what_is_written_otherwise_is_another_though_python_takes_it_for_equal(tmp_path, monkeypatch, values):
+    monkeypatch.setattr(module, "ROWS", 1)
+    before, after = values
+    index = Index(tmp_path / "index", Hashing())
+    index.put([("key", ("text", {"value": before}))])
+    assert index.put([("key", ("text", {"value": after}))])["replaced"] == 1
+    ((_, (_, metadata)),) = index.documents()
+    assert json.dumps(metadata) == json.dumps({"value": after})
+
+    def cut_short():
+        yield "text", {"value": before}
+        raise KeyboardInterrupt
+
+    for each in (
+        Index(tmp_path / "again", Hashing()),
+        QdrantIndex(QdrantClient(":memory:"), "texts", Hashing()),
+    ):
+        monkeypatch.setattr(qdrant, "ROWS", 1)
+        with pytest.raises(KeyboardInterrupt):
+            each.build(cut_short())
+        with pytest.raises(InputError, match="another text 1"):
+            each.build([("text", {"value": after})])
+
+
+def test_two_names_that_are_one_as_text_and_a_wish_for_several_values_are_refused(tmp_path):
+    for index in (
+        Index(tmp_path / "index", Hashing()),
+        QdrantIndex(QdrantClient(":memory:"), "texts", Hashing()),
+    ):
+        for metadata in ({1: "a", "1": "b"}, {"of": {None: 1, "None": 2}}):
+            with pytest.raises(InputError, match="two names are written"):
+                index.add([("text", metadata)])
+        index.add([("text", {"tags": ["a", "b"]})])
+        for wanted in (["a", "b"], ("a",), [], np.array(["a"])):
+            with pytest.raises(OptionError, match="is a list; give one value"):
+                index.search(["text"], where={"tags": wanted})
+        assert len(index.search(["text"], where={"tags": "a"})[0]) == 1

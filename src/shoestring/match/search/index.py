@@ -23,7 +23,7 @@ from shoestring._errors import InputError, OptionError, OutputError
 from shoestring._extras import require
 from shoestring.match.matcher import Matcher, Progress
 from shoestring.match.search.hits import Document, Hit, answered
-from shoestring.match.search.metadata import plain
+from shoestring.match.search.metadata import plain, same
 from shoestring.match.search.nearest import BLOCK, Found, Graph, exact, has_faiss, merged
 from shoestring.match.search.state import ENDINGS, GraphFile, State
 from shoestring.match.search.storage import Generation, Record, Storage, Writer, checked_graph
@@ -250,6 +250,8 @@ class Index:
         if graph is None:
             return None
         within = min(k, len(graph) - int(np.searchsorted(now.deleted, len(graph))))
+        if not within:
+            return None  # all that it has is deleted
         found = graph.nearest(now.vectors, vectors, within, now.deleted[now.deleted < len(graph)])
         if found is None or len(graph) == now.rows:
             return found
@@ -280,7 +282,9 @@ class Index:
                 raise InputError(f"key {key!r}: keys are texts; give {str(key)!r}")
             if not record["text"].strip():
                 raise InputError(f"key {key!r}: empty text")
-        new = [record for key, record in records.items() if key not in known or known[key][1] != record]
+        new = [
+            record for key, record in records.items() if key not in known or not same(known[key][1], record)
+        ]
         replaced = [known[record["key"]][0] for record in new if record["key"] in known]
         counts["unchanged"] += len(records) - len(new)
         counts["replaced"] += len(replaced)
@@ -300,7 +304,7 @@ class Index:
         """Passes over the texts that a build has, which must be the same."""
         for row in range(start, now.rows):
             given = next(documents, None)
-            if given is None or _record(*given) != now.record(row):
+            if given is None or not same(_record(*given), now.record(row)):
                 raise InputError(
                     f"{self.folder}: an interrupted build had another text {row - start + 1:,} "
                     f"({now.record(row)['text']!s:.40}); give the same texts in the same order, or build it anew with "

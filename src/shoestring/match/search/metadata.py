@@ -11,12 +11,12 @@ import decimal
 import json
 import math
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from shoestring._errors import InputError
+from shoestring._errors import InputError, OptionError
 
 DATES = (datetime.date, datetime.time)  # a datetime is a date
 
@@ -25,12 +25,33 @@ def plain(metadata: Mapping[str, object]) -> dict[str, Any]:
     """Returns metadata as they come back from a JSON file.
 
     Raises:
-        InputError: a value has no place in JSON.
+        InputError: a value has no place in JSON, or two names are one as text.
 
     >>> plain({"day": datetime.date(2026, 1, 2), "price": decimal.Decimal("1.50"), "size": float("nan"), "of": (1, 2)})
     {'day': '2026-01-02', 'price': '1.50', 'size': None, 'of': [1, 2]}
     """
-    return {str(name): _plain(str(name), value) for name, value in metadata.items()}
+    return _named(metadata, None)
+
+
+def same(one: Mapping[str, object], two: Mapping[str, object]) -> bool:
+    """Tells whether two plain records are written alike: 1, 1.0 and true, which Python takes for equal, are not.
+
+    >>> same({"a": 1, "b": 2}, {"b": 2, "a": 1}), same({"a": 1}, {"a": True})
+    (True, False)
+    """
+    return one == two and json.dumps(one, sort_keys=True) == json.dumps(two, sort_keys=True)
+
+
+def _named(values: Mapping[Any, object], within: str | None) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for key, value in values.items():
+        name = str(key)
+        if name in kept:
+            raise InputError(
+                f"metadata {within or name!r}: two names are written {name!r}; leave one of them out"
+            )
+        kept[name] = _plain(within or name, value)
+    return kept
 
 
 def _plain(name: str, value: object) -> Any:
@@ -45,7 +66,7 @@ def _plain(name: str, value: object) -> Any:
     if isinstance(value, decimal.Decimal | uuid.UUID):
         return str(value)
     if isinstance(value, Mapping):
-        return {str(key): _plain(name, each) for key, each in value.items()}
+        return _named(value, name)
     if isinstance(value, list | tuple):
         return [_plain(name, each) for each in value]
     raise InputError(f"metadata {name!r}: {value!r:.40} has no place in JSON; give text or numbers")
@@ -63,13 +84,18 @@ def named(metadata: Mapping[str, object]) -> Iterator[tuple[str, str]]:
         yield from ((name, text(each)) for each in (value if isinstance(value, list) else (value,)))
 
 
-def require_names(wanted: Iterable[str], known: Collection[str], where: object) -> None:
+def require_names(wanted: Mapping[str, object], known: Collection[str], where: object) -> None:
     """Refuses metadata that no text has: nothing would be found, as if nothing were alike.
 
     Raises:
         InputError: there is none of that name.
+        OptionError: several values are wanted, of which it is not said whether one is enough.
     """
-    for name in wanted:
+    for name, value in wanted.items():
+        if isinstance(value, list | tuple | np.ndarray):
+            raise OptionError(
+                f"where {name!r}: {value!r:.40} is a list; give one value that a text's list shall have"
+            )
         if name not in known:
             there = f"known: {', '.join(sorted(known))}" if known else "--metadata of index stores some"
             raise InputError(f"{where}: no text has metadata {name!r}; {there}")

@@ -24,7 +24,7 @@ from shoestring._errors import InputError, OptionError, OutputError
 from shoestring._extras import require
 from shoestring.match.matcher import Matcher, Progress
 from shoestring.match.search.hits import Document, Hit, answered
-from shoestring.match.search.metadata import named, plain, require_names, text
+from shoestring.match.search.metadata import named, plain, require_names, same, text
 
 ROWS = 256
 GONE, BUILDING = "deleted", "building"  # marks in a payload
@@ -184,7 +184,7 @@ class QdrantIndex:
     def _skipped(self, start: int, documents: Iterator[Document]) -> int:
         for row in range(start, self.rows):
             given = next(documents, None)
-            if given is None or (given[0], plain(given[1])) != self.document(row):
+            if given is None or not same({given[0]: plain(given[1])}, dict([self.document(row)])):
                 raise InputError(
                     f"{self.name}: an interrupted build had another text {row - start + 1:,}; give the same "
                     "texts in the same order, or build it anew with --overwrite"

@@ -67,7 +67,7 @@ class Words:
                 for query, row in zip(queries, near, strict=True)
             ],
             np.int64,
-        ).reshape(len(queries), -1)
+        ).reshape(near.shape[0], min(count, near.shape[1]))
         return rows, np.einsum("qd,qkd->qk", vectors, self.now.vectors[rows])
 
     def _best(self, query: str, count: int, allowed: NDArray | None) -> NDArray:
