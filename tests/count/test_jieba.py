@@ -116,6 +116,93 @@ def test_a_total_and_a_dictionary_by_hand_are_those_that_cut(patience, monkeypat
         assert [two.lcut(text) for text in texts] == [one.lcut(text) for text in texts], total
 
 
+def _dictionary_that_its_owner_changes(each, monkeypatch):
+    each.FREQ, each.total = (words := {"我来": 9, "我": 5}), 99
+    yield
+    words |= {"来": 0, "来到": 0, "来到北": 0, "来到北京": 90}
+
+
+def _own_total_alone(each, monkeypatch):
+    each.total = 2
+    yield
+
+
+def _own_dictionary_alone(each, monkeypatch):
+    each.FREQ = {"我来": 9, "来": 0, "来到": 3}
+    yield
+
+
+def _total_of_nothing(each, monkeypatch):
+    each.total = 0
+    yield
+
+
+def _single_characters(sentence):
+    return {at: [at] for at in range(len(sentence))}
+
+
+def _method_of_one(each, monkeypatch):
+    each.get_DAG = _single_characters
+    yield
+
+
+def _method_of_all(each, monkeypatch):
+    monkeypatch.setattr(type(each), "get_DAG", lambda self, sentence: _single_characters(sentence))
+    yield
+
+
+def _subclass(each, monkeypatch):
+    each.__class__ = type(
+        "Own", (type(each),), {"get_DAG": lambda self, sentence: _single_characters(sentence)}
+    )
+    yield
+
+
+def _hmm(each, monkeypatch):
+    monkeypatch.setattr(finalseg, "cut", list)
+    yield
+
+
+def _emissions(each, monkeypatch):
+    monkeypatch.setattr(finalseg, "emit_P", {state: {} for state in "BMES"})
+    yield
+
+
+def _letters(each, monkeypatch):
+    monkeypatch.setattr(theirs, "re_eng", re.compile("[a-z]"))
+    yield
+
+
+@pytest.mark.parametrize("patience", [0, 10**9])
+@pytest.mark.parametrize(
+    "change",
+    [
+        _dictionary_that_its_owner_changes, _own_total_alone, _own_dictionary_alone, _total_of_nothing, _method_of_one,
+        _method_of_all, _subclass, _hmm, _emissions, _letters,
+    ],
+)  # fmt: skip
+def test_what_a_script_puts_in_the_place_of_jiebas_own_is_what_cuts(change, patience, monkeypatch):
+    monkeypatch.setattr(tokenizer, "PATIENCE", patience)
+    texts = ["我来到北京清华大学", "他来到了网易杭研大厦abcD5"]
+
+    def words(kind):
+        with monkeypatch.context() as patch:
+            each, found = kind.Tokenizer(), []
+            each.lcut("我")
+            for _ in change(each, patch):
+                found += [_words_or_error(each, text, hmm) for text in texts for hmm in (True, False)]
+            return found + [_words_or_error(each, text, True) for text in texts]
+
+    assert words(tokenizer) == words(theirs)
+
+
+def _words_or_error(each, text, hmm):
+    try:
+        return each.lcut(text, HMM=hmm)
+    except ValueError as error:
+        return str(error)
+
+
 @pytest.mark.parametrize("again", [copy.deepcopy, lambda each: pickle.loads(pickle.dumps(each))])
 def test_pickles_and_copies_cut_alike(again, tmp_path):
     first = tokenizer.Tokenizer()

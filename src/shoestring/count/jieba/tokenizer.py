@@ -4,14 +4,15 @@
   seen, and the kernel's table is compiled again from it (0.4 s) once more text is cut than that is worth. Until then,
   and with a dictionary that is beyond the kernel, jieba itself cuts: the words are the same.
 - jieba's dictionary, unchanged, is not loaded for cutting: its compiled form is. `FREQ` and `total` are when asked for.
-- Where a script has put its own rules in the place of jieba's (`re_han_default`, so that words may have spaces), jieba
-  itself cuts.
+- Where a script has put something of its own in the place of what jieba cuts by (`re_han_default`, so that words may
+  have spaces; a method; a dict as `FREQ`, whose changes nobody tells us), jieba itself cuts.
 - Cutting goes on as the dictionary is when the first word is asked for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import is_
 from typing import Any
 
 from shoestring._extras import require
@@ -23,12 +24,17 @@ strdecode = require("count", "jieba._compat").strdecode
 
 PATIENCE = 100_000  # characters that jieba cuts after a change before the table is compiled again
 UNKNOWN = object()
-RULES = (  # of jieba 0.42.1: re_han_default, re_skip_default, and finalseg's re_han and re_skip
+RULES = (  # of jieba 0.42.1: re_han_default, re_skip_default, re_eng, and finalseg's re_han and re_skip
     "([\u4e00-\u9fd5a-zA-Z0-9+#&\\._%\\-]+)",
     "(\r\n|\\s)",
+    "[a-zA-Z0-9]",
     "([\u4e00-\u9fd5]+)",
     "([a-zA-Z0-9]+(?:\\.\\d+)?%?)",
 )
+METHODS = ("get_DAG", "calc", "_Tokenizer__cut_DAG", "_Tokenizer__cut_DAG_NO_HMM")
+OF_HMM = ("cut", "viterbi", "start_P", "trans_P", "emit_P", "MIN_FLOAT", "PrevStatus")
+OWN = tuple(getattr(jieba.Tokenizer, name) for name in METHODS)
+PARTS = tuple(getattr(finalseg, name) for name in OF_HMM)
 
 
 class Watched(dict):
@@ -85,13 +91,18 @@ class Tokenizer(jieba.Tokenizer):
             super().check_initialized()
 
     def __getattr__(self, name: str) -> Any:
-        """Loads the dictionary once somebody asks for it: until then only its compiled form was needed."""
+        """Loads the dictionary once somebody asks for it: until then only its compiled form was needed.
+
+        A dictionary or a total that was set by hand meanwhile stays.
+        """
         if name not in ("FREQ", "total"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         with self.lock:
             if name not in self.__dict__:
+                by_hand = {each: self.__dict__[each] for each in ("FREQ", "total") if each in self.__dict__}
                 self.initialized = False
                 self.initialize()
+                self.__dict__.update(by_hand)
         return self.__dict__[name]
 
     def set_dictionary(self, dictionary_path: str) -> None:
@@ -132,14 +143,12 @@ class Tokenizer(jieba.Tokenizer):
         forced = finalseg.Force_Split_Words
         if not self.initialized and self.dictionary is None:
             self._put_off_loading()
-        if "FREQ" not in self.__dict__ and not forced and _rules() == RULES:
+        as_jieba = self._cuts_as_jieba()
+        if as_jieba and self.__dict__.keys().isdisjoint(("FREQ", "total")) and not forced:
             return dictionary.kernel_table()
         self.check_initialized()
-        if _rules() != RULES:
+        if not as_jieba or type(self.FREQ) is not Watched or not self.total >= 1:  # a script's own
             return None
-        if type(self.FREQ) is not Watched:  # a script's own
-            self.FREQ = Watched(self.FREQ)
-            self.FREQ.version = 1
         state = (id(self.FREQ), self.FREQ.version, self.total, frozenset(forced))
         if state == self._compiled:
             return self._table
@@ -155,6 +164,15 @@ class Tokenizer(jieba.Tokenizer):
             return None
         self._compiled, self._table = state, dictionary.table_of(self.FREQ, self.total, forced)
         return self._table
+
+    def _cuts_as_jieba(self) -> bool:
+        """Whether all that jieba's cutting goes by is jieba's own."""
+        return (
+            _rules() == RULES
+            and all(map(is_, map(finalseg.__dict__.get, OF_HMM), PARTS))
+            and all(map(is_, (getattr(type(self), name) for name in METHODS), OWN))
+            and self.__dict__.keys().isdisjoint(METHODS)
+        )
 
     def _put_off_loading(self) -> None:
         with self.lock:
@@ -187,5 +205,5 @@ class Tokenizer(jieba.Tokenizer):
 
 
 def _rules() -> tuple[object, ...]:
-    found = jieba.re_han_default, jieba.re_skip_default, finalseg.re_han, finalseg.re_skip
+    found = jieba.re_han_default, jieba.re_skip_default, jieba.re_eng, finalseg.re_han, finalseg.re_skip
     return tuple(getattr(each, "pattern", each) for each in found)
