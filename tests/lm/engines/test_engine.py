@@ -80,6 +80,18 @@ def test_selecting_and_joining_equals_fresh_rows(engine, rows, data):
         assert (logits - last_logits(engine, [*rows[row], 50, 60])).abs().max() < 1e-5
 
 
+def test_what_is_left_of_a_batch_is_as_if_it_had_been_alone(any_engine):
+    alone, company = any_engine.open([[7, 8, 9]]), any_engine.open([[3] * 20, [7, 8, 9]])
+    company.select([1])
+    assert company.cache.get_seq_length() == 3
+    pairs = zip(company.score([[5, 6], [4]], [2]), alone.score([[5, 6], [4]], [2]), strict=True)
+    assert all(found == pytest.approx(wanted, abs=1e-4) for found, wanted in pairs)
+    first, second = (session.fork(2) for session in (company, alone))
+    first.extend([5])
+    second.extend([5])
+    torch.testing.assert_close(first.logits, second.logits, rtol=0, atol=1e-4)
+
+
 def test_a_fork_leaves_the_old_session_alone(any_engine):
     prefix = list(range(20, 50))
     session = any_engine.open([prefix])

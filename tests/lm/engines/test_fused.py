@@ -5,6 +5,7 @@ far as such a step goes.
 """
 
 import copy
+import json
 
 import pytest
 import torch
@@ -158,6 +159,38 @@ def test_every_processor_and_any_number_of_threads_give_the_same_bits(engine, pr
     torch.set_num_threads(usual)
 
 
+@pytest.mark.parametrize("kind", ["dynamic", "longrope"])
+def test_positions_count_tokens_and_no_padding(kind, tmp_path):
+    """Angles of a text that is longer than the model's positions would be scaled, those of all later texts too."""
+    factors = [1 + place / 8 for place in range(8)]
+    rope = {
+        "rope_type": kind, "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 40,
+        "short_factor": factors, "long_factor": [2 * each for each in factors],
+    }  # fmt: skip
+    saved("llama", tmp_path, max_position_embeddings=40, rope_parameters=rope)
+    engine, ids = load(tmp_path, precision="int8"), drawn(40)
+    alone, company = engine.open([ids[:3]]), engine.open([drawn(39, 1), ids[:3]])
+    company.select([1])
+    for token in ids[3:]:
+        alone.step([token])
+        company.step([token])
+    assert torch.equal(company.logits, alone.logits)
+    assert torch.equal(engine.open([ids]).logits, alone.logits)
+
+
+def test_other_numbers_by_default_change_nothing(engine):
+    wanted = engine.open([drawn(9), drawn(4)])
+    wanted.step([5, 6])
+    for dtype in (torch.float64, torch.bfloat16):
+        torch.set_default_dtype(dtype)
+        try:
+            found = engine.open([drawn(9), drawn(4)])
+            found.step([5, 6])
+        finally:
+            torch.set_default_dtype(torch.float32)
+        assert torch.equal(found.logits, wanted.logits)
+
+
 @torch.inference_mode()
 @pytest.mark.parametrize("count", [1, 6])
 def test_it_writes_to_its_memory_and_the_new_tokens_alone(engine, prompts, count, monkeypatch):
@@ -188,6 +221,8 @@ def test_it_writes_to_its_memory_and_the_new_tokens_alone(engine, prompts, count
         ("gpt2", {"activation_function": "relu"}),
         ("gpt2", {"scale_attn_by_inverse_layer_idx": True}),
         ("llama", {"head_dim": 20}),
+        ("llama", {"hidden_size": 96, "num_attention_heads": 6, "num_key_value_heads": 4}),
+        ("llama", {"rope_parameters": {**LLAMA3, "partial_rotary_factor": 0.5}}),
         ("gemma", {}),
         ("phi", {}),
     ],
@@ -195,6 +230,15 @@ def test_it_writes_to_its_memory_and_the_new_tokens_alone(engine, prompts, count
 def test_what_is_not_known_has_no_form(kind, changes, tmp_path):
     saved(kind, tmp_path, **changes)
     assert load(tmp_path, precision="int8").fused is None
+
+
+def test_what_a_family_does_not_read_in_its_settings_changes_nothing(tmp_path):
+    saved("llama", tmp_path)
+    wanted = load(tmp_path, precision="int8").open([drawn(20)]).logits
+    path = tmp_path / "config.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps({**settings, "layer_types": ["sliding_attention"] * 6, "sliding_window": 4}))
+    assert torch.equal(load(tmp_path, precision="int8").open([drawn(20)]).logits, wanted)
 
 
 def test_other_precisions_have_no_form(folder):

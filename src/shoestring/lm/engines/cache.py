@@ -74,7 +74,7 @@ def lengthen(cache: Any, count: int, shape: tuple[int, int, int, int]) -> list[l
     layers, rows, heads, size = shape
     if not cache.layers:
         for _ in range(layers):
-            layer, nothing = GrowingLayer(), torch.empty(rows, heads, 0, size)
+            layer, nothing = GrowingLayer(), torch.empty(rows, heads, 0, size, dtype=torch.float32)
             layer.hold(nothing, nothing)
             cache.layers.append(layer)
     return [layer.lengthen(count) for layer in cache.layers]
@@ -85,10 +85,10 @@ def fork(cache: Cache, length: int) -> Cache:
     return _mapped(cache, lambda held: held[:, :, :length])
 
 
-def select(cache: Cache, rows: Sequence[int]) -> Cache:
-    """Returns a cache of the given rows, in that order; a row may occur more than once."""
+def select(cache: Cache, rows: Sequence[int], begin: int) -> Cache:
+    """Returns a cache of the given rows, in that order, from a token on; a row may occur more than once."""
     index = torch.tensor(rows)
-    return _mapped(cache, lambda held: held.index_select(0, index.to(held.device)))
+    return _mapped(cache, lambda held: held[:, :, begin:].index_select(0, index.to(held.device)))
 
 
 def join(caches: Sequence[Cache]) -> Cache:

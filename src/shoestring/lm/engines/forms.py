@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from shoestring.lm.weights.few_bits import Linear4, Linear8
@@ -107,10 +108,19 @@ def _is_known(form: Form) -> bool:
     return (
         form.act in _ACTS
         and form.head_dim % _LANES == 0
+        and form.heads % form.key_heads == 0
+        and _turns_whole_heads(form)
         and all(isinstance(layer, Linear) for layer in layers)
         and all(_fits(block, form) for block in form.blocks)
         and all(norm.weight.is_contiguous() for norm in _norms(form))
     )
+
+
+def _turns_whole_heads(form: Form) -> bool:
+    if form.rotary is None:
+        return True
+    cosines, _ = form.rotary(torch.empty(0, dtype=torch.float32), torch.zeros(1, 1, dtype=torch.long))
+    return cosines.shape[-1] == form.head_dim
 
 
 def _fits(block: Block, form: Form) -> bool:
@@ -164,8 +174,9 @@ def _window(config: Any, place: int) -> int:
     """Returns the sliding window of a layer: Mistral's is every layer's, Qwen's that of the layers that say so."""
     if config.model_type == "mistral":
         return config.sliding_window or 0
-    kinds = getattr(config, "layer_types", None)
-    return config.sliding_window if kinds and kinds[place] == "sliding_attention" else 0
+    if config.model_type == "llama":  # whatever its config.json says
+        return 0
+    return config.sliding_window if config.layer_types[place] == "sliding_attention" else 0
 
 
 def _gpt2(model: Any) -> Form | None:

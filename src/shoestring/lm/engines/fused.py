@@ -56,7 +56,7 @@ class Fused:
         padding = torch.tensor(pads)
         positions = (torch.arange(seen, seen + count) - padding[:, None]).clamp(min=0)
         x = form.embed(ids, positions).contiguous()
-        angles = [table[positions] for table in self._turns(seen + count)]
+        angles = [table[positions] for table in self._turns(int(positions.max()) + 1)]
         buffers = caches.lengthen(cache, count, (len(form.blocks), rows, form.key_heads, form.head_dim))
         held = [part[place].data_ptr() for place in (0, 1) for part in buffers]
         room = buffers[0][0].shape[2]
@@ -82,11 +82,12 @@ class Fused:
         rotary = self.form.rotary
         if rotary is None:
             return ()
-        if self._angles is None or len(self._angles[0]) < count:
+        angles = self._angles  # of another thread's reading, maybe
+        if angles is None or len(angles[0]) < count:
             count = max(count, min(max(2 * count, _FIRST), self._positions))
-            cosines, sines = rotary(torch.empty(0), torch.arange(count)[None])
-            self._angles = cosines[0].contiguous(), sines[0].contiguous()
-        return self._angles
+            cosines, sines = rotary(torch.empty(0, dtype=torch.float32), torch.arange(count)[None])
+            self._angles = angles = cosines[0].contiguous(), sines[0].contiguous()
+        return angles
 
 
 def fused_of(model: Any, positions: int) -> Fused | None:

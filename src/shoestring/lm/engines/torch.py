@@ -154,9 +154,10 @@ class TorchSession:
 
     def select(self, rows: Sequence[int]) -> None:
         """Keeps the given rows; columns that are padding in all of them go."""
-        self.cache = caches.select(self.cache, rows)
+        spare = min((self.pads[row] for row in rows), default=0)
+        self.cache = caches.select(self.cache, rows, spare)
         self.ids = [list(self.ids[row]) for row in rows]
-        self.pads = [self.pads[row] for row in rows]
+        self.pads = [self.pads[row] - spare for row in rows]
         self.logits = self.logits[list(rows)]
 
     def fork(self, length: int) -> TorchSession:
@@ -205,7 +206,7 @@ class TorchSession:
         return logits
 
     def _score(self, group: list[list[int]], trunk: list[int]) -> list[list[float]]:
-        if self.engine.model.config.model_type not in ROWS and not self.pads[0]:
+        if self.engine.model.config.model_type not in ROWS:
             return self._score_tree(group, trunk)
         session = self.fork(len(self.ids[0]))
         if trunk:

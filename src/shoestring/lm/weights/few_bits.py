@@ -122,7 +122,7 @@ class Embedding8(nn.Module):
 
 def _product(kernel: Callable[..., None], x: Tensor, layer: Any, *weights: Tensor) -> Tensor:
     flat = x.reshape(-1, layer.inputs).float().contiguous()
-    y = torch.empty(len(flat), layer.outputs)
+    y = torch.empty(len(flat), layer.outputs, dtype=torch.float32)
     bias = 0 if layer.bias is None else layer.bias.data_ptr()
     kernel(
         flat.data_ptr(), len(flat), *[each.data_ptr() for each in weights], bias, y.data_ptr(),
