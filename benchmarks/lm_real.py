@@ -166,7 +166,12 @@ def merged(part: str, target: str, found: dict[str, float]) -> None:
     result = json.loads(RESULT.read_text("utf-8")) if RESULT.exists() else {}
     rows = result.setdefault(part, {})
     rows[target.replace("gguf-", "llama.cpp ")] = found
-    known = {key: value for key, value in conditions(False).items() if key != "layers"}
+    speed = part in ("speed", "wide")  # the others are the same on any number of cores
+    known = {
+        key: value
+        for key, value in conditions(False).items()
+        if key != "layers" and (speed or key != "cores")
+    }
     RESULT.write_text(json.dumps({**result, **known}, indent=2) + "\n", "utf-8")
     print(part, target, json.dumps(found), flush=True)
 
