@@ -20,7 +20,7 @@ from shoestring.lm.weights.few_bits import Linear4, Linear8
 
 LLAMAS = ("llama", "mistral", "qwen2", "qwen3")
 _SILU, _GELU = 0, 1
-_LANES = 16  # the kernel takes heads of a multiple of it
+_LANES, _WIDEST = 16, 512  # the kernel takes heads of a multiple of the one, and is tried up to the other
 _ACTS = {"silu": _SILU, "gelu_new": _GELU, "gelu_pytorch_tanh": _GELU}
 _NO_WEIGHTS = struct.pack("@4P3N", *[0] * 7)
 _NO_NORM = struct.pack("@2Pd", 0, 0, 0.0)
@@ -108,6 +108,7 @@ def _is_known(form: Form) -> bool:
     return (
         form.act in _ACTS
         and form.head_dim % _LANES == 0
+        and form.head_dim <= _WIDEST
         and form.heads % form.key_heads == 0
         and _turns_whole_heads(form)
         and all(isinstance(layer, Linear) for layer in layers)
@@ -148,7 +149,12 @@ def _llama(model: Any) -> Form | None:
     config, inner = model.config, model.model
     first = inner.layers[0].self_attn
     heads, head_dim = config.num_attention_heads, first.head_dim
-    blocks = tuple(_llama_block(layer, _window(config, place)) for place, layer in enumerate(inner.layers))
+    windows = [_window(config, place) for place in range(len(inner.layers))]
+    if not all(window is None or (isinstance(window, int) and window > 0) for window in windows):
+        return None
+    blocks = tuple(
+        _llama_block(layer, window or 0) for layer, window in zip(inner.layers, windows, strict=True)
+    )
     return Form(
         lambda ids, _: inner.embed_tokens(ids), inner.rotary_emb, heads, config.num_key_value_heads, head_dim,
         config.hidden_act, first.scaling, blocks, inner.norm, model.lm_head,
@@ -170,13 +176,16 @@ def _llama_block(layer: Any, window: int) -> Block:
     )
 
 
-def _window(config: Any, place: int) -> int:
-    """Returns the sliding window of a layer: Mistral's is every layer's, Qwen's that of the layers that say so."""
+def _window(config: Any, place: int) -> Any:
+    """Returns the sliding window of a layer, None for all, or what config.json has in its place.
+
+    Mistral's is every layer's, Qwen's that of the layers that say so.
+    """
     if config.model_type == "mistral":
-        return config.sliding_window or 0
+        return config.sliding_window
     if config.model_type == "llama":  # whatever its config.json says
-        return 0
-    return config.sliding_window if config.layer_types[place] == "sliding_attention" else 0
+        return None
+    return (config.sliding_window or 0) if config.layer_types[place] == "sliding_attention" else None
 
 
 def _gpt2(model: Any) -> Form | None:
