@@ -40,6 +40,20 @@ def cpu(count: dict[str, Any]) -> Figures:
     return f"{ours:.1f} s", f"naive jieba loop: {naive:.0f} s; rjieba (not exact): {rjieba:.0f} s"
 
 
+def real(bits: str, peer: str) -> Callable[[dict[str, Any]], Figures]:
+    """A real model in few bits: speed and what it costs, beside llama.cpp."""
+
+    def figures(measured: dict[str, Any]) -> Figures:
+        ours, theirs = (
+            f"{measured['speed'][name]['decode']:.0f}, {measured['speed'][name]['prefill']:.0f}, "
+            f"{measured['released'][name]['worse']:+.1%}"
+            for name in (bits, f"llama.cpp {peer}")
+        )
+        return ours, f"llama.cpp {peer}: {theirs}"
+
+    return figures
+
+
 def latency(relay: dict[str, Any]) -> Figures:
     """The relay's delay beside none."""
     return (
@@ -236,6 +250,13 @@ CLAIMS = (
     Claim("grow", "grow: change of outputs in fp64, worst rule", "grow：fp64 下输出的改变，最差的规则", lossless),
     Claim("grow", "grow: bytes written per second, bf16, 2x", "grow：每秒写出的字节，bf16，2 倍", growing),
     Claim("grow_memory", "grow: peak memory of the whole command", "grow：整条命令的内存峰值", grown_memory),
+    Claim(
+        "lm_real", "lm: SmolLM2-135M in int8, 2 cores: tokens/s made, read, perplexity beyond fp32's",
+        "lm：SmolLM2-135M，int8，2 核：每秒生成、读入的词元，困惑度比 fp32 高", real("int8", "q8_0"), "speed",
+    ),
+    Claim(
+        "lm_real", "lm: the same in int4", "lm：同上，int4", real("int4", "q4_k_m"), "speed",
+    ),
     Claim(
         "lm", "lm: tokens made at CPM's width, 8 layers, int8, 2 cores",
         "lm：CPM 宽度、8 层、int8、2 核的生成速度", decoding, "decode",
