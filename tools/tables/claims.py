@@ -275,8 +275,6 @@ CLAIMS = (
     Claim("nvae", "nvae: importance-weighted bound by 1,000 samples", "nvae：1000 个样本的重要性加权界", weighted),
     Claim("startup", "`shoestring --help`, start to end", "`shoestring --help` 全程", startup),
 )  # fmt: skip
-# Results that were measured before their code changed: no row until their script has run again.
-STALE = {"count"}
 CHINESE = {
     "naive jieba loop": "朴素 jieba 循环",
     "sentence-transformers, accuracy and F1 only": "sentence-transformers，仅 accuracy 与 F1",
@@ -316,8 +314,6 @@ def claims(chinese: bool) -> str:
     head = "| 测了什么 | 我们 | 对照 |" if chinese else "| what is measured | ours | beside |"
     rows = []
     for claim in CLAIMS:
-        if claim.result in STALE:
-            continue
         if (measured := result(claim.result)) is not None and (not claim.part or claim.part in measured):
             figures = " | ".join(claim.figures(measured))
             rows.append(
