@@ -87,7 +87,7 @@ def _killed(found: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def _million(found: dict[str, Any]) -> list[tuple[str, ...]]:
-    what = f"an index of {found['texts']:,} x 384, {found.get('kind', 'int8')}"
+    what = f"an index of {found['texts']:,} x 384, {found['kind']}"
     memory = found["megabytes while searching"]
     first = found["seconds of the first search, which compares all checksums"]
     return [

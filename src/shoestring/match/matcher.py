@@ -288,7 +288,9 @@ def require_known(model: str | Path) -> Path:
     if not any((folder / name).is_file() for name in ("config.json", "modules.json")):
         raise InputError(f"{model}: not a model folder, config.json is missing")
     if (folder / "config.json").is_file() and '"shoestring' in (folder / "config.json").read_text("utf-8"):
-        import_module("shoestring.transformer.model.heads")  # registers our own family
+        from shoestring.transformer.model.heads import register
+
+        register()
     return folder
 
 

@@ -4,12 +4,10 @@ import shutil
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
     LlamaConfig,
     MistralConfig,
-    PreTrainedTokenizerFast,
     Qwen2Config,
 )
 
@@ -23,6 +21,7 @@ from shoestring.lm.weights.conversion import convert
 from shoestring.lm.weights.gguf_families import architecture
 
 from ..conftest import gpt2
+from ..families import bytes_tokenizer
 
 pytest.importorskip("llama_cpp", reason="the extra gguf is not installed")
 pytest.importorskip("gguf", reason="the extra gguf is not installed")
@@ -116,14 +115,6 @@ def test_other_families_say_what_transformers_says(family, folder, tmp_path):
     found = generate(engine, [ids], GREEDY)[0][0]
     assert [token.id for token in found.tokens] == made[0, len(ids) :].tolist()
     assert found.text == engine.tokenizer.decode(made[0, len(ids) :], skip_special_tokens=True)
-
-
-def bytes_tokenizer():
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    core = Tokenizer(models.BPE({letter: index for index, letter in enumerate(letters)}, []))
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=core)
 
 
 def tiny(kind, settings):

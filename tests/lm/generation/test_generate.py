@@ -4,8 +4,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
 
 from shoestring._errors import InputError, OptionError
 from shoestring.lm.engines.load import load
@@ -15,6 +13,8 @@ from shoestring.lm.generation.generation import generate, stream
 from shoestring.lm.generation.sampling import Sampling, filtered, prepared
 from shoestring.lm.generation.text_stream import TextStream
 from shoestring.lm.tokenizer import CpmTokenizer
+
+from ..families import bytes_tokenizer
 
 PROMPTS = ["美国的首都是", "狗 dog\n猫 ", "问题：中国的首都是哪里？\n答案："]
 GREEDY = Sampling(max_tokens=12, temperature=0)
@@ -28,16 +28,6 @@ def engine(folder):
 @pytest.fixture(scope="module")
 def cpm(vocabulary):
     return CpmTokenizer(vocabulary)
-
-
-@pytest.fixture(scope="module")
-def bytes_tokenizer():
-    """Every byte is a token, so that a Chinese character takes three."""
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    core = Tokenizer(models.BPE({letter: index for index, letter in enumerate(letters)}, []))
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=core)
 
 
 def test_greedy_takes_the_most_likely_and_equals_transformers(engine):
@@ -140,9 +130,10 @@ def test_min_ends_counts_stop_strings(cpm, text, stop, ends):
 
 @settings(max_examples=100, deadline=None)
 @given(text=st.text("甲😀a é", min_size=1, max_size=20))
-def test_never_half_a_character(bytes_tokenizer, text):
-    stream = TextStream(Texts(bytes_tokenizer))
-    pieces = [stream.push(token) for token in bytes_tokenizer.encode(text)] + [stream.finish()]
+def test_never_half_a_character(text):
+    tokenizer = bytes_tokenizer()
+    stream = TextStream(Texts(tokenizer))
+    pieces = [stream.push(token) for token in tokenizer.encode(text)] + [stream.finish()]
     assert "".join(pieces) == text
     assert not any("\ufffd" in piece for piece in pieces)
 

@@ -274,8 +274,10 @@ def test_a_number_is_never_given_again(matcher, tmp_path, kind):
     index.add([("这里有鸟吗", {})])
     assert (index.rows, len(index)) == (3, 2)
     assert {hit.id for hit in index.search(["请看鱼"], 9)[0]} == {0, 2}
-    with pytest.raises(InputError, match="no row 3"):
-        index.delete([3])
+    for wrong in (3, -1, True, 0.0):
+        with pytest.raises(InputError, match=f"no row {wrong}"):
+            index.delete([0, wrong])
+    assert len(index) == 2
 
 
 def test_the_wrong_model_is_refused(matcher, cross, trained, base, tmp_path):

@@ -321,8 +321,9 @@ def _require_room(source: Source, precision: str) -> None:
 
 
 def _loaded(source: Source, precision: str) -> Any:
-    import shoestring.transformer.model.heads  # noqa: F401 - registers the family
+    from shoestring.transformer.model.heads import register
 
+    register()
     if precision not in _DTYPES:
         return load_source(source, int(precision.removeprefix("int")))
     whole: Any = hub.load(source.folder, "CausalLM") if source.folder.is_dir() else load_source(source)

@@ -81,7 +81,9 @@ def config_of(config: Mapping[str, Any]) -> Any:
     settings = {key: value for key, value in config.items() if key != "quantization_config"}
     kind = settings.pop("model_type", None)
     if kind == "shoestring":
-        import shoestring.transformer.model.heads  # noqa: F401 - registers the family
+        from shoestring.transformer.model.heads import register
+
+        register()
     elif kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         raise OptionError(f"model_type {kind!r}: not a model that continues text, such as gpt2 or llama")
     return AutoConfig.for_model(kind, **settings)

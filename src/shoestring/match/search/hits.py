@@ -113,3 +113,22 @@ def answered(
     if rerank is None:
         return found
     return [reranked(query, each, rerank)[:k] for query, each in zip(queries, found, strict=True)]
+
+
+def row_numbers(index: object, ids: Iterable[object], rows: int) -> set[int]:
+    """Returns the numbers of rows that are meant.
+
+    Args:
+        index: whose rows, for the message.
+        ids: what a caller gave.
+        rows: how many there are.
+
+    Raises:
+        InputError: one of them is no number of a row; True and 1.0 are none.
+    """
+    found = set()
+    for each in ids:
+        if isinstance(each, bool) or not isinstance(each, int | np.integer) or not 0 <= each < rows:
+            raise InputError(f"{index}: no row {each}; there are {rows:,}, from 0 on")
+        found.add(int(each))
+    return found

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from shoestring._errors import InputError, OptionError, OutputError
 from shoestring._extras import require
 from shoestring.match.matcher import Matcher, Progress
-from shoestring.match.search.hits import Document, Hit, answered
+from shoestring.match.search.hits import Document, Hit, answered, row_numbers
 from shoestring.match.search.metadata import plain, same
-from shoestring.match.search.nearest import BLOCK, Found, Graph, exact, has_faiss, merged
+from shoestring.match.search.nearest import Found, Graph, among, exact, has_faiss, merged, nothing
 from shoestring.match.search.state import ENDINGS, GraphFile, State
 from shoestring.match.search.storage import Generation, Record, Storage, Writer, checked_graph
 from shoestring.match.search.words import Words
@@ -181,16 +181,14 @@ class Index:
         Raises:
             InputError: there is no such row or key; nothing is deleted then.
         """
-        wanted, named = set(ids), set(keys)
+        named = set(keys)
         with self.storage.writing() as writer:
             now = Generation(self.folder, writer.state)
-            if wrong := sorted(each for each in wanted if not 0 <= each < now.rows):
-                raise InputError(f"{self.folder}: no row {wrong[0]}; there are {now.rows:,}, from 0 on")
+            given = row_numbers(self.folder, ids, now.rows)
             known = self._keys(now) if named else {}
             if unknown := sorted(named - known.keys()):
                 raise InputError(f"{self.folder}: no key {unknown[0]!r}; {len(known):,} texts have one")
-            wanted |= {known[key][0] for key in named}
-            new = wanted - set(now.deleted.tolist())
+            new = {*given, *(known[key][0] for key in named)} - set(now.deleted.tolist())
             if new:
                 writer.append([], np.zeros((0, self.matcher.width)), new)
         return len(new)
@@ -233,7 +231,7 @@ class Index:
 
     def _nearest(self, now: Generation, vectors: NDArray, k: int, allowed: NDArray | None = None) -> Found:
         if allowed is not None:
-            return _among(now, vectors, k, np.setdiff1d(allowed, now.deleted))
+            return among(now.vectors, vectors, k, np.setdiff1d(allowed, now.deleted))
         left = now.rows - len(now.deleted)
         k = min(k, left)
         if k and self._wants_graph(now.state) and 2 * left > now.rows:
@@ -241,8 +239,8 @@ class Index:
             if found is not None:
                 return found
         if k and FEW * left < now.rows:
-            return _among(now, vectors, k, np.setdiff1d(np.arange(now.rows), now.deleted))
-        return exact(now.vectors, vectors, k, now.deleted) if k else _nothing(len(vectors))
+            return among(now.vectors, vectors, k, np.setdiff1d(np.arange(now.rows), now.deleted))
+        return exact(now.vectors, vectors, k, now.deleted) if k else nothing(len(vectors))
 
     def _by_graph(self, now: Generation, vectors: NDArray, k: int) -> Found | None:
         """By the graph, and by comparing with all rows that it has not; None where it is of no use."""
@@ -257,7 +255,7 @@ class Index:
             return found
         gone = now.deleted[now.deleted >= len(graph)] - len(graph)
         few = min(k, now.rows - len(graph) - len(gone))
-        rest = exact(now.vectors[len(graph) :], vectors, few, gone) if few else _nothing(len(vectors))
+        rest = exact(now.vectors[len(graph) :], vectors, few, gone) if few else nothing(len(vectors))
         return merged(found, (rest[0] + len(graph), rest[1]), k)
 
     def _add(self, writer: Writer, documents: Iterable[Document], progress: Progress | None) -> int:
@@ -356,17 +354,3 @@ class Index:
 
 def _record(text: str, metadata: Mapping[str, object]) -> Record:
     return {"text": text, "metadata": plain(metadata)}
-
-
-def _among(now: Generation, vectors: NDArray, k: int, rows: NDArray) -> Found:
-    """Compares with some rows only, so many at a time as a block of `exact` has."""
-    found = _nothing(len(vectors))
-    for start in range(0, len(rows), BLOCK):
-        part = rows[start : start + BLOCK]
-        places, scores = exact(now.vectors[part], vectors, min(k, len(part)))
-        found = merged(found, (part[places], scores), k)
-    return found
-
-
-def _nothing(queries: int) -> Found:
-    return np.zeros((queries, 0), np.int64), np.zeros((queries, 0), np.float32)

@@ -98,6 +98,21 @@ def _better(rows: NDArray, scores: NDArray, products: NDArray, start: int, k: in
     return rows, scores
 
 
+def among(vectors: NDArray, queries: NDArray, k: int, rows: NDArray) -> Found:
+    """Compares with some rows only, so many at a time as a block has."""
+    found = nothing(len(queries))
+    for start in range(0, len(rows), BLOCK):
+        part = rows[start : start + BLOCK]
+        places, scores = exact(vectors[part], queries, min(k, len(part)))
+        found = merged(found, (part[places], scores), k)
+    return found
+
+
+def nothing(queries: int) -> Found:
+    """Returns that nothing was found."""
+    return np.zeros((queries, 0), np.int64), np.zeros((queries, 0), np.float32)
+
+
 def merged(one: Found, two: Found, k: int) -> Found:
     """Returns the k best of two findings of the same queries."""
     rows, scores = (np.concatenate(each, axis=1) for each in zip(one, two, strict=True))

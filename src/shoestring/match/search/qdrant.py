@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from shoestring._errors import InputError, OptionError, OutputError
 from shoestring._extras import require
 from shoestring.match.matcher import Matcher, Progress
-from shoestring.match.search.hits import Document, Hit, answered
+from shoestring.match.search.hits import Document, Hit, answered, row_numbers
 from shoestring.match.search.metadata import named, plain, require_names, same, text
 
 ROWS = 256
@@ -139,9 +139,7 @@ class QdrantIndex:
         """
         if list(keys):
             raise OptionError("--key: an index on a Qdrant server has none; delete by id")
-        wanted, rows, before = sorted(set(ids)), self.rows, len(self)
-        if wrong := [each for each in wanted if not 0 <= each < rows]:
-            raise InputError(f"{self.name}: no row {wrong[0]}; there are 0 to {rows - 1:,}")
+        wanted, before = sorted(row_numbers(self.name, ids, self.rows)), len(self)
         self.client.overwrite_payload(self.name, payload={GONE: True}, points=wanted, wait=True)
         return before - len(self)
 

@@ -205,10 +205,18 @@ class ShoestringForCausalLM(ShoestringLanguageModel, GenerationMixin):
         )
 
 
-AutoConfig.register(ShoestringConfig.model_type, ShoestringConfig)
-AutoModel.register(ShoestringConfig, ShoestringModel)
-AutoModelForMaskedLM.register(ShoestringConfig, ShoestringForMaskedLM)
-AutoModelForCausalLM.register(ShoestringConfig, ShoestringForCausalLM)
-AutoModelForSequenceClassification.register(ShoestringConfig, ShoestringForSequenceClassification)
-AutoModelForTokenClassification.register(ShoestringConfig, ShoestringForTokenClassification)
-AutoModelForQuestionAnswering.register(ShoestringConfig, ShoestringForQuestionAnswering)
+def register() -> None:
+    """Makes the family known to transformers' Auto classes; importing this module does it, and again does nothing."""
+    AutoConfig.register(ShoestringConfig.model_type, ShoestringConfig, exist_ok=True)
+    for auto, model in (
+        (AutoModel, ShoestringModel),
+        (AutoModelForMaskedLM, ShoestringForMaskedLM),
+        (AutoModelForCausalLM, ShoestringForCausalLM),
+        (AutoModelForSequenceClassification, ShoestringForSequenceClassification),
+        (AutoModelForTokenClassification, ShoestringForTokenClassification),
+        (AutoModelForQuestionAnswering, ShoestringForQuestionAnswering),
+    ):
+        auto.register(ShoestringConfig, model, exist_ok=True)
+
+
+register()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from importlib import import_module
 
 import torch
 
 from shoestring import hub, plot
 from shoestring._errors import InputError
+from shoestring.transformer.model.heads import register
 from shoestring.transformer.rank.measure import WINDOWS, HeadRank, measure_ranks
 
 CHARACTERS = 200_000  # of a long text that are read at all
@@ -28,7 +28,7 @@ def measured(
     Raises:
         InputError: no model, no tokenizer, or too little text.
     """
-    import_module("shoestring.transformer.model.heads")  # registers the family with the Auto classes
+    register()
     model, tokenizer = hub.load(folder), hub.load_tokenizer(folder)
     ids: list[int] = []
     for document in documents:
