@@ -34,7 +34,19 @@ def folders(tmp_path_factory) -> dict[str, Path]:
 def test_match_trains_on_it(shoestring, folders, tmp_path):
     rows = (f"我喜欢猫\t你喜欢{'猫狗'[at % 2]}\t{at % 2}\n" for at in range(40))
     (tmp_path / "pairs.tsv").write_text("".join(rows), "utf-8")
-    options = "--data pairs.tsv --dev pairs.tsv --epochs 0 --device cpu -o m --json".split()
+    options = [
+        "--data",
+        "pairs.tsv",
+        "--dev",
+        "pairs.tsv",
+        "--epochs",
+        "0",
+        "--device",
+        "cpu",
+        "-o",
+        "m",
+        "--json",
+    ]
     done = shoestring("match", "train", "--base", folders["match"], *options)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["output"] == "m"
