@@ -15,12 +15,14 @@ import signal
 import time
 from pathlib import Path
 
+import faiss
 import numpy as np
 
 from shoestring.match.search import index as module
 from shoestring.match.search.index import Index
 
 WIDTH = 8
+faiss.omp_set_num_threads(1)  # libgomp's other threads do not outlive a fork
 
 
 class Hashing:

@@ -3,7 +3,7 @@
 - `exact` needs numpy alone and reads memory-mapped vectors in blocks; a product is looked at again only if it is
   larger than the k-th so far. With faiss, whose kernel fuses both, it runs at the speed of the memory.
 - `Graph` is HNSW (Malkov & Yashunin 2018, arXiv 1603.09320) by faiss. How wide it searches is not guessed: the
-  least width at which a sample of its own rows finds 0.995 of their 10 nearest others.
+  least width at which a sample of its own rows finds 0.995 of their 10 nearest others, 0.99 if it is compact.
 - A graph of like rows leads a query that is unlike them astray: what it finds is far away, and not the nearest. So a
   query whose tenth candidate is much farther away than the sample's is searched wider, or compared with all rows.
 - A compact graph has half a byte for each component instead of four (faiss' scalar quantizer) and fewer links. All that
@@ -25,7 +25,8 @@ BLOCK = 1 << 15  # rows of one product
 MOST_MISSING = 1000  # deleted rows that faiss is asked for in vain
 LINKS, COMPACT_LINKS, BUILD_WIDTH = 32, 24, 120  # HNSW's M and efConstruction
 WIDTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)  # its efSearch
-SAMPLE, NEIGHBOURS, RECALL = 500, 10, 0.995
+SAMPLE, NEIGHBOURS = 500, 10
+RECALL, COMPACT_RECALL = 0.995, 0.99  # four bits find 0.9946 among a million at any width
 SPREAD, APART, WIDER = (
     0.05,
     (2.0, 3.5),
@@ -248,11 +249,12 @@ class Graph:
         usual, spread = np.median(tenth), np.median(tenth) - np.quantile(tenth, SPREAD)
         near, far = (float(usual - times * spread) for times in APART)
         hard = tenth < near
+        enough = COMPACT_RECALL if self.compact else RECALL
         for width in WIDTHS:
             recall = self._recall(vectors, queries, tenth, width)
             if hard.any():
                 recall[hard] = self._recall(vectors, queries[hard], tenth[hard], WIDER * width)
-            if recall.mean() >= RECALL:
+            if recall.mean() >= enough:
                 return width, (near, far)
         return 0, EVERYWHERE
 
