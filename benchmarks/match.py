@@ -8,6 +8,7 @@
 - killed (when asked for): three processes on one index, killed at random.
 - elsewhere (minutes, when asked for): a threshold of one set on others.
 - unlike (minutes, when asked for): queries of other kinds than the texts of a graph.
+- precision (when asked for): embedding in fp32 and bf16, alternately, seconds on all cores.
 - audit, stsb (twenty CPU minutes), compare (hours, and less with --sizes and --seeds; all when asked for): on real
   pairs, and with a real encoder, from the folder of data beside the checkout. CPU seconds of the whole training.
 
@@ -28,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from match_search import alternately, million, search, stored
+from match_search import alternately, million, precision, search, stored
 
 from shoestring.match.data.pairs import read_pairs
 
@@ -332,7 +333,20 @@ def unlike(quick: bool) -> dict[str, Any]:
 
 PARTS = {
     each.__name__: each
-    for each in (thresholds, loss, cached, search, million, stsb, compare, killed, audit, elsewhere, unlike)
+    for each in (
+        thresholds,
+        loss,
+        cached,
+        search,
+        million,
+        stsb,
+        compare,
+        killed,
+        audit,
+        elsewhere,
+        unlike,
+        precision,
+    )
 }
 
 

@@ -207,3 +207,33 @@ def million(quick: bool, texts: int = 1_000_000, work: str | None = None) -> dic
         **json.loads(done.stdout), "kind": "int4", "texts per CPU second of building": added / spent, "steps": steps,
         "megabytes on disk": sizes,
     }  # fmt: skip
+
+
+def precision(quick: bool) -> dict[str, Any]:
+    """Texts per second of multilingual-e5-small in fp32 and bf16, and whether they find the same."""
+    from shoestring import files
+    from shoestring.match import Matcher
+    from shoestring.tour import models, text
+
+    with tempfile.TemporaryDirectory() as temporary:
+        sources = text.write(Path(temporary, "text"))
+        texts = list(dict.fromkeys(files.documents([sources["good-reviews"], sources["bad-reviews"]])))
+        texts = [str(each) for each in np.random.default_rng(0).permutation(texts)[: 100 if quick else 2000]]
+        folder = models.encoder(Path(temporary, "e5"))
+        matchers = {name: Matcher(folder, "cpu", precision=name) for name in ("fp32", "bf16")}
+        vectors: dict[str, Any] = {}
+
+        def embed(name: str) -> None:
+            vectors[name] = matchers[name].embed(texts, role="document")
+
+        seconds = alternately(
+            {name: lambda name=name: embed(name) for name in matchers}, 2, time.perf_counter
+        )
+    scores = {name: each @ each.T - 2 * np.eye(len(texts)) for name, each in vectors.items()}
+    nearest = {name: np.argsort(-each, axis=1)[:, :10] for name, each in scores.items()}
+    same = [len(set(one) & set(two)) / 10 for one, two in zip(*nearest.values(), strict=True)]
+    return {
+        "texts": len(texts), "texts per second": {name: len(texts) / each for name, each in seconds.items()},
+        "largest difference of a score": float(np.abs(scores["fp32"] - scores["bf16"]).max()),
+        "of the ten nearest the same": float(np.mean(same)),
+    }  # fmt: skip

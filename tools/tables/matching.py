@@ -125,9 +125,20 @@ def _unlike(found: dict[str, Any]) -> list[tuple[str, ...]]:
     return rows
 
 
+def _precision(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    one, two = (found["texts per second"][name] for name in ("fp32", "bf16"))
+    largest, same = (found[name] for name in ("largest difference of a score", "of the ten nearest the same"))
+    return [
+        ("multilingual-e5-small, texts embedded per second in fp32; in bf16", "-", f"{one:.0f}; {two:.0f}"),
+        (f"scores in bf16 among {found['texts']:,} texts: largest difference; of the ten nearest the same", "-",
+         f"{largest:.0e}; {same:.1%}"),
+    ]  # fmt: skip
+
+
 MATCHING = {
     "thresholds": _thresholds, "loss": _loss, "cached": _cached, "search": _goals_of_search, "stsb": _fine_tuning,
     "killed": _killed, "million": _million, "elsewhere": _elsewhere, "unlike": _unlike,
+    "precision": _precision,
 }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -29,6 +29,7 @@ from shoestring._extras import require
 from shoestring.match.deciding.decision import Decision, read_decision
 
 BATCH = 64
+PRECISIONS = ("fp32", "bf16", "auto")
 ROLES = {
     "query": ("query",),
     "document": ("document", "passage", "corpus"),
@@ -61,10 +62,12 @@ class Matcher:
         decision: instead of the folder's.
         one_way: a cross-encoder reads a pair in the order given and no other, at half the price. None does what its
             threshold was chosen with, and without a threshold reads both.
+        precision: in which a bi-encoder multiplies; `auto` is bf16 where the processor does. Weights and sums stay in
+            fp32, and an index of one precision can be searched in the other.
 
     Raises:
         InputError: no such model, or it cannot be loaded.
-        OptionError: `one_way` contradicts the threshold.
+        OptionError: `one_way` contradicts the threshold; a cross-encoder in bf16.
 
     >>> Matcher("model").predict([("今天天气好", "天气不错")]).verdicts  # doctest: +SKIP
     array([1])
@@ -72,7 +75,7 @@ class Matcher:
 
     def __init__(
         self, folder: str | Path, device: str = "auto", model: Any = None, decision: Decision | None = None,
-        one_way: bool | None = None,
+        one_way: bool | None = None, precision: str = "fp32",
     ) -> None:  # fmt: skip
         self.folder = Path(folder)
         self.decision = decision or read_decision(self.folder)
@@ -85,6 +88,16 @@ class Matcher:
                 "texts; choose it anew with shoestring match train --epochs 0"
             )
         self.one_way = bool(chosen if one_way is None else one_way)
+        self.precision = self._chosen(precision)
+
+    def _chosen(self, precision: str) -> str:
+        if precision not in PRECISIONS:
+            raise OptionError(f"precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
+        if precision == "bf16" and self.crossed:
+            raise OptionError(f"{self.folder}: a cross-encoder computes in fp32 only; leave precision out")
+        if precision == "auto":
+            return "bf16" if not self.crossed and multiplies_bf16(self.model.device) else "fp32"
+        return precision
 
     @property
     def mode(self) -> str:
@@ -106,13 +119,13 @@ class Matcher:
         if self.crossed:
             raise OptionError(f"{self.folder}: a cross-encoder has no embeddings; give a bi-encoder")
         require_whole(texts)
-        encode = self._encoder(role)
-        out = []
+        encode, out = self._encoder(role), []
         for start in range(0, len(texts), 16 * batch_size):
             part = list(texts[start : start + 16 * batch_size])
-            out.append(
-                encode(part, batch_size=batch_size, show_progress_bar=False, normalize_embeddings=True)
-            )
+            with self._multiplying():
+                out.append(
+                    encode(part, batch_size=batch_size, show_progress_bar=False, normalize_embeddings=True)
+                )
             if progress:
                 progress(len(part))
         return np.concatenate(out).astype(np.float32) if out else np.zeros((0, self.width), np.float32)
@@ -210,6 +223,13 @@ class Matcher:
             "tokenizer": _tokenizer_settings(model.tokenizer),
         }  # fmt: skip
 
+    def _multiplying(self) -> AbstractContextManager:
+        if self.precision == "fp32":
+            return nullcontext()
+        import torch
+
+        return torch.autocast(self.model.device.type, torch.bfloat16)
+
     def _encoder(self, role: str | None) -> Callable[..., NDArray]:
         if role is None:
             return self.model.encode
@@ -260,6 +280,16 @@ def load_model(folder: str | Path, device: str = "auto") -> Any:
         except (OSError, ValueError, RuntimeError) as error:
             raise InputError(f"{folder}: cannot be loaded: {str(error).splitlines()[0]}") from error
     return model.float()
+
+
+def multiplies_bf16(device: Any) -> bool:
+    """Tells whether a torch device multiplies bf16 faster than fp32."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    able = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}
+    return any(able.get(name) for name in ("amx_bf16", "avx512_bf16"))
 
 
 @contextmanager

@@ -20,13 +20,13 @@ class Settings:
     Args:
         folder: where the report goes; each stage may write there.
         ui: shows progress.
-        minutes: training time for all models together.
+        minutes: in which models train and texts are embedded, all together.
         seed: of everything random.
     """
 
     folder: Path
     ui: UI
-    minutes: float = 4.0
+    minutes: float = 4.5
     seed: int = 0
 
     def __post_init__(self) -> None:

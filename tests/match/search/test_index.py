@@ -324,6 +324,26 @@ def test_whatever_changes_an_embedding_changes_the_fingerprint(trained, change):
     assert one.fingerprint() != two.fingerprint()
 
 
+def test_an_index_of_one_precision_is_searched_in_the_other(trained, tmp_path, monkeypatch):
+    exact, fast = Matcher(trained["bi"], "cpu"), Matcher(trained["bi"], "cpu", precision="bf16")
+    texts = [
+        f"{frame}{thing}" for frame in ("请看", "没有", "这里有") for thing in "猫狗鱼鸟马牛羊鸡花树山水"
+    ]
+    one, two = exact.embed(texts), fast.embed(texts)
+    assert np.allclose(np.linalg.norm(two, axis=1), 1, atol=1e-6)
+    assert 1e-5 < np.abs(one - two).max() < 0.05
+    Index(tmp_path, fast).add((text, {}) for text in texts)
+    assert [hits[0].text for hits in Index(tmp_path, exact).search(texts, 1)] == texts
+    for able, chosen in ((False, "fp32"), (True, "bf16")):
+        monkeypatch.setattr("shoestring.match.matcher.multiplies_bf16", lambda _, able=able: able)
+        assert Matcher(trained["bi"], "cpu", precision="auto").precision == chosen
+        assert Matcher(trained["cross"], "cpu", precision="auto").precision == "fp32"
+    with pytest.raises(OptionError, match="cross-encoder computes in fp32 only"):
+        Matcher(trained["cross"], "cpu", precision="bf16")
+    with pytest.raises(OptionError, match="precision 'int8': choose one of fp32, bf16, auto"):
+        Matcher(trained["bi"], "cpu", precision="int8")
+
+
 @pytest.mark.parametrize("read", [False, True])
 def test_a_pooler_counts_where_it_is_read_and_only_there(base, read):
     """BERT without a pooler gets a random one at each loading; some models' embedding is what theirs says."""

@@ -9,7 +9,7 @@ import click
 from shoestring import files, ui
 from shoestring._errors import OptionError
 from shoestring.files.options import reading_options
-from shoestring.match.commands.indexes import kind, loaded, model, open_index
+from shoestring.match.commands.indexes import kind, loaded, model, open_index, precision
 from shoestring.match.commands.options import device
 
 
@@ -24,11 +24,12 @@ from shoestring.match.commands.options import device
 )
 @model
 @kind
+@precision
 @device
 @reading_options
 def index(
     ui: ui.UI, texts: Sequence[str], target: str, add: bool, overwrite: bool, metadata: str | None, key: str | None,
-    model: str, kind: str, device: str, reading: files.Reading,
+    model: str, kind: str, precision: str, device: str, reading: files.Reading,
 ) -> None:  # fmt: skip
     """Embeds texts so that they can be searched; interrupted, the same command goes on.
 
@@ -36,7 +37,7 @@ def index(
     """
     if key and (add or overwrite):
         raise OptionError("--key adds and replaces by itself; leave out --add and --overwrite")
-    opened = open_index(target, loaded(model, device), kind)
+    opened = open_index(target, loaded(model, device, precision), kind)
     from shoestring.match.search.sources import Met, documents, keyed
 
     met = Met()

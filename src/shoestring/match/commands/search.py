@@ -10,7 +10,7 @@ import click
 
 from shoestring import ui
 from shoestring._errors import OptionError
-from shoestring.match.commands.indexes import existing, kind, loaded, model, rerank
+from shoestring.match.commands.indexes import existing, kind, loaded, model, precision, rerank
 from shoestring.match.commands.options import device
 
 if TYPE_CHECKING:
@@ -29,10 +29,11 @@ COLUMNS = ("id", "score", "rerank", "probability", "match", "text", "metadata", 
 @model
 @rerank
 @kind
+@precision
 @device
 def search(
     ui: ui.UI, index: str, queries: Sequence[str], k: int, candidates: int, wanted: Sequence[str], hybrid: bool,
-    model: str, rerank: str | None, kind: str, device: str,
+    model: str, rerank: str | None, kind: str, precision: str, device: str,
 ) -> None:  # fmt: skip
     """Finds the texts nearest to each query; with --rerank a cross-encoder has the last word."""
     if wrong := [each for each in wanted if "=" not in each]:
@@ -40,7 +41,7 @@ def search(
     where = dict(each.split("=", 1) for each in wanted)
     if len(where) < len(wanted):
         raise OptionError(f"--where {' --where '.join(wanted)}: a name is given twice; each takes one value")
-    opened = existing(index, loaded(model, device), kind)
+    opened = existing(index, loaded(model, device, precision), kind)
     if opened.unfinished:
         ui.say(
             f"{index}: its build was interrupted, so that only {len(opened):,} texts can be found; the same "

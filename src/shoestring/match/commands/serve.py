@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from shoestring import ui
-from shoestring.match.commands.indexes import existing, kind, loaded, rerank
+from shoestring.match.commands.indexes import existing, kind, loaded, precision, rerank
 from shoestring.match.commands.options import device
 
 
@@ -18,14 +18,23 @@ from shoestring.match.commands.options import device
 @click.option("--port", default=8808, show_default=True, help="0 takes a free one.")
 @rerank
 @kind
+@precision
 @device
 def serve(
-    ui: ui.UI, model: str, index: str | None, host: str, port: int, rerank: str | None, kind: str, device: str
+    ui: ui.UI,
+    model: str,
+    index: str | None,
+    host: str,
+    port: int,
+    rerank: str | None,
+    kind: str,
+    precision: str,
+    device: str,
 ) -> None:
     """Answers over HTTP, and shows a page to compare two texts and to search; until Ctrl-C."""
     from shoestring.match.serve.server import Service, server
 
-    matcher = loaded(model, device)
+    matcher = loaded(model, device, precision)
     opened = existing(index, matcher, kind) if index else None
     with server(
         Service(matcher, opened, loaded(rerank, device) if rerank else None), host, port

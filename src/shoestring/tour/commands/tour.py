@@ -20,7 +20,12 @@ from shoestring import ui
     help="Folder for report.html, report.json and the models.",
 )
 @click.option("--stages", default="", metavar="A,B", help="Only these, and what they need. [default: all]")
-@click.option("--minutes", default=4.0, show_default=True, help="Training time, for all models together.")
+@click.option(
+    "--minutes",
+    default=4.5,
+    show_default=True,
+    help="Time to train models and to embed texts in, all together.",
+)
 @click.option("--seed", default=0, show_default=True, help="Of everything random.")
 def tour(ui: ui.UI, output: Path, stages: str, minutes: float, seed: int) -> None:
     """Counts, trains, judges, grows, matches and finds: on real text with real models, offline, with a report."""
