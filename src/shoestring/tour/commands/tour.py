@@ -24,7 +24,7 @@ from shoestring import ui
     "--minutes",
     default=4.5,
     show_default=True,
-    help="Time to train models and to embed texts in, all together.",
+    help="For training and embedding, all together.",
 )
 @click.option("--seed", default=0, show_default=True, help="Of everything random.")
 def tour(ui: ui.UI, output: Path, stages: str, minutes: float, seed: int) -> None:
