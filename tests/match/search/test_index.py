@@ -187,6 +187,27 @@ def test_queries_unlike_all_texts_find_their_nearest(compact):
 
 
 @pytest.mark.parametrize("compact", [False, True])
+@pytest.mark.parametrize("k", [1, 10, 40])
+def test_where_a_graph_leads_to_too_few_rows_all_are_compared(compact, k, monkeypatch):
+    """A row of which no other knows is never come upon: faiss says -1, and the least score there is."""
+    vectors = np.random.default_rng(0).normal(size=(400, 16)).astype("f")
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    graph = Graph(compact=compact)
+    graph.extend(vectors)
+    search, queries, wanted = graph.core.search, vectors[::40], exact(vectors, vectors[::40], k)
+
+    def shortened(*asked, **settings):
+        scores, rows = search(*asked, **settings)
+        scores[::2, 3:], rows[::2, 3:] = np.finfo("f").min, -1
+        return scores, rows
+
+    monkeypatch.setattr(graph.core, "search", shortened, raising=False)
+    rows, scores = graph.nearest(vectors, queries, k)
+    assert scores[::2] == pytest.approx(wanted[1][::2], abs=1e-6)
+    assert rows.min() >= 0
+
+
+@pytest.mark.parametrize("compact", [False, True])
 def test_a_search_goes_on_behind_what_is_deleted(compact):
     """Whole topics are deleted, and the queries are about them."""
     rng = np.random.default_rng(0)

@@ -6,6 +6,8 @@ import datetime
 import decimal
 import json
 import math
+from contextlib import suppress
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from shoestring.files import Reading
 from shoestring.match.search import index as module
 from shoestring.match.search import qdrant
 from shoestring.match.search.index import Index
-from shoestring.match.search.metadata import named, plain
+from shoestring.match.search.metadata import plain, text
 from shoestring.match.search.qdrant import QdrantIndex
 from shoestring.match.search.sources import Met, keyed
 
@@ -35,9 +37,20 @@ VALUES = st.one_of(
 )
 
 
+def alike(stored, asked) -> bool:
+    """The rule, told otherwise: as written, but a stored number has the worth of what JSON reads as one."""
+    if isinstance(stored, int | float) and not isinstance(stored, bool):
+        with suppress(ValueError):
+            asked = json.loads(text(asked), parse_int=Fraction, parse_float=Fraction, parse_constant=str)
+            return isinstance(asked, Fraction) and asked == Fraction(json.dumps(stored))
+    return text(stored) == text(asked)
+
+
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.dictionaries(NAMES, VALUES, max_size=3), min_size=1, max_size=3))
-def test_what_is_stored_comes_back_is_the_same_again_and_is_found(tmp_path_factory, every):
+@given(
+    st.lists(st.dictionaries(NAMES, VALUES, max_size=3), min_size=1, max_size=3), st.lists(ONE, max_size=2)
+)
+def test_what_is_stored_comes_back_is_the_same_again_and_is_found(tmp_path_factory, every, asked):
     folder = tmp_path_factory.mktemp("index")
     documents = [(str(at), (f"text {at}", metadata)) for at, metadata in enumerate(every)]
     index, server = Index(folder, Hashing()), QdrantIndex(QdrantClient(":memory:"), "texts", Hashing())
@@ -48,10 +61,36 @@ def test_what_is_stored_comes_back_is_the_same_again_and_is_found(tmp_path_facto
     assert (
         stored == [plain(metadata) for metadata in every] == json.loads(json.dumps(stored, allow_nan=False))
     )
-    for name, value in {pair for metadata in stored for pair in named(metadata)}:
-        wanted = {at for at, metadata in enumerate(stored) if (name, value) in named(metadata)}
+    lists = [
+        {name: value if isinstance(value, list) else [value] for name, value in each.items()}
+        for each in stored
+    ]
+    for name, value in {(key, text(one)) for each in lists for key in each for one in [*each[key], *asked]}:
+        wanted = {at for at, each in enumerate(lists) if any(alike(one, value) for one in each.get(name, ()))}
         for each in (index, server):
             assert {hit.id for hit in each.search(["text"], 9, where={name: value})[0]} == wanted
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("3", [3, 3.0, "3"]), ("3.0", [3, 3.0, "3.0"]), (3, [3, 3.0, "3"]), (3.0, [3, 3.0, "3.0"]), ("30e-1", [3, 3.0]),
+        ("03", ["03"]), ("1.10", [1.1, "1.10"]), (True, [True, "true"]), ("1", []), ("-0", [0, -0.0]),
+        ("9007199254740993", [9007199254740993]), ("1e99999999", []), ("３", []), ("0.1", [0.1]), ("9" * 30, []),
+    ],
+)  # fmt: skip
+def test_a_number_is_found_however_it_is_written_and_text_only_as_it_is(tmp_path, asked, found):
+    """As pandas makes 3 to 3.0 where a value is missing, and codes such as 03 or 1.10 are no numbers."""
+    values = [3, 3.0, "3", "3.0", "03", 1.1, "1.1", "1.10", True, "true", 0, -0.0, 2**53, 2**53 + 1, 0.1]
+    documents = [(f"text {at}", {"p": value}) for at, value in enumerate(values)]
+    folder, server = (
+        Index(tmp_path / "index", Hashing()),
+        QdrantIndex(QdrantClient(":memory:"), "a", Hashing()),
+    )
+    for index in (folder, server):
+        index.add(documents)
+        hits = index.search(["text"], 99, where={"p": asked})[0]
+        assert sorted(json.dumps(hit.metadata["p"]) for hit in hits) == sorted(map(json.dumps, found))
 
 
 @pytest.mark.parametrize("value", [math.nan, (1, 2), {1: 2}, datetime.date(2026, 1, 2), np.float32(0.1)])

@@ -146,6 +146,16 @@ def test_the_graph_and_all_rows_find_the_same(tmp_path, kind, gone, behind):
         assert all(len(hits) == min(k, 40 - gone) for hits in one)
 
 
+@pytest.mark.parametrize("kind", ["hnsw", "int4"])
+def test_a_graph_is_not_written_anew_for_a_few_texts_that_are_found_without(tmp_path, kind):
+    index = Index(tmp_path / "index", Hashing(), kind)
+    index.add([(f"text {at}", {}) for at in range(600)])
+    for at, rows in ((600, 600), (601, 600), (602, 603)):  # one in 256
+        index.add([(f"other {at}", {})])
+        assert index.storage.read().state.graph.rows == rows
+        assert index.search([f"other {at}"], 1)[0][0].id == at
+
+
 def test_another_kind_of_graph_is_made_anew(tmp_path):
     folder = tmp_path / "index"
     for kind, there in (

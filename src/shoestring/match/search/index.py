@@ -33,6 +33,7 @@ KINDS = ("auto", "exact", "hnsw", "int4")
 MANY = 100_000  # from here on `auto` takes HNSW, if faiss is there
 ROWS = 1024  # embedded and written at a time
 FUSED = 100  # of each kind that a hybrid search joins
+BEHIND = 256  # a graph that lacks less than one row in so many stays as it is: its file is written as a whole
 FEW = 8  # where less than one row in so many counts, only these are compared
 
 
@@ -316,7 +317,7 @@ class Index:
         now, stored = Generation(self.folder, writer.state), writer.state.graph
         if stored is not None and self.kind in ENDINGS and stored.compact != (self.kind == "int4"):
             stored = None  # of another kind: made anew
-        if stored is not None and stored.rows == now.rows:
+        if stored is not None and BEHIND * (now.rows - stored.rows) < now.rows:
             return
         graph = (
             self._opened(stored) if stored else Graph(compact=self.kind == "int4")

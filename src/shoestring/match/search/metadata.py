@@ -1,4 +1,4 @@
-"""What is stored beside a text: as JSON keeps it, and compared as text.
+"""What is stored beside a text: as JSON keeps it, and compared as it is written, numbers by what they are worth.
 
 - A folder and a Qdrant server filter by the same marks, so they find the same.
 - Dates and decimals, which tables have and JSON has not, become text; a number that is none becomes null.
@@ -10,6 +10,7 @@ import datetime
 import decimal
 import json
 import math
+import re
 import uuid
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -19,6 +20,7 @@ import numpy as np
 from shoestring._errors import InputError, OptionError
 
 DATES = (datetime.date, datetime.time)  # a datetime is a date
+NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,5})?")  # as JSON writes one: 03 is none
 
 
 def plain(metadata: Mapping[str, object]) -> dict[str, Any]:
@@ -73,15 +75,40 @@ def _plain(name: str, value: object) -> Any:
 
 
 def text(value: object) -> str:
-    """Returns a value as it is compared: `3` is 3 and "3", `true` is True."""
+    """Returns a value as it is written: `true` is True, `2026-01-31` a date."""
     value = plain({"": value})[""]
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
-def named(metadata: Mapping[str, object]) -> Iterator[tuple[str, str]]:
-    """Yields (name, value as text), of a list each of its values."""
+def marks(metadata: Mapping[str, object]) -> Iterator[str]:
+    """Yields the marks by which plain metadata are found, of a list those of each of its values."""
     for name, value in metadata.items():
-        yield from ((name, text(each)) for each in (value if isinstance(value, list) else (value,)))
+        for each in value if isinstance(value, list) else (value,):
+            number = None if isinstance(each, str) else _number(text(each))
+            yield _mark(name, text(each)) if number is None else _mark(name, number, "number")
+
+
+def wanted_marks(name: str, value: object) -> list[str]:
+    """Returns the marks that a wanted value may have: as text, and where it is written like a number, as that.
+
+    >>> set(marks({"p": 3.0})) <= set(wanted_marks("p", "3")), set(marks({"p": "3.0"})) <= set(wanted_marks("p", "3"))
+    (True, False)
+    """
+    written = text(value)
+    number = _number(written)
+    return [_mark(name, written), *([] if number is None else [_mark(name, number, "number")])]
+
+
+def _mark(*parts: str) -> str:
+    return json.dumps(parts, ensure_ascii=False)
+
+
+def _number(written: str) -> str | None:
+    """One writing for all of the same number, exactly; None where it is none."""
+    if not NUMBER.fullmatch(written):
+        return None
+    value = decimal.Decimal(written).normalize(decimal.Context(prec=len(written)))
+    return str(value) if value else "0"
 
 
 def require_names(wanted: Mapping[str, object], known: Collection[str], where: object) -> None:

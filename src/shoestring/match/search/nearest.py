@@ -24,7 +24,7 @@ from shoestring._extras import require
 BLOCK = 1 << 15  # rows of one product
 MOST_MISSING = 1000  # deleted rows that faiss is asked for in vain
 LINKS, COMPACT_LINKS, BUILD_WIDTH = 32, 24, 120  # HNSW's M and efConstruction
-WIDTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)  # its efSearch
+WIDTHS = (16, 20, 24, 28, 32, 40, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)  # its efSearch
 SAMPLE, NEIGHBOURS = 500, 10
 RECALL, COMPACT_RECALL = 0.995, 0.99  # four bits find 0.9946 among a million at any width
 SPREAD, APART, WIDER = (
@@ -35,6 +35,7 @@ SPREAD, APART, WIDER = (
 CUT, OUTSIDE = 0.01, 0.05  # of the components on each side of a range, and of new vectors out of it
 RESCORED = 64  # queries at a time
 
+NONE = np.zeros(0, np.int64)  # rows
 Found = tuple[NDArray, NDArray]
 Reach = tuple[
     float, float
@@ -51,7 +52,7 @@ def exact(vectors: NDArray, queries: NDArray, k: int, without: NDArray | None = 
         k: at most n less those that do not count.
         without: rows that do not count.
     """
-    gone = np.zeros(0, np.int64) if without is None else np.asarray(without, np.int64)
+    gone = NONE if without is None else np.asarray(without, np.int64)
     if len(gone) <= MOST_MISSING and has_faiss():
         return _by_faiss(vectors, queries, k, gone)
     return _by_blocks(vectors, queries, k, gone)
@@ -129,6 +130,9 @@ class Graph:
         compact: keep half a byte for each component instead of the vectors.
         reach: as it was when the file was written.
 
+    Attributes:
+        width: how many candidates a search keeps, HNSW's efSearch; 0 where no width finds enough, as among doubles.
+
     Raises:
         ExtraMissing: faiss is not installed.
     """
@@ -137,14 +141,16 @@ class Graph:
         self._faiss: Any = require("faiss", "faiss")
         self.compact, self.reach = compact, reach
         self.core: Any = self._faiss.read_index(str(path)) if path else None
+        self._rows, self.width = 0, 0
+        self._note()
 
     def __len__(self) -> int:
-        return self.core.ntotal if self.core is not None else 0
+        return self._rows
 
-    @property
-    def width(self) -> int:
-        """How many candidates a search keeps: HNSW's efSearch; 0 where no width finds enough, as among many doubles."""
-        return self.core.hnsw.efSearch
+    def _note(self) -> None:
+        """Notes what each search needs of the core, which takes microseconds to tell."""
+        if self.core is not None:
+            self._rows, self.width = self.core.ntotal, self.core.hnsw.efSearch
 
     def extend(self, vectors: NDArray) -> None:
         """Adds the rows that the graph lacks and tunes it anew.
@@ -162,7 +168,9 @@ class Graph:
         if self.core.ntotal == len(vectors):
             return
         self.core.add(np.ascontiguousarray(vectors[self.core.ntotal :]))
+        self._note()
         self.core.hnsw.efSearch, self.reach = self._tuned(vectors)
+        self._note()
 
     def save(self, path: str) -> None:
         """Writes the graph into a file."""
@@ -174,9 +182,9 @@ class Graph:
         """Returns about what `exact` does, or None where no width finds enough."""
         if not self.width or not len(queries):
             return None
-        gone = np.zeros(0, np.int64) if without is None else without
+        gone = NONE if without is None else without
         rows, scores, tenth = self._searched(vectors, queries, k, gone, self.width)
-        if tenth.min() >= max(self.reach):
+        if min(tenth.tolist()) >= self.reach[0]:  # of few, sooner than an array's own
             return rows, scores
         if len(hard := np.flatnonzero(tenth < self.reach[0])):
             wide = self._searched(vectors, queries[hard], k, gone, WIDER * self.width)
@@ -194,22 +202,22 @@ class Graph:
         are among its candidates as a search has where all count. The score is -inf where that does not happen.
         """
         left = len(self) - len(gone)
-        needed = min(max(width, 2 * k), left)
+        needed, few = min(max(width, 2 * k), left), min(NEIGHBOURS, left)
+        if not len(gone) and not self.compact:  # all count, and are in order; one that is missing is far away
+            rows, scores = self._found(queries, max(k, few), needed)
+            if k <= few or rows[:, -1].min() >= 0:
+                return rows[:, :k], scores[:, :k], scores[:, few - 1]
         width = min(needed * len(self) // left, len(self))
         while True:
             rows, scores = self._candidates(vectors, queries, width)
-            if (
-                not len(gone) and rows.min() >= 0 and not self.compact
-            ):  # all count and are in order: nothing to do
-                return rows[:, :k], scores[:, :k], scores[:, min(NEIGHBOURS, left) - 1]
-            counts = (rows >= 0) & ~np.isin(rows, gone)
+            counts = (rows >= 0) & ~np.isin(rows, gone) if len(gone) else rows >= 0
             enough = counts.sum(axis=1) >= needed
             if enough.all() or width >= min(max(WIDTHS[-1], needed), len(self)):
                 break
             width = min(2 * width, len(self))
         best = np.argsort(np.where(counts, -scores, np.inf), axis=1, kind="stable")
         rows, scores = np.take_along_axis(rows, best, axis=1), np.take_along_axis(scores, best, axis=1)
-        tenth = scores[:, min(NEIGHBOURS, left, scores.shape[1]) - 1]
+        tenth = scores[:, min(few, scores.shape[1]) - 1]
         return rows[:, :k], scores[:, :k], np.where(enough, tenth, -np.inf)
 
     def _reaches(self, vectors: NDArray) -> bool:
@@ -231,12 +239,15 @@ class Graph:
 
     def _candidates(self, vectors: NDArray, queries: NDArray, width: int) -> Found:
         """Returns so many rows of each query, -1 where the graph leads to no more, and their scores by the vectors."""
-        settings = self._faiss.SearchParametersHNSW(efSearch=width)
-        wide = min(width, len(self))
-        scores, rows = self.core.search(np.ascontiguousarray(queries), wide, params=settings)
+        rows, scores = self._found(queries, min(width, len(self)), width)
         for start in range(0, len(rows), RESCORED) if self.compact else ():
             part = slice(start, start + RESCORED)
             scores[part] = np.einsum("mrd,md->mr", vectors[rows[part]], queries[part])
+        return rows, scores
+
+    def _found(self, queries: NDArray, many: int, width: int) -> Found:
+        settings = None if width == self.width else self._faiss.SearchParametersHNSW(efSearch=width)
+        scores, rows = self.core.search(queries, many, params=settings)
         return rows, scores
 
     def _tuned(self, vectors: NDArray) -> tuple[int, Reach]:

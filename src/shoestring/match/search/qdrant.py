@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -24,7 +23,7 @@ from shoestring._errors import InputError, OptionError, OutputError
 from shoestring._extras import require
 from shoestring.match.matcher import Matcher, Progress
 from shoestring.match.search.hits import Document, Hit, answered, row_numbers
-from shoestring.match.search.metadata import named, plain, require_names, same, text
+from shoestring.match.search.metadata import marks, plain, require_names, same, wanted_marks
 
 ROWS = 256
 GONE, BUILDING = "deleted", "building"  # marks in a payload
@@ -192,8 +191,11 @@ class QdrantIndex:
     def _those(self, where: Mapping[str, object]) -> Any:
         """A filter: not deleted, and these values in the metadata."""
         require_names(where, [name for name in where if self._count(self._having(NAMES, name))], self.name)
-        marks = (self._match(VALUES, _mark(name, text(value))) for name, value in where.items())
-        return self.models.Filter(must=list(marks), must_not=[self._match(GONE, True)])
+        values = [
+            self.models.FieldCondition(key=VALUES, match=self.models.MatchAny(any=wanted_marks(*each)))
+            for each in where.items()
+        ]
+        return self.models.Filter(must=values, must_not=[self._match(GONE, True)])
 
     def _having(self, key: str, value: object) -> Any:
         return self.models.Filter(must=[self._match(key, value)])
@@ -221,11 +223,7 @@ class QdrantIndex:
 
 def _payload(text: str, metadata: Mapping[str, object]) -> dict[str, Any]:
     kept = plain(metadata)
-    return {"text": text, "metadata": kept, NAMES: list(kept), VALUES: [_mark(*each) for each in named(kept)]}
-
-
-def _mark(name: str, value: str) -> str:
-    return json.dumps([name, value], ensure_ascii=False)
+    return {"text": text, "metadata": kept, NAMES: list(kept), VALUES: list(marks(kept))}
 
 
 def connect(address: str, matcher: Matcher) -> QdrantIndex:

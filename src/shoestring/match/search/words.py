@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring._extras import require
-from shoestring.match.search.metadata import named, require_names, text
+from shoestring.match.search.metadata import marks, require_names, wanted_marks
 from shoestring.match.search.nearest import Found
 from shoestring.match.search.storage import Generation
 
@@ -37,13 +37,16 @@ class Words:
     def where(self, wanted: Mapping[str, object]) -> NDArray:
         """Returns (n,) the rows whose metadata have all these values; in a list, one of them.
 
-        A value is compared as text, `3` with 3 and "3": tables know no other.
+        A value is compared as it is written, `3` with "3", and with numbers by what it is worth, with 3 and 3.0.
 
         Raises:
             InputError: no text has metadata of that name.
         """
-        require_names(wanted, {name for name, _ in self._values}, self.now.folder)
-        lists = [set(self._values.get((name, text(value)), ())) for name, value in wanted.items()]
+        names, rows = self._marked
+        require_names(wanted, names, self.now.folder)
+        lists = [
+            {row for mark in wanted_marks(*each) for row in rows.get(mark, ())} for each in wanted.items()
+        ]
         return np.array(sorted(set.intersection(*lists)), np.int64)
 
     def fused(
@@ -94,14 +97,14 @@ class Words:
         return core
 
     @cached_property
-    def _values(self) -> Mapping[tuple[str, str], list[int]]:
-        found = defaultdict(list)
+    def _marked(self) -> tuple[set[str], Mapping[str, list[int]]]:
+        """The names of the metadata, and the rows that have a mark."""
+        names, rows = set(), defaultdict(list)
         for row, record in self.now.records():
-            for name in record["metadata"]:
-                found[name, ""] += []  # a name is known, however few its values
-            for each in named(record["metadata"]):
-                found[each].append(row)
-        return found
+            names.update(record["metadata"])
+            for mark in marks(record["metadata"]):
+                rows[mark].append(row)
+        return names, rows
 
 
 def words(text: str) -> list[str]:
