@@ -34,6 +34,15 @@ def test_help_loads_only_the_standard_library():
     assert third_party - set(sys.stdlib_module_names) == {"shoestring"}
 
 
+def test_counting_plain_text_loads_what_it_uses_only(tmp_path):
+    (tmp_path / "a.txt").write_text("我来到北京清华大学\n" * 9, encoding="utf-8")
+    arguments = ["count", str(tmp_path / "a.txt"), "-o", str(tmp_path / "a.tsv"), "-q", "--workers", "2"]
+    code = f"from shoestring.cli import main\ntry: main({arguments!r})\nexcept SystemExit: pass"
+    loaded_by(code)  # compiles the dictionary where it is not cached
+    slow = "concurrent csv email hashlib jieba json logging numpy pyarrow rich shutil tempfile tqdm zipfile"
+    assert loaded_by(code) & {*slow.split()} - loaded_by("pass") == set()
+
+
 def test_every_verb_of_the_table_is_a_command():
     for target, _ in VERBS.values():
         module, function = target.split(":")

@@ -7,11 +7,8 @@
 
 from __future__ import annotations
 
-import json
-import re
-from importlib import import_module, metadata
+from importlib import import_module
 from types import ModuleType
-from urllib.parse import unquote, urlparse
 
 from shoestring._errors import ExtraMissing
 
@@ -47,6 +44,9 @@ def pip_line(extra: str) -> str:
 
 def packages(extra: str) -> list[str]:
     """Returns the requirements of an extra, those of the extras that it names included."""
+    import re
+    from importlib import metadata
+
     out: list[str] = []
     for line in metadata.requires("shoestring") or ():
         wanted, _, marker = (part.strip() for part in line.partition(";"))
@@ -62,6 +62,10 @@ def packages(extra: str) -> list[str]:
 
 def _checkout() -> str | None:
     """Returns the folder of an editable installation."""
+    import json
+    from importlib import metadata
+    from urllib.parse import unquote, urlparse
+
     try:
         origin = json.loads(metadata.distribution("shoestring").read_text("direct_url.json") or "{}")
     except metadata.PackageNotFoundError:

@@ -8,12 +8,10 @@
 from __future__ import annotations
 
 import functools
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -98,6 +96,8 @@ class UI:
     def result(self, values: Mapping[str, Any], text: str | None = None) -> None:
         """Prints the result: `values` as JSON under `--json`, else `text`, else a two-column table."""
         if self.as_json:
+            import json
+
             print(json.dumps(values, ensure_ascii=False, default=str))
         elif text is not None:
             print(text)
@@ -262,8 +262,8 @@ class Group(OneLine, click.Group):
         """Parses for a subcommand if one is named, else for the verb's own command."""
         if self.own is None or (args and args[0] in self.commands):
             return super().make_context(info_name, args, *rest, **extra)
-        near = did_you_mean(args[0], self.commands) if len(args) else ""
-        if near and not Path(args[0]).exists() and Path(args[0]).suffix == "":
+        named = bool(args) and (Path(args[0]).exists() or Path(args[0]).suffix != "")
+        if args and not named and (near := did_you_mean(args[0], self.commands)):
             raise click.UsageError(f"no subcommand and no file {args[0]!r}; {near}")
         return self.own.make_context(info_name, args, *rest, **extra)
 
@@ -285,6 +285,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     >>> did_you_mean("genrate", ["generate", "serve"])
     "did you mean 'generate'?"
     """
+    from difflib import get_close_matches
+
     near = get_close_matches(word, list(known), n=1)
     return f"did you mean {near[0]!r}?" if near else ""
 

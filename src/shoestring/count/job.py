@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -63,7 +62,7 @@ class Job:
     top: int = 0
     df: bool = False
     shard: tuple[int, int] = (1, 1)
-    part_bytes: int = 2 << 20
+    part_bytes: int = 1 << 20
     whole_words: bool = False
     reading: Reading = field(default_factory=lambda: Reading(errors="strict", max_document_bytes=None))
 
@@ -136,7 +135,9 @@ class Job:
         """
         if any(part.path == "-" for part in parts):
             raise OptionError("--resume: standard input cannot be read a second time; give a file")
-        digest = hashlib.blake2b(digest_size=16)
+        from hashlib import blake2b
+
+        digest = blake2b(digest_size=16)
         for each in fields(self):
             if each.name not in SAME_COUNTS:
                 digest.update(f"{each.name}={getattr(self, each.name)!r}\n".encode())

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 import re
@@ -59,6 +58,8 @@ def write(path: str | os.PathLike[str], pieces: Iterable[Columns], with_document
 
 
 def _write_csv(file, pieces: Iterable[Columns], with_documents: bool) -> None:
+    import csv
+
     text = io.TextIOWrapper(file, "utf-8", newline="")
     # Every word is quoted: before Python 3.11.4 a bare CR was not.
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
@@ -103,6 +104,8 @@ def _read_tsv(path: str | os.PathLike[str]) -> Iterator[Columns]:
 
 
 def _read_csv(path: str | os.PathLike[str]) -> Iterator[Columns]:
+    import csv
+
     with open(path, encoding="utf-8", newline="") as file:
         rows = csv.reader(file)
         next(rows, None)

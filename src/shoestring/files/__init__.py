@@ -22,7 +22,7 @@ rest needs `pip install 'shoestring[files]'`.
 [['白日依山尽', '黄河入海流']]
 """
 
-from shoestring.files.atomic import atomic, atomic_folder
+from shoestring.files.atomic import atomic, atomic_folder, forget_drafts
 from shoestring.files.parts import Part, documents, parts, read, read_bytes
 from shoestring.files.reading import Reading, Report
 from shoestring.files.recognising import detect
@@ -35,6 +35,7 @@ __all__ = [
     "atomic_folder",
     "detect",
     "documents",
+    "forget_drafts",
     "parts",
     "read",
     "read_bytes",

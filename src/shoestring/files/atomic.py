@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import IO, Any
 
@@ -78,6 +78,14 @@ def atomic(path: str | Path, mode: str = "w", **open_kwargs: Any) -> Iterator[IO
         raise
 
 
+def forget_drafts(path: str | Path) -> None:
+    """Removes what processes that were killed while they wrote `path` have left beside it; none may be writing now."""
+    target = Path(os.path.realpath(path))
+    for each in target.parent.glob(f".{escape(target.name[:100])}.????????.part"):
+        with suppress(OSError):
+            each.unlink()
+
+
 @contextmanager
 def atomic_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     """Yields an empty folder that becomes `path` when the block ends without an error.
@@ -109,7 +117,7 @@ def atomic_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
             flush(draft)
             _swap(draft, target)
     except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
+        _remove(draft)
         raise
 
 
@@ -137,8 +145,14 @@ def _swap(draft: Path, target: Path) -> None:
         except BaseException:
             os.rename(old, target)
             raise
-        shutil.rmtree(old, ignore_errors=True)
+        _remove(old)
     sync_folder(target.parent)
+
+
+def _remove(folder: Path) -> None:
+    import shutil  # with zlib, bz2 and lzma, it takes as long as writing a table
+
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _refuse(target: Path, path: str | Path, overwrite: bool) -> None:

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from shoestring._errors import InputError
-from shoestring.files import encodings, formats, recognising
-from shoestring.files.lines import Lines, longer_than
+from shoestring.files import encodings, recognising
 from shoestring.files.reading import Reading, Report
 from shoestring.files.sources import Source, find, kind_of, named_text, text_like
 from shoestring.files.streams import BLOCK, Stream, blocks_of, decompressed, opened, plain_name
@@ -141,6 +140,8 @@ def _check_lines(part: Part, file: BinaryIO, limit: int) -> None:
     while at < part.stop:
         following = min(_line_start(file, at + 1), part.stop)
         if following - at > limit + 1:
+            from shoestring.files.lines import longer_than
+
             raise InputError(f"{part.path}: the line at byte {at:,} is {longer_than(limit)}")
         at = following
 
@@ -197,6 +198,9 @@ def _line_starts(file: BinaryIO, size: int, step: int) -> list[int]:
 
 
 def _range(part: Part, file: BinaryIO, reading: Reading, report: Report) -> Iterator[list[str]]:
+    from shoestring.files import formats
+    from shoestring.files.lines import Lines
+
     report.files += part.start == 0
     if part.start == 0 and reading.encoding == "auto":
         report.recognised(part.path, part.encoding)
@@ -239,6 +243,9 @@ def _count_lines(path: str, stop: int) -> int:
 
 def _field_of_first(part: Part, file: BinaryIO, reading: Reading) -> str | None:
     """The field that reading the file from its start would choose."""
+    from shoestring.files import formats
+    from shoestring.files.lines import Lines
+
     file.seek(0)
     lines = Lines(Stream(part.path, blocks_of(file.read, part.path)), part.encoding, reading, Report())
     return formats.first_field(lines)
@@ -254,6 +261,9 @@ def _one(
     file: BinaryIO | None = None,
 ) -> Iterator[list[str]]:
     """Documents of one file or member; `file` if it can be sought in."""
+    from shoestring.files import formats
+    from shoestring.files.lines import Lines
+
     compression = plain_name(name)[1]
     stream = Stream(name, decompressed(blocks, compression, reading.salvage), reading.salvage)
     if kind == "tar":

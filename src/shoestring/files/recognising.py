@@ -104,7 +104,8 @@ def _refuse_seven_bits(sample: bytes, name: str) -> None:
         raise InputError(
             f"{name}: HZ escapes (~{{ ~}}); if they are that, give --encoding hz, else --encoding utf-8"
         )
-    if re.search(rb"(?:[\x01-\x7f]\0\0\0){4}|(?:\0\0\0[\x01-\x7f]){4}", sample):
+    wide = rb"(?:[\x01-\x7f]\0\0\0){4}|(?:\0\0\0[\x01-\x7f]){4}"
+    if b"\0\0\0" in sample and re.search(wide, sample):  # `in` is a hundred times as fast
         raise InputError(f"{name}: UTF-32 without a mark; give --encoding utf-32-le or utf-32-be")
 
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from count_corpus import counted, odd_text, rows, sentences
 from shoestring import files
 from shoestring.count import FrequencyTable, Job, count_words
-from shoestring.count.commands.merge import merged
-from shoestring.count.counting.columns import Columns
+from shoestring.count.analysis.merging import merged
+from shoestring.count.counting.columns import ESCAPES, Columns
 from shoestring.count.counting.pipeline import Count
 from shoestring.count.counting.tally import DictTally, NativeTally
 
@@ -226,6 +226,26 @@ def test_tallies_add_discard_and_sort_alike(kind, parts, data):
         (word, count, count) for word, count in sorted(wanted.items())
     ]
     assert list(tally.columns(True, 2, 5).rows()) == [(w, c, c) for w, c in rows(wanted) if c >= 2][:5]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("many", [50, 9000])
+def test_tallies_sort_words_that_begin_alike_and_counts_of_every_size(kind, many):
+    rng = random.Random(many)
+    ends = ["".join(rng.choices("甲乙aé\0\x0e\t\\\n\r😀", k=rng.randrange(1, 9))) for _ in range(many)]
+    words = dict.fromkeys(rng.choice(["", "甲乙", "abcdefg", "abcdefgh", "\0\0"]) + end for end in ends)
+    wanted = {
+        word: rng.choice([1, 2, 3, 2046, 2047, 2048, 1 << 20, rng.getrandbits(40) + 1]) for word in words
+    }
+    tally = kind(True)
+    tally.add(Columns.of(((word, count, count % 7) for word, count in wanted.items()), True))
+    by_word = [(word, count, count % 7) for word, count in sorted(wanted.items())]
+    by_count = sorted(by_word, key=lambda row: -row[1])
+    assert list(tally.columns(False).rows()) == by_word
+    assert list(tally.columns(True, 3, 4000).rows()) == [row for row in by_count if row[1] >= 3][:4000]
+    lines = "".join(f"{word.translate(ESCAPES)}\t{count}\t{inside}\n" for word, count, inside in by_count)
+    columns = tally.columns(True)
+    assert columns.tsv(0, len(columns)).decode() == lines
 
 
 @pytest.mark.parametrize("suffix", [".tsv", ".csv", ".parquet"])

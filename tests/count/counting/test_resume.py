@@ -98,3 +98,12 @@ def test_the_same_files_in_another_order_or_twice_are_refused_not_added_up(tmp_p
     assert 0 < again.resumed < len(again.batches)
     wanted = rows(counted([line for path in paths for line in path.read_text("utf-8").split("\n")]))
     assert [row[:2] for piece in again.pieces() for row in piece.rows()] == wanted
+
+
+def test_drafts_of_killed_runs_go_and_those_of_other_targets_stay(folder, shoestring):
+    drafts = [folder / f".{name}.0123abcd.part" for name in ("out.tsv", "other.tsv", "out[1].tsv")]
+    for draft in drafts:
+        draft.write_text("left", encoding="utf-8")
+    for name, left in (("out.tsv", drafts[1:]), ("out[1].tsv", drafts[1:2])):
+        assert shoestring("count", "a.txt", "-o", name, "--resume").returncode == 0
+        assert sorted(folder.glob(".*")) == left

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from importlib.util import find_spec
@@ -158,6 +159,37 @@ def test_cache_is_written_once_and_a_broken_one_is_replaced(tmp_path, monkeypatc
         dictionary._table.cache_clear()
         assert dictionary.compiled().cut("北京大学", True) == ["北京大学"]
         assert path.read_bytes() == image
+
+
+@needs_kernel
+def test_the_cache_keeps_the_tables_that_were_used_last(tmp_path, monkeypatch):
+    monkeypatch.setenv("SHOESTRING_CACHE", str(tmp_path))
+    monkeypatch.setattr(dictionary, "MOST_KEPT", 3)
+    for number in range(5):
+        path = tmp_path / f"jieba-{number}.table"
+        path.write_bytes(b"")
+        os.utime(path, (number, number))
+    (tmp_path / "another's").write_bytes(b"")
+    dictionary.compiled()
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left >= {"jieba-3.table", "jieba-4.table", "another's"}
+    assert len(left) == 4
+
+
+@needs_kernel
+def test_a_digest_changes_with_every_bit_and_length():
+    from shoestring.count import _kernel
+
+    rng = random.Random(0)
+    content = bytearray(rng.randbytes(99))
+    met = {_kernel.digest(bytes(content), stop) for stop in range(100)} | {_kernel.digest(bytes(100))}
+    for bit in range(8 * 99):
+        content[bit // 8] ^= 1 << bit % 8
+        met.add(_kernel.digest(bytes(content)))
+        content[bit // 8] ^= 1 << bit % 8
+    assert len(met) == 101 + 8 * 99
+    assert _kernel.digest(bytes(content)) in met
+    assert {len(each) for each in met} == {dictionary.DIGEST}
 
 
 @needs_kernel

@@ -17,6 +17,7 @@ from shoestring.count.commands.amounts import share
 from shoestring.count.commands.options import counting_options
 from shoestring.count.counting.columns import Columns
 from shoestring.count.job import Job
+from shoestring.files import forget_drafts
 
 if TYPE_CHECKING:
     from shoestring.count.counting.pipeline import Count
@@ -84,6 +85,8 @@ def run(
             counting.run()
         if counting.resumed:
             ui.say(f"{counting.resumed:,} of {len(counting.batches):,} batches had been counted before")
+        if target and resume:
+            forget_drafts(target)
         if target:
             output.write(target, counting.pieces(), job.df)
         else:

@@ -8,7 +8,6 @@ import click
 
 from shoestring import ui
 from shoestring.count import output
-from shoestring.count.analysis.merging import merged
 from shoestring.count.counting.columns import Columns
 
 
@@ -22,6 +21,7 @@ from shoestring.count.counting.columns import Columns
 @click.option("--top", default=0, help="Keep only the first so many.")
 def merge(ui: ui.UI, tables: tuple[str, ...], target: str, memory: str, min_count: int, top: int) -> None:
     """Adds up tables: of shards that several machines counted, or of several corpora."""
+    from shoestring.count.analysis.merging import merged
     from shoestring.count.commands.amounts import size
 
     output.checked_format(target)

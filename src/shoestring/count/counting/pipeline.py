@@ -11,16 +11,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
 from itertools import count
 from pathlib import Path
-from threading import Event, RLock
+from threading import Event, RLock, Thread
 from typing import TYPE_CHECKING
 
 from shoestring import files
 from shoestring._errors import InputError
-from shoestring.count.counting import runs
 from shoestring.count.counting.batches import batched, count_batch, describe, prepare
 from shoestring.count.counting.columns import Columns
 from shoestring.count.counting.tally import NativeTally, Tally
@@ -31,6 +29,8 @@ from shoestring.files import Report
 
 if TYPE_CHECKING:
     from tempfile import TemporaryDirectory
+
+    from shoestring.count.counting import runs
 
 Worker = KernelWorker | PackedWorker | TableWorker
 
@@ -137,15 +137,7 @@ class Count:
                 raise
             return worker
 
-        size = min(self.job.cores, max(1, len(todo)))
-        if size == 1:
-            return [work()]
-        with ThreadPoolExecutor(size) as executor:
-            futures = [executor.submit(work) for _ in range(size)]
-            try:
-                return [future.result() for future in futures]
-            finally:
-                self._stop.set()
+        return _at_once(work, min(self.job.cores, max(1, len(todo))))
 
     def _processes(self, todo: Sequence[int]) -> Sequence[Worker]:
         worker = TableWorker(self.job)
@@ -197,6 +189,8 @@ class Count:
 
     def _disk(self) -> runs.Ledger:
         if self._ledger is None:
+            from shoestring.count.counting import runs
+
             if self._folder is None:
                 from tempfile import TemporaryDirectory
 
@@ -227,6 +221,8 @@ class Count:
             self.distinct = len(columns)
             yield columns.slice(0, _kept(columns, self.job))
         elif self._ledger is not None:
+            from shoestring.count.counting import runs
+
             order = self._ledger.folder / "order"
             rows = self._packed_rows() if self._packed else self._rows()
             yield from runs.by_count(rows, order, self.job.min_count, self.job.top)
@@ -235,6 +231,8 @@ class Count:
         return [self._ledger.folder / name for name in self._ledger.runs] if self._ledger else []
 
     def _rows(self) -> Iterator[Columns]:
+        from shoestring.count.counting import runs
+
         for piece in runs.merge(self._paths(), self.job.memory // 2, self.job.df, self.stop_words):
             self.distinct += len(piece)
             self.tokens += sum(memoryview(piece.counts).cast("q"))
@@ -256,6 +254,31 @@ class Count:
         for keys, counts, alphabet in self.packed():
             kept = counts >= self.job.min_count
             yield from packed.decode(keys[kept], counts[kept], alphabet)
+
+
+def _at_once(work: Callable[[], Worker], size: int) -> Sequence[Worker]:
+    """Runs `work` in this thread and in others beside it, and raises what one of them raised when all have ended.
+
+    `concurrent.futures` does the same; to import it takes as long as to count a megabyte.
+    """
+    workers: list[Worker] = []
+    errors: list[BaseException] = []
+
+    def one() -> None:
+        try:
+            workers.append(work())
+        except BaseException as error:
+            errors.append(error)
+
+    others = [Thread(target=one) for _ in range(size - 1)]
+    for thread in others:
+        thread.start()
+    one()
+    for thread in others:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return workers
 
 
 def _merged(workers: Sequence[Worker]) -> Tally:

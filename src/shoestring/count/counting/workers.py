@@ -9,7 +9,6 @@ from pathlib import Path
 
 from shoestring import files
 from shoestring._errors import InputError
-from shoestring.count.counting import runs
 from shoestring.count.counting.columns import Columns
 from shoestring.count.counting.tally import NativeTally, RunTally, Tally, new_tally
 from shoestring.count.job import Job
@@ -82,6 +81,8 @@ class KernelWorker:
 
     def write(self, path: Path) -> bool:
         """Writes what is held, if anything is, and empties the table."""
+        from shoestring.count.counting import runs
+
         columns = self.tally.columns(by_count=False)
         if len(columns):
             runs.write_run(path, columns)
@@ -173,6 +174,8 @@ class TableWorker:
 
     def write(self, path: Path) -> bool:
         """Writes what is held, if anything is, and empties the table."""
+        from shoestring.count.counting import runs
+
         columns = self.tally.columns(by_count=False)
         if len(columns):
             runs.write_run(path, columns)

@@ -1,7 +1,8 @@
 """jieba's dictionary, compiled for the kernel once and kept in the user's cache folder.
 
 - The table of jieba's own dictionary, or of that and a user dictionary, is found by the hash of both files: it is
-  compiled when they change (about 0.3 s) and read otherwise (about 10 ms). jieba itself is then never imported.
+  compiled when they change (about 0.3 s) and read otherwise (about 10 ms). jieba itself is then never imported. The
+  16 tables that were used last are kept.
 - A user dictionary means what `jieba.load_userdict` makes of it: words without a frequency get the one jieba
   suggests, words already there are overridden, frequency 0 splits the word.
 - A table is used only if its logarithms are this Python's, bit for bit: ties between cuts depend on them.
@@ -9,12 +10,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import re
 import sys
-import zlib
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -28,8 +27,11 @@ from shoestring._errors import ExtraMissing, InputError
 if TYPE_CHECKING:
     from shoestring.count import _kernel
 
-VERSION = "4"  # of the compiled form; changes with the C code that makes it
+VERSION = "5"  # of the compiled form; changes with the C code that makes it
 USER_LINE = re.compile(r"^(.+?)( [0-9]+)?( [a-z]+)?$")  # jieba's re_userdict
+DIGEST = 16  # bytes
+MOST_KEPT = 16  # tables of 8 MB, one for each user dictionary as it was
+BLOCK = 1 << 16  # of the dictionary read at a time: what fits the cache needs no fresh memory
 SUGGEST = -1
 STATES = "BMES"
 
@@ -178,16 +180,22 @@ def _hmm() -> bytes:
 
 
 def _digest(words: Sequence[UserWord]) -> str:
+    from shoestring.count import _kernel
+
     path = dict_path()
-    digest = _digest_of(path, path.stat().st_mtime_ns).copy()
-    for word in words:
-        digest.update(f"{word.word}\n{word.frequency}\n".encode())
-    return digest.hexdigest()
+    own = _digest_of(path, path.stat().st_mtime_ns)
+    return _kernel.digest(own + "".join(f"{word.word}\n{word.frequency}\n" for word in words).encode()).hex()
 
 
 @lru_cache(maxsize=1)
-def _digest_of(path: Path, changed: int):
-    return hashlib.blake2b(path.read_bytes(), digest_size=16, salt=VERSION.encode())
+def _digest_of(path: Path, changed: int) -> bytes:
+    from shoestring.count import _kernel
+
+    digest = VERSION.encode()
+    with open(path, "rb") as file:
+        while block := file.read(BLOCK):
+            digest = _kernel.digest(digest + block)
+    return digest
 
 
 def _read_cached(path: Path) -> bytes | None:
@@ -195,18 +203,29 @@ def _read_cached(path: Path) -> bytes | None:
         content = path.read_bytes()
     except OSError:
         return None
-    image, check = memoryview(content)[:-4], content[-4:]
-    return content if check == zlib.crc32(image).to_bytes(4, "little") else None
+    from shoestring.count import _kernel
+
+    whole = content[-DIGEST:] == _kernel.digest(content, max(0, len(content) - DIGEST))
+    return content if whole else None
+
+
+def _last_used(path: Path) -> float:
+    status = path.stat()
+    return max(status.st_atime, status.st_mtime)
 
 
 def _write_cached(path: Path, image: bytes) -> None:
-    """Writes beside the target and renames; a cache that cannot be written is no error."""
+    """Writes beside the target and renames; those used longest ago go. A cache that cannot be written is no error."""
     from tempfile import NamedTemporaryFile
+
+    from shoestring.count import _kernel
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(image + zlib.crc32(image).to_bytes(4, "little"))
+            file.write(image + _kernel.digest(image))
         os.replace(file.name, path)
+        for old in sorted(path.parent.glob("jieba-*.table"), key=_last_used)[:-MOST_KEPT]:
+            old.unlink()
     except OSError:
         return

@@ -17,8 +17,6 @@ from typing import Any
 from shoestring._errors import InputError, OptionError
 from shoestring._extras import require
 from shoestring.count.cutting import dictionary
-from shoestring.count.cutting.cutter import slow_cut
-from shoestring.count.cutting.finalseg import finalseg
 from shoestring.count.cutting.whole import unmatched, warning
 from shoestring.count.job import LONGEST_PACKED, Job
 
@@ -117,6 +115,8 @@ def tokenizer(job: Job, engine: str) -> Cut:
         return lambda text: cut(text, hmm)
     if engine == "rjieba":
         return repaired_rjieba(job.hmm)
+    from shoestring.count.cutting.cutter import slow_cut
+
     words = _user_words(job)
     cut = slow_cut(words, unmatched(words) if job.whole_words else ())
     return lambda text: cut(text, job.hmm)
@@ -140,6 +140,8 @@ def repaired_rjieba(hmm: bool) -> Cut:
     Without HMM rjieba equals jieba. With HMM it keeps `tv.cctv.com` whole and breaks some ties of the HMM the other
     way; so its HMM is not used: the characters between words are put together again and given to finalseg.
     """
+    from shoestring.count.cutting.finalseg import finalseg
+
     rjieba = require("count", "rjieba")
     if not hmm:
         return lambda text: rjieba.cut(text, False)

@@ -10,10 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(_MSC_VER)
-#include <intrin.h>
-#endif
-
 enum { FIRST_ENTRIES = 1 << 15, ARENA_HEAD = 4 };
 #define LONG_KEY ((uint64_t)0xFF << 56) /* no byte of UTF-8 is FF */
 
@@ -41,16 +37,7 @@ uint64_t key_word(const uint8_t *bytes, size_t length) {
 }
 
 static uint64_t mix(uint64_t a, uint64_t b) {
-    a ^= 0x9E3779B97F4A7C15u;
-    b ^= 0xE7037ED1A0B428DBu;
-#if defined(_MSC_VER)
-    uint64_t high, low = _umul128(a, b, &high);
-    return low ^ high;
-#else
-    __extension__ typedef unsigned __int128 Wide;
-    Wide product = (Wide)a * b;
-    return (uint64_t)product ^ (uint64_t)(product >> 64);
-#endif
+    return fold_product(a ^ 0x9E3779B97F4A7C15u, b ^ 0xE7037ED1A0B428DBu);
 }
 
 static uint64_t hash_long(const uint8_t *key, size_t length) {
@@ -85,7 +72,7 @@ int counts_start(Counts *counts, const Table *table, int with_documents) {
     counts->with_documents = with_documents;
     counts->mask = FIRST_ENTRIES - 1;
     counts->by_node = calloc_huge(nodes, sizeof *counts->by_node);
-    counts->by_code = calloc(CODE_POINTS, sizeof *counts->by_code);
+    counts->by_code = calloc_huge(CODE_POINTS, sizeof *counts->by_code); /* most of it is read and never written to */
     counts->entries = calloc(FIRST_ENTRIES, sizeof *counts->entries);
     int done = counts->by_node && counts->by_code && counts->entries;
     if (done && with_documents) {
@@ -146,7 +133,7 @@ void counts_reserve(Counts *counts, uint64_t more) {
 
 static uint64_t keep_long(Counts *counts, const uint8_t *key, size_t length) {
     uint64_t needed = counts->arena_used + ARENA_HEAD + length;
-    if (needed > counts->arena_room) {
+    if (needed + SHORT > counts->arena_room) {
         uint64_t room = needed * 2 + 4096;
         uint8_t *arena = realloc(counts->arena, room);
         if (!arena) {

@@ -4,12 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Spells the word of a trie node into `out`, from its last character to its first; returns where it begins. */
-static uint8_t *spell(const Table *table, const uint32_t *owner, uint32_t node, uint8_t *out_end) {
-    uint8_t *out = out_end, character[4];
+/* Spells the word of a trie node from its last character to its first, up to `end`; NULL if it goes beyond `begin`. */
+static uint8_t *spell(const Table *table, const uint32_t *owner, uint32_t node, const uint8_t *begin, uint8_t *end) {
+    uint8_t *out = end, character[4];
     for (;;) {
         int is_root = node <= table->header->ids;
         uint32_t id = is_root ? node : node_check(table->nodes[node]), size = utf8_write(character, table->char_of[id]);
+        if (out < begin + size)
+            return NULL;
         memcpy(out -= size, character, size);
         if (is_root)
             return out;
@@ -17,19 +19,13 @@ static uint8_t *spell(const Table *table, const uint32_t *owner, uint32_t node, 
     }
 }
 
-enum { LONGEST_WORD = 1 << 20 };
-
-/* Length in characters of the longest counted word, so that spelling has room; LONGEST_WORD if there is no end. */
-static uint32_t longest(const Table *table, const uint32_t *owner, const uint64_t *by_node) {
-    uint32_t most = 0;
-    for (uint32_t node = 1; node < table->header->nodes; node++) {
-        uint32_t length = 1;
-        if (by_node[node])
-            for (uint32_t at = node; at > table->header->ids && length < LONGEST_WORD; length++)
-                at = owner[at - node_check(table->nodes[at])];
-        most = length > most ? length : most;
-    }
-    return most;
+/* base -> the node that has it. */
+static uint32_t *owners(const Table *table) {
+    uint32_t *owner = calloc_huge(table->header->nodes, sizeof *owner);
+    for (uint32_t node = 1; owner && node < table->header->nodes; node++)
+        if (node_base(table->nodes[node]))
+            owner[node_base(table->nodes[node])] = node;
+    return owner;
 }
 
 /* Moves what was counted by node into the hash table. */
@@ -37,25 +33,24 @@ void counts_fold(Counts *counts) {
     const Table *table = counts->table;
     if (!table || counts->failed)
         return;
-    uint32_t nodes = table->header->nodes;
-    uint32_t *owner = calloc(nodes, sizeof *owner); /* base -> the node that has it */
-    if (!owner) {
-        counts->failed = 1;
-        return;
-    }
+    uint32_t nodes = table->header->nodes, counted = 0;
     for (uint32_t node = 1; node < nodes; node++)
-        if (node_base(table->nodes[node]))
-            owner[node_base(table->nodes[node])] = node;
-    uint32_t characters = longest(table, owner, counts->by_node);
-    size_t room = (size_t)characters * 4 + 4;
-    uint8_t *buffer = characters < LONGEST_WORD ? malloc(room) : NULL;
-    counts->failed |= !buffer;
+        counted += counts->by_node[node] != 0;
+    if (!counted)
+        return;
+    counts_reserve(counts, counted); /* grows once */
+    size_t room = (size_t)table->header->longest * 4 + 4;
+    uint32_t *owner = owners(table);
+    uint8_t *buffer = malloc(room);
+    counts->failed |= !owner || !buffer;
     for (uint32_t node = 1; node < nodes && !counts->failed; node++) {
         if (!counts->by_node[node])
             continue;
-        uint8_t *word = spell(table, owner, node, buffer + room);
+        uint8_t *word = spell(table, owner, node, buffer, buffer + room);
         uint64_t documents = counts->with_documents ? counts->node_seen[node].documents : 0;
-        counts_add(counts, word, (size_t)(buffer + room - word), counts->by_node[node], documents);
+        if (word)
+            counts_add(counts, word, (size_t)(buffer + room - word), counts->by_node[node], documents);
+        counts->failed |= !word; /* no sound table has such a word */
         counts->by_node[node] = 0;
         if (counts->with_documents)
             counts->node_seen[node] = (Seen){0, 0};
@@ -76,6 +71,8 @@ void counts_merge(Counts *into, Counts *from) {
         }
     }
     for (uint32_t code = 0; code < CODE_POINTS; code++) {
+        if (!from->by_code[code]) /* what is not written to takes no memory */
+            continue;
         into->by_code[code] += from->by_code[code];
         if (into->with_documents)
             into->code_seen[code].documents += from->code_seen[code].documents;

@@ -102,8 +102,7 @@ static uint8_t *spell_run(const uint64_t *row, uint32_t words, const Ranks *rank
         size_t length = (size_t)(ranks->words.offsets[word + 1] - ranks->words.offsets[word]);
         if (place && joint)
             *out++ = ' ';
-        memcpy(out, ranks->words.blob + ranks->words.offsets[word], length);
-        out += length;
+        out = put_word(out, ranks->words.blob + ranks->words.offsets[word], length);
     }
     return out;
 }

@@ -19,6 +19,17 @@ typedef struct {
     Rows sorted[MOST_SORTED]; /* each at least twice as long as the next */
 } Stack;
 
+typedef struct {
+    uint32_t number, shift, bits; /* of the row, and within it */
+    uint64_t flip;                /* all ones turn the order */
+} Field;
+
+/* Sort rows of `stride` numbers by the fields, the least first, and return where they are then: `from` or `to`. sort_many
+ * first hands them out by the greatest, of 9 bits at most, so that each share is sorted within the cache. */
+uint64_t *sort_few(uint64_t *from, uint64_t *to, size_t length, uint32_t stride, const Field *fields, uint32_t count);
+uint64_t *sort_many(uint64_t *rows, uint64_t *scratch, size_t length, uint32_t stride, const Field *fields, uint32_t count);
+/* By the counts at this number of a row, the greatest first; in one pass but for those over 2,000, which few are. */
+uint64_t *sort_counts(uint64_t *from, uint64_t *to, size_t length, uint32_t stride, uint32_t number);
 /* Sorts by key, then, if `by_count`, by count, greatest first. A key has ids, or `ranks`, of `bits` bits at most. */
 int rows_sort(Rows *rows, const Stack *stack, uint32_t bits, int ranks, int by_count);
 /* Counts `length` keys, which it puts in order; `scratch` has as much room. FIRST on a key says: in another document. */

@@ -3,6 +3,7 @@
  * - dictionary.c  jieba's FREQ: words, prefixes, frequencies, the frequency jieba suggests for a new word
  * - table.c       compiles that dictionary into one read-only image: a double-array trie, weights, the HMM
  * - double_array.c  places the nodes of that trie; with builder.h
+ * - digest.c      what tells one image from another
  * - whole.c       words with spaces and punctuation that are kept whole, on wish
  * - cut.c         jieba 0.42.1's cut, token for token, on UTF-8; with route.h, finalseg.h and long_block.h
  * - counts.c      64-bit counters for what is cut
@@ -25,12 +26,14 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "the kernel stores keys in little-endian words; shoestring falls back to its other engines"
 #endif
 
 #if defined(_MSC_VER)
+#include <intrin.h>
 #define ALWAYS_INLINE static __forceinline
 #define UNLIKELY(condition) (condition)
 #define PREFETCH_WRITE(address) ((void)0)
@@ -42,6 +45,18 @@
 
 enum { HAN_FIRST = 0x4E00, HAN_LAST = 0x9FD5, HAN_COUNT = HAN_LAST - HAN_FIRST + 1, CODE_POINTS = 0x110000 };
 enum { OK = 0, NO_MEMORY = -1, BAD_DICTIONARY = -2, TOO_MANY_FREQUENCIES = -3, BAD_IMAGE = -4, TOO_LONG = -5 };
+
+/* The halves of a 128-bit product, folded: how words are hashed. */
+ALWAYS_INLINE uint64_t fold_product(uint64_t a, uint64_t b) {
+#if defined(_MSC_VER)
+    uint64_t high, low = _umul128(a, b, &high);
+    return low ^ high;
+#else
+    __extension__ typedef unsigned __int128 Wide;
+    Wide product = (Wide)a * b;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+#endif
+}
 
 /* Classes of ASCII characters in jieba's regular expressions. */
 enum { IN_BLOCK = 1, ALNUM = 2, DIGIT = 4 };
@@ -166,6 +181,11 @@ int table_build(const Dictionary *dictionary, const Hmm *hmm, uint8_t **image, s
 int table_open(Table *table, const uint8_t *image, size_t bytes);
 void table_close(Table *table);
 
+/* ---- digest.c ---- */
+
+/* Two numbers that tell contents apart: made against accidents, not against those who seek two with the same. */
+void digest(const uint8_t *bytes, size_t length, uint64_t found[2]);
+
 /* ---- counts.c ---- */
 
 typedef struct {
@@ -218,8 +238,17 @@ size_t counts_key(const Counts *counts, const Entry *entry, const uint8_t **key)
 /* ---- rows.c ---- */
 
 int counts_columns(Counts *counts, int by_count, uint64_t min_count, uint64_t top, Columns *columns);
+/* The blob has SHORT bytes of room behind it, as has whatever else put_word reads from or writes to. */
 int columns_start(Columns *columns, uint64_t rows, size_t bytes, int with_documents);
 void columns_free(Columns *columns);
+
+/* Copies a word; where it is short SHORT bytes, which is faster than to ask how many. */
+enum { SHORT = 16 };
+ALWAYS_INLINE uint8_t *put_word(uint8_t *out, const uint8_t *word, size_t length) {
+    memcpy(out, word, length <= SHORT ? SHORT : length);
+    return out + length;
+}
+
 uint64_t key_word(const uint8_t *bytes, size_t length); /* <= 8 bytes, little-endian, padded with zeros */
 
 ALWAYS_INLINE void note_node(Counts *counts, uint32_t node) {

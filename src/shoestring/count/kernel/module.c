@@ -2,6 +2,7 @@
  *
  *     build(dict_txt: bytes, user: list[(str, int)], hmm: bytes) -> bytes   image; int < 0: suggest a frequency
  *     build_from(freq: dict[str, int], total: int, forced: list[str], hmm: bytes) -> bytes   of a jieba.Tokenizer
+ *     digest(content: bytes, stop: int) -> bytes   16 of them that tell content[:stop] apart
  *     Table(image: bytes, whole: list[str])    words that are kept whole; read-only, may be shared by threads
  *         .cut(text: str, hmm: bool) -> list[str]
  *         .tokens(text: bytes, hmm: bool) -> int
@@ -39,6 +40,7 @@ PyObject *fail(int code) {
 static PyMethodDef functions[] = {
     {"build", build, METH_VARARGS, "build(dict_txt, user, hmm) -> image"},
     {"build_from", build_from, METH_VARARGS, "build_from(freq, total, forced, hmm) -> image"},
+    {"digest", digest_bytes, METH_VARARGS, "digest(content, stop) -> 16 bytes that tell content[:stop] apart"},
     {"to_tsv", to_tsv, METH_VARARGS, "to_tsv(offsets, blob, counts, documents, first, last) -> bytes"},
     {"measure", packed_measure, METH_VARARGS, "measure(text) -> (characters, lines), or where it is not UTF-8"},
     {"count_keys", packed_count_keys, METH_VARARGS, "count_keys([(text, lines)], longest) -> (alphabet, keys, counts)"},

@@ -34,6 +34,7 @@ PyObject *grams_type_new(void);
 
 PyObject *build(PyObject *module, PyObject *args);
 PyObject *build_from(PyObject *module, PyObject *args);
+PyObject *digest_bytes(PyObject *module, PyObject *args);
 PyObject *to_tsv(PyObject *module, PyObject *args);
 PyObject *packed_measure(PyObject *module, PyObject *args);
 PyObject *packed_count_keys(PyObject *module, PyObject *args);

@@ -1,4 +1,4 @@
-/* build and build_from: a dictionary becomes an image. */
+/* build and build_from: a dictionary becomes an image; digest. */
 #include "module.h"
 
 #include <stdlib.h>
@@ -62,6 +62,18 @@ PyObject *build(PyObject *module, PyObject *args) {
     free(model);
     dictionary_free(&dictionary);
     return result;
+}
+
+/* What names an image and tells whether it is whole. */
+PyObject *digest_bytes(PyObject *module, PyObject *args) {
+    (void)module;
+    const char *bytes;
+    Py_ssize_t length, stop = PY_SSIZE_T_MAX;
+    uint64_t found[2];
+    if (!PyArg_ParseTuple(args, "y#|n", &bytes, &length, &stop))
+        return NULL;
+    digest((const uint8_t *)bytes, (size_t)(stop >= 0 && stop < length ? stop : length), found);
+    return PyBytes_FromStringAndSize((const char *)found, sizeof found);
 }
 
 static int put_all(Dictionary *dictionary, PyObject *frequencies, PyObject *forced) {

@@ -56,8 +56,27 @@ static char *put_number(char *out, uint64_t number) {
     return out;
 }
 
-static char *put_word(char *out, const char *word, const char *end) {
+/* Whether none of the bytes is a backslash or below 14, as tab, LF and CR are. */
+static int plain(uint64_t eight) {
+    const uint64_t each = 0x0101010101010101u, high = each << 7;
+    uint64_t backslash = eight ^ each * '\\';
+    return !((((eight - each * 14) & ~eight) | ((backslash - each) & ~backslash)) & high);
+}
+
+/* `out` has room for eight bytes more than it takes; the text that the word is of ends at `stop`. */
+static char *put_escaped(char *out, const char *word, const char *end, const char *stop) {
     for (; word < end; word++) {
+        size_t left = (size_t)(end - word), taken = left < 8 ? left : 8;
+        if (stop - word >= 8) {
+            uint64_t eight;
+            memcpy(&eight, word, sizeof eight);
+            if (plain(taken < 8 ? eight | UINT64_MAX << 8 * taken : eight)) {
+                memcpy(out, word, sizeof eight);
+                out += taken;
+                word += taken - 1;
+                continue;
+            }
+        }
         char escaped = *word == '\t' ? 't' : *word == '\n' ? 'n' : *word == '\r' ? 'r' : *word == '\\' ? '\\' : 0;
         if (escaped)
             *out++ = '\\';
@@ -89,7 +108,7 @@ PyObject *to_tsv(PyObject *module, PyObject *args) {
         memcpy(&end, offsets + (row + 1) * 8, 8);
         if (end < from || end > to)
             break;
-        out = put_word(out, blob + from, blob + end);
+        out = put_escaped(out, blob + from, blob + end, blob + blob_size);
         from = end;
         memcpy(&number, counts + row * 8, 8);
         *out++ = '\t';

@@ -11,11 +11,6 @@
 
 enum { MOST_BITS = 11, DIGITS = 1 << MOST_BITS, ID_BITS = 32, SHARE_BITS = 9, MOST_FIELDS = 2 * MOST_KEY + 1, FEW = 1 << 12 };
 
-typedef struct {
-    uint32_t number, shift, bits; /* of the row, and within it */
-    uint64_t flip;                /* all ones turn the order */
-} Field;
-
 uint32_t bits_of(uint64_t number) {
     uint32_t bits = 0;
     for (; number; number >>= 1)
@@ -25,17 +20,22 @@ uint32_t bits_of(uint64_t number) {
 
 /* ---- sorting ---- */
 
-ALWAYS_INLINE size_t digit_of(const uint64_t *row, Field digit) {
-    return (size_t)((row[digit.number] ^ digit.flip) >> digit.shift & (((uint64_t)1 << digit.bits) - 1));
+/* `rare`: the greatest first, and all that the bits do not hold as one. */
+ALWAYS_INLINE size_t digit_of(const uint64_t *row, Field digit, const int rare) {
+    uint64_t mask = ((uint64_t)1 << digit.bits) - 1, number = row[digit.number];
+    if (rare)
+        return (size_t)(mask - (number < mask ? number : mask));
+    return (size_t)((number ^ digit.flip) >> digit.shift & mask);
 }
 
 /* Hands the rows out by one digit, in order; not if they all have the same one. ends[]: where those of each digit end. */
-ALWAYS_INLINE int hand_out(const uint64_t *from, uint64_t *to, size_t length, Field digit, size_t *ends, const uint32_t stride) {
+ALWAYS_INLINE int hand_out(const uint64_t *from, uint64_t *to, size_t length, Field digit, size_t *ends, const uint32_t stride,
+                           const int rare) {
     size_t sum = 0;
     memset(ends, 0, sizeof *ends << digit.bits);
     for (size_t at = 0; at < length; at++)
-        ends[digit_of(from + at * stride, digit)]++;
-    if (!length || ends[digit_of(from, digit)] == length)
+        ends[digit_of(from + at * stride, digit, rare)]++;
+    if (!length || ends[digit_of(from, digit, rare)] == length)
         return 0;
     for (size_t each = 0; each < (size_t)1 << digit.bits; each++) {
         size_t here = ends[each];
@@ -44,7 +44,7 @@ ALWAYS_INLINE int hand_out(const uint64_t *from, uint64_t *to, size_t length, Fi
     }
     for (size_t at = 0; at < length; at++) {
         const uint64_t *row = from + at * stride;
-        uint64_t *place = to + stride * ends[digit_of(row, digit)]++;
+        uint64_t *place = to + stride * ends[digit_of(row, digit, rare)]++;
         for (uint32_t each = 0; each < stride; each++)
             place[each] = row[each];
     }
@@ -54,18 +54,28 @@ ALWAYS_INLINE int hand_out(const uint64_t *from, uint64_t *to, size_t length, Fi
 static int hand_out_any(const uint64_t *from, uint64_t *to, size_t length, Field digit, size_t *ends, uint32_t stride) {
     switch (stride) {
     case 1:
-        return hand_out(from, to, length, digit, ends, 1);
+        return hand_out(from, to, length, digit, ends, 1, 0);
     case 2:
-        return hand_out(from, to, length, digit, ends, 2);
+        return hand_out(from, to, length, digit, ends, 2, 0);
     case 3:
-        return hand_out(from, to, length, digit, ends, 3);
+        return hand_out(from, to, length, digit, ends, 3, 0);
     default:
-        return hand_out(from, to, length, digit, ends, MOST_STRIDE);
+        return hand_out(from, to, length, digit, ends, MOST_STRIDE, 0);
     }
 }
 
-/* From the least of the fields on; returns where the rows are then. */
-static uint64_t *sort_few(uint64_t *from, uint64_t *to, size_t length, uint32_t stride, const Field *fields, uint32_t count) {
+static int hand_out_counts(const uint64_t *from, uint64_t *to, size_t length, Field count, size_t *ends, uint32_t stride) {
+    switch (stride) {
+    case 2:
+        return hand_out(from, to, length, count, ends, 2, 1);
+    case 3:
+        return hand_out(from, to, length, count, ends, 3, 1);
+    default:
+        return hand_out(from, to, length, count, ends, MOST_STRIDE, 1);
+    }
+}
+
+uint64_t *sort_few(uint64_t *from, uint64_t *to, size_t length, uint32_t stride, const Field *fields, uint32_t count) {
     size_t ends[DIGITS];
     for (uint32_t each = 0; each < count; each++) {
         uint32_t bits = fields[each].bits, passes = (bits + MOST_BITS - 1) / MOST_BITS;
@@ -83,8 +93,7 @@ static uint64_t *sort_few(uint64_t *from, uint64_t *to, size_t length, uint32_t 
     return from;
 }
 
-/* Hands the rows out by the greatest field, of SHARE_BITS at most, then sorts each share within the cache. */
-static uint64_t *sort_many(uint64_t *rows, uint64_t *scratch, size_t length, uint32_t stride, const Field *fields, uint32_t count) {
+uint64_t *sort_many(uint64_t *rows, uint64_t *scratch, size_t length, uint32_t stride, const Field *fields, uint32_t count) {
     size_t ends[1 << SHARE_BITS], begin = 0;
     Field top = fields[count - 1];
     if (length < FEW || !hand_out_any(rows, scratch, length, top, ends, stride))
@@ -96,6 +105,20 @@ static uint64_t *sort_many(uint64_t *rows, uint64_t *scratch, size_t length, uin
             memcpy(to, from, (ends[share] - begin) * stride * sizeof *to);
     }
     return rows;
+}
+
+uint64_t *sort_counts(uint64_t *from, uint64_t *to, size_t length, uint32_t stride, uint32_t number) {
+    size_t ends[DIGITS], frequent = 0;
+    uint64_t most = 0;
+    Field rare = {number, 0, MOST_BITS, 0};
+    int moved = hand_out_counts(from, to, length, rare, ends, stride);
+    uint64_t *sorted = moved ? to : from, *other = moved ? from : to;
+    for (; frequent < length && sorted[frequent * stride + number] >= DIGITS - 1; frequent++)
+        most |= sorted[frequent * stride + number];
+    Field count = {number, 0, bits_of(most), UINT64_MAX};
+    if (sort_few(sorted, other, frequent, stride, &count, 1) != sorted)
+        memcpy(sorted, other, frequent * stride * sizeof *sorted);
+    return sorted;
 }
 
 /* The fields of a key, from the least on. Ids are in an order of their own: frequent words have low ones, so those that
@@ -117,18 +140,15 @@ static uint64_t in_order(uint64_t ids) { return ids << (ID_BITS - SHARE_BITS) | 
 
 int rows_sort(Rows *rows, const Stack *stack, uint32_t bits, int ranks, int by_count) {
     size_t bytes = rows->length * stack->stride * sizeof *rows->row;
-    uint64_t *scratch = malloc(bytes + 1), *sorted, most = 0;
+    uint64_t *scratch = malloc(bytes + 1), *sorted;
     if (!scratch)
         return NO_MEMORY;
     use_huge_pages(scratch, bytes);
     Field fields[MOST_FIELDS];
     uint32_t count = fields_of(stack->key, bits, ranks, fields);
     sorted = sort_many(rows->row, scratch, rows->length, stack->stride, fields, count);
-    for (size_t at = 0; by_count && at < rows->length; at++)
-        most |= rows->row[at * stack->stride + stack->key];
-    Field counts = {stack->key, 0, bits_of(most), UINT64_MAX};
     scratch = sorted == rows->row ? scratch : rows->row;
-    rows->row = sort_few(sorted, scratch, rows->length, stack->stride, &counts, 1);
+    rows->row = by_count ? sort_counts(sorted, scratch, rows->length, stack->stride, stack->key) : sorted;
     free(rows->row == sorted ? scratch : sorted);
     return OK;
 }
