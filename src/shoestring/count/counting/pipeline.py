@@ -137,7 +137,7 @@ class Count:
                 raise
             return worker
 
-        return _at_once(work, min(self.job.cores, max(1, len(todo))))
+        return _at_once(work, min(self.job.cores, max(1, len(todo))), self._stop)
 
     def _processes(self, todo: Sequence[int]) -> Sequence[Worker]:
         worker = TableWorker(self.job)
@@ -256,9 +256,10 @@ class Count:
             yield from packed.decode(keys[kept], counts[kept], alphabet)
 
 
-def _at_once(work: Callable[[], Worker], size: int) -> Sequence[Worker]:
+def _at_once(work: Callable[[], Worker], size: int, stop: Event) -> Sequence[Worker]:
     """Runs `work` in this thread and in others beside it, and raises what one of them raised when all have ended.
 
+    What `work` raises sets `stop`, by which the others end.
     `concurrent.futures` does the same; to import it takes as long as to count a megabyte.
     """
     workers: list[Worker] = []
@@ -271,11 +272,17 @@ def _at_once(work: Callable[[], Worker], size: int) -> Sequence[Worker]:
             errors.append(error)
 
     others = [Thread(target=one) for _ in range(size - 1)]
-    for thread in others:
-        thread.start()
-    one()
-    for thread in others:
-        thread.join()
+    try:
+        for thread in others:
+            thread.start()
+        one()
+        for thread in others:
+            thread.join()
+    except BaseException:  # Ctrl-C while the others end, or the system has no more threads
+        stop.set()
+        for thread in filter(Thread.is_alive, others):
+            thread.join()
+        raise
     if errors:
         raise errors[0]
     return workers
