@@ -261,7 +261,10 @@ def test_a_batch_whose_worker_dies(once, tmp_path, shoestring):
         assert "雷\t1\n" in (tmp_path / "out.tsv").read_text("utf-8")
     else:
         assert done.returncode == 1
-        assert "corpus.txt, bytes 0 to 2,097,152: the process that worked on it died twice" in done.stderr
+        assert (
+            "corpus.txt, bytes 1,048,576 to 2,097,152: the process that worked on it died twice"
+            in done.stderr
+        )
         assert not (tmp_path / "out.tsv").exists()
 
 
