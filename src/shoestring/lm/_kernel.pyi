@@ -1,28 +1,18 @@
 """The kernel in lm/kernel: products of few-bit weights with rows of float32, and blocks; arguments are addresses."""
 
 def level() -> int: ...
-def tiled8(
-    x: int,
-    rows: int,
-    levels: int,
-    scale: int,
-    bias: int,
-    y: int,
-    outputs: int,
-    inputs: int,
-    threads: int,
-    level: int,
-) -> None: ...
-def tiled4(
+def product(
     x: int,
     rows: int,
     levels: int,
     scale: int,
     zero: int,
+    unit: int,
     bias: int,
     y: int,
     outputs: int,
     inputs: int,
+    bits: int,
     threads: int,
     level: int,
 ) -> None: ...

@@ -14,8 +14,8 @@ from shoestring._errors import OptionError
 from shoestring.lm.engines.families import EXACT, require_known
 from shoestring.lm.engines.load import load
 from shoestring.lm.weights import few_bits
-from shoestring.lm.weights.few_bits import Embedding8, Linear4, Linear8
-from shoestring.lm.weights.quantize import from_int4, from_int8
+from shoestring.lm.weights.few_bits import Embedding8, Linear8, LinearLow
+from shoestring.lm.weights.quantize import from_int8, from_low
 
 from ..families import VOCABULARY, saved
 
@@ -121,7 +121,7 @@ def few_bits_equal_their_weights(folder, model, precision, ids):
     before = {name: weight.clone() for name, weight in model.named_parameters()}
     with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
         for name, module in engine.model.named_modules():
-            if isinstance(module, Linear8 | Linear4 | Embedding8):
+            if isinstance(module, Linear8 | LinearLow | Embedding8):
                 original = model.get_submodule(name)
                 weight = stands_for(module, original)
                 original.weight.copy_(weight.t() if isinstance(original, Conv1D) else weight)
@@ -136,8 +136,8 @@ def stands_for(module, original):
     if isinstance(module, Embedding8):
         tokens, hidden = original.weight.shape
         return from_int8(module.levels, module.scale)[:tokens, :hidden]
-    unpacked = from_int4 if isinstance(module, Linear4) else from_int8
-    parts = [getattr(module, part) for part in ("levels", "scale", "zero") if hasattr(module, part)]
+    unpacked = from_low if isinstance(module, LinearLow) else from_int8
+    parts = [getattr(module, part) for part in ("levels", "scale", "zero", "unit") if hasattr(module, part)]
     return unpacked(*parts)[: module.outputs, : module.inputs]
 
 

@@ -3,15 +3,15 @@
 import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
-from transformers.pytorch_utils import Conv1D
 
 from shoestring.lm.engines.load import load
 from shoestring.lm.weights.conversion import convert
 
 from ..conftest import checkpoint
 
-# Mean KL divergence from the fp32 model, as measured of peers at this width; int8 beside torch's dynamic layers.
-LIMITS = {"int8": 1.9e-3, "gguf-f16": 1e-6, "gguf-q8_0": 2.5e-4, "gguf-q4_k_m": 1.6e-2}
+# Mean KL divergence from the fp32 model, as measured of peers at this width; int8 beside torch's dynamic layers,
+# int4 beside q4_k_m.
+LIMITS = {"int8": 1.9e-3, "int4": 1.6e-2, "gguf-f16": 1e-6, "gguf-q8_0": 2.5e-4, "gguf-q4_k_m": 1.6e-2}
 
 
 @pytest.fixture(scope="module")
@@ -52,24 +52,3 @@ def test_few_bits_change_as_little_as_the_best_peers(width, to):
     kl = (wanted.exp() * (wanted - found)).sum(-1).mean()
     print(f"{to}: KL {kl:.2e}")
     assert kl < LIMITS[to]
-
-
-@pytest.mark.slow
-def test_int4_changes_less_than_q4_0_of_as_many_bits(width):
-    quants = pytest.importorskip("gguf.quants", reason="the extra gguf is not installed")
-    folder, rows, wanted = width
-    convert(folder / "hf", folder / "int4", to="int4")
-    model = GPT2LMHeadModel.from_pretrained(folder / "hf", dtype=torch.float32)
-    kind = quants.GGMLQuantizationType.Q4_0
-    for layer in model.modules():
-        if isinstance(layer, Conv1D):
-            weight = quants.dequantize(
-                quants.quantize(layer.weight.data.t().contiguous().numpy(), kind), kind
-            )
-            layer.weight.data = torch.from_numpy(weight).t()
-    with torch.no_grad():
-        peer = torch.cat([model(torch.tensor([row])).logits[:, -1] for row in rows]).log_softmax(-1)
-    ours = load(folder / "int4", device="cpu").open(rows).logits.log_softmax(-1)
-    ours, peer = ((wanted.exp() * (wanted - found)).sum(-1).mean() for found in (ours, peer))
-    print(f"int4: KL {ours:.2e}, q4_0 {peer:.2e}")
-    assert ours < peer

@@ -19,16 +19,13 @@ from shoestring._extras import require
     show_default=True,
     type=click.Choice(["hf", "int8", "int4", "gguf-f16", "gguf-q8_0", "gguf-q4_k_m"]),
 )
-@click.option(
-    "--calibration", metavar="FILE", help="Text that int4 is fitted to, some hundred documents, one a line."
-)
 @click.option("--vocab", help="CPM's chinese_vocab.model, if it does not lie with the weights.")
 @click.option("--heads", type=int, help="Attention heads, for shards of a size other than CPM-LM's.")
 @click.option("--unpublished", is_flag=True, help="Do not insist on CPM-LM's published SHA-1 and MD5.")
 @click.option("--overwrite", is_flag=True, help="Replace a folder.")
 def convert(
     ui: ui.UI, source: str, output: str, to: str, vocab: str | None, heads: int | None, unpublished: bool,
-    overwrite: bool, calibration: str | None,
+    overwrite: bool,
 ) -> None:  # fmt: skip
     """Turns CPM-LM's released shards, a Hugging Face folder or a .gguf file into a folder that runs here.
 
@@ -36,7 +33,6 @@ def convert(
     """
     hub.located(source)  # a wrong path is told before anything heavy is loaded
     require("lm", "torch", "sentencepiece", "jieba", "transformers")
-    from shoestring import files
     from shoestring.lm.weights.conversion import convert
 
     started = time.perf_counter()
@@ -47,7 +43,6 @@ def convert(
         vocabulary=vocab,
         heads=heads,
         published=not unpublished,
-        calibration=[] if calibration is None else list(files.documents([calibration])),
         overwrite=overwrite,
         ui=ui,
     )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
-_ROOM = 64  # tokens that are allocated ahead
+_ROOM = 64  # tokens that are allocated ahead, at least
 
 
 class GrowingLayer(DynamicLayer):
@@ -134,7 +134,8 @@ def _held(layer: Any) -> tuple[Tensor, Tensor]:
 
 def _with_room(held: Tensor, length: int) -> Tensor:
     rows, heads, seen, size = held.shape
-    buffer = held.new_empty(rows, heads, (length // _ROOM + 2) * _ROOM, size)
+    room = max(length, seen * 3 // 2)  # by a part of what is there: token by token, all is copied few times
+    buffer = held.new_empty(rows, heads, (room // _ROOM + 2) * _ROOM, size)
     buffer[:, :, :seen] = held
     return buffer
 

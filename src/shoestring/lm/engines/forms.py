@@ -16,16 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from shoestring.lm.weights.few_bits import Linear4, Linear8
+from shoestring.lm.weights.few_bits import Linear8, LinearLow
 
 LLAMAS = ("llama", "mistral", "qwen2", "qwen3")
 _SILU, _GELU = 0, 1
 _LANES, _WIDEST = 16, 512  # the kernel takes heads of a multiple of the one, and is tried up to the other
 _ACTS = {"silu": _SILU, "gelu_new": _GELU, "gelu_pytorch_tanh": _GELU}
-_NO_WEIGHTS = struct.pack("@4P3N", *[0] * 7)
+_NO_WEIGHTS = struct.pack("@5P3N", *[0] * 8)
 _NO_NORM = struct.pack("@2Pd", 0, 0, 0.0)
 
-Linear = Linear8 | Linear4
+Linear = Linear8 | LinearLow
 
 
 @dataclass(frozen=True)
@@ -214,11 +214,10 @@ def _norm(norm: Any) -> bytes:
 
 def _weights(layer: Any) -> bytes:
     """Packs the struct Weights."""
-    zero = layer.zero.data_ptr() if isinstance(layer, Linear4) else 0
+    low = (layer.zero.data_ptr(), layer.unit.data_ptr()) if isinstance(layer, LinearLow) else (0, 0)
     bias = 0 if layer.bias is None else layer.bias.data_ptr()
-    bits = 4 if isinstance(layer, Linear4) else 8
-    addresses = layer.levels.data_ptr(), layer.scale.data_ptr(), zero, bias
-    return struct.pack("@4P3N", *addresses, layer.outputs, layer.inputs, bits)
+    addresses = layer.levels.data_ptr(), layer.scale.data_ptr(), *low, bias
+    return struct.pack("@5P3N", *addresses, layer.outputs, layer.inputs, layer.bits)
 
 
 def _block(block: Block) -> bytes:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -131,14 +132,14 @@ class TorchSession:
         for old, new in zip(self.ids, rows, strict=True):
             require_length(len(old) + len(new), self.engine.positions, "the prompt")
         width = max(map(len, rows))
-        for index, row in enumerate(rows):
-            self.pads[index] += width - len(row)
         padded = [[row[0]] * (width - len(row)) + row for row in rows]
-        for begin in range(0, width, CHUNK):
-            part = [row[begin : begin + CHUNK] for row in padded]
-            self._forward(part, last=begin + CHUNK >= width)
-            if progress is not None:
-                progress(len(part[0]))
+        with self._whole_or_not():
+            self.pads = [pad + width - len(row) for pad, row in zip(self.pads, rows, strict=True)]
+            for begin in range(0, width, CHUNK):
+                part = [row[begin : begin + CHUNK] for row in padded]
+                self._forward(part, last=begin + CHUNK >= width)
+                if progress is not None:
+                    progress(len(part[0]))
         self.ids = [old + new for old, new in zip(self.ids, rows, strict=True)]
 
     def extend(self, tokens: Sequence[int], progress: Progress | None = None) -> None:
@@ -148,7 +149,8 @@ class TorchSession:
     @torch.inference_mode()
     def step(self, tokens: Sequence[int]) -> None:
         """Appends one token to each row."""
-        self._forward([[token] for token in tokens], last=True)
+        with self._whole_or_not():
+            self._forward([[token] for token in tokens], last=True)
         for row, token in zip(self.ids, tokens, strict=True):
             row.append(token)
 
@@ -197,6 +199,17 @@ class TorchSession:
     def close(self) -> None:
         """Frees the keys and values."""
         self.cache, self.ids = caches.new_cache(), []
+
+    @contextmanager
+    def _whole_or_not(self) -> Iterator[None]:
+        """Lets the session be as it was if reading ends early: memory is out, or someone pressed Ctrl-C."""
+        seen, pads = self.cache.get_seq_length(), self.pads
+        try:
+            yield
+        except BaseException:
+            caches.cut(self.cache, seen)
+            self.pads = pads
+            raise
 
     def _forward(self, part: list[list[int]], last: bool, keep: int = 1) -> Tensor:
         ids = torch.tensor(part, device=self.engine.device)
@@ -255,7 +268,7 @@ class TorchSession:
         branch = ((owner[:, None] == owner) | (owner == -1)) & (place[:, None] >= place)
         depth = place + seen + len(trunk)
         tree = Tree(torch.cat([torch.arange(seen, device=device), depth]), torch.cat([before, branch], dim=1))
-        with branching(tree):
+        with self._whole_or_not(), branching(tree):
             logits = self.engine.forward(tokens[None], self.cache, depth[None], None, len(nodes) - first)
         caches.cut(self.cache, seen)
         return logits[0].double().log_softmax(-1).cpu()

@@ -44,11 +44,11 @@ INLINE int32_t part_make(const float *values, int8_t *steps, float *scale) {
 }
 
 INLINE void group_make(Group *group, const float *values) {
-    group->total = 0;
+    memset(group->total, 0, sizeof group->total);
     for (size_t part = 0; part < PARTS; part++) {
         int32_t steps = part_make(values + part * FINE, group->steps + part * FINE, group->scale + part);
         group->start[part] = -128 * steps;
-        group->total += (float)steps * group->scale[part];
+        group->total[part * HALVES / PARTS] += (float)steps * group->scale[part];
     }
 }
 

@@ -1,8 +1,7 @@
 /* The Python module shoestring.lm._kernel.
  *
  *     level() -> int                       0 any processor, 1 AVX2, 2 AVX-512 with VNNI: the best one here
- *     tiled8(x, rows, weight, scale, bias, y, outputs, inputs, threads, level)
- *     tiled4(x, rows, weight, scale, zero, bias, y, outputs, inputs, threads, level)
+ *     product(x, rows, weight, scale, zero, unit, bias, y, outputs, inputs, bits, threads, level)
  *     blocks_bytes(model, lines, room, threads) -> int
  *     blocks(model, x, rows, count, cosines, sines, pads, held, seen, room, memory, threads, level)
  *
@@ -58,25 +57,14 @@ static PyObject *multiply(const Weights *w, const float *values, size_t rows, fl
     Py_RETURN_NONE;
 }
 
-static PyObject *tiled8(PyObject *self, PyObject *args) {
-    unsigned long long x, weight, scale, bias, y;
-    Py_ssize_t rows, outputs, inputs, threads;
+static PyObject *product(PyObject *self, PyObject *args) {
+    unsigned long long x, weight, scale, zero, unit, bias, y;
+    Py_ssize_t rows, outputs, inputs, bits, threads;
     int level;
     (void)self;
-    if (!PyArg_ParseTuple(args, "KnKKKKnnni", &x, &rows, &weight, &scale, &bias, &y, &outputs, &inputs, &threads, &level))
+    if (!PyArg_ParseTuple(args, "KnKKKKKKnnnni", &x, &rows, &weight, &scale, &zero, &unit, &bias, &y, &outputs, &inputs, &bits, &threads, &level))
         return NULL;
-    Weights w = {AT(const void, weight), AT(const uint16_t, scale), NULL, AT(const float, bias), (size_t)outputs, (size_t)inputs, 8};
-    return multiply(&w, AT(const float, x), (size_t)rows, AT(float, y), (size_t)threads, level);
-}
-
-static PyObject *tiled4(PyObject *self, PyObject *args) {
-    unsigned long long x, weight, scale, zero, bias, y;
-    Py_ssize_t rows, outputs, inputs, threads;
-    int level;
-    (void)self;
-    if (!PyArg_ParseTuple(args, "KnKKKKKnnni", &x, &rows, &weight, &scale, &zero, &bias, &y, &outputs, &inputs, &threads, &level))
-        return NULL;
-    Weights w = {AT(const void, weight), AT(const uint16_t, scale), AT(const uint16_t, zero), AT(const float, bias), (size_t)outputs, (size_t)inputs, 4};
+    Weights w = {AT(const void, weight), AT(const void, scale), AT(const void, zero), AT(const float, unit), AT(const float, bias), (size_t)outputs, (size_t)inputs, (size_t)bits};
     return multiply(&w, AT(const float, x), (size_t)rows, AT(float, y), (size_t)threads, level);
 }
 
@@ -126,8 +114,7 @@ static PyObject *level(PyObject *self, PyObject *unused) {
 
 static PyMethodDef methods[] = {
     {"level", level, METH_NOARGS, "The best kind of instructions of this processor."},
-    {"tiled8", tiled8, METH_VARARGS, "y = x W + bias of 8-bit weights."},
-    {"tiled4", tiled4, METH_VARARGS, "y = x W + bias of 4-bit weights."},
+    {"product", product, METH_VARARGS, "y = x W + bias of weights of 8, 5 or 4 bits."},
     {"blocks_bytes", bytes_of_blocks, METH_VARARGS, "Working memory of blocks."},
     {"blocks", blocks, METH_VARARGS, "More tokens of each row go through all blocks."},
     {NULL, NULL, 0, NULL},
@@ -136,5 +123,5 @@ static PyMethodDef methods[] = {
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_kernel", "Products of few-bit weights, and whole blocks.", -1, methods, NULL, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__kernel(void) {
-    return PyModule_Create(&definition);
+    return begin_threads() == 0 ? PyModule_Create(&definition) : PyErr_NoMemory();
 }

@@ -5,7 +5,6 @@
 #include "kernel.h"
 
 #include <pthread.h>
-#include <unistd.h>
 
 enum { MOST = 64, SPINS = 2000 };
 
@@ -16,7 +15,6 @@ static unsigned born[MOST]; /* the turn in which a thread was started */
 static Work current;
 static void *current_what;
 static size_t current_parts, started;
-static pid_t owner; /* threads do not survive a fork */
 
 static inline void pause_briefly(void) {
 #if defined(__x86_64__)
@@ -58,14 +56,19 @@ static void *serve(void *place) {
     return NULL;
 }
 
+/* Threads do not survive a fork, nor does the work of another thread of the parent, nor what its threads wait for. */
+static void begin_anew(void) {
+    started = 0;
+    busy = asleep = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    wake = met = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
+}
+
+int begin_threads(void) {
+    return pthread_atfork(NULL, NULL, begin_anew);
+}
+
 /* Returns how many parts the work can have. */
 static size_t threads_for(size_t parts) {
-    if (owner != getpid()) { /* nor is anything to be had of conditions that threads of the parent wait for */
-        owner = getpid();
-        started = 0;
-        asleep = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
-        wake = met = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
-    }
     for (pthread_t thread; started + 1 < parts; started++) {
         born[started + 1] = atomic_load(&turn);
         if (pthread_create(&thread, NULL, serve, (void *)(started + 1)) != 0)

@@ -12,7 +12,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -24,22 +24,13 @@ from shoestring._errors import InputError, OptionError
 from shoestring.files import atomic, atomic_folder
 from shoestring.lm.tokenizer import FILE, CpmTokenizer
 from shoestring.lm.weights import gguf_file
-from shoestring.lm.weights.calibrate import calibrated
 from shoestring.lm.weights.gguf_source import GgufSource
-from shoestring.lm.weights.loading import load_source
 from shoestring.lm.weights.opening import open_source
 from shoestring.lm.weights.pieces import Piece, plain, quantized
 from shoestring.lm.weights.published import checking
-from shoestring.lm.weights.quantize import GROUP, Parts
+from shoestring.lm.weights.quantize import GROUP
 from shoestring.lm.weights.safetensors_file import Writer
-from shoestring.lm.weights.skeleton import (
-    bits_of,
-    config_of,
-    empty,
-    layers_of,
-    matched,
-    require_mostly_linear,
-)
+from shoestring.lm.weights.skeleton import config_of, empty, layers_of, matched, require_mostly_linear
 from shoestring.lm.weights.sources import QUANTIZED, MegatronSource, Source
 from shoestring.ui import UI
 
@@ -77,7 +68,6 @@ def convert(
     vocabulary: str | os.PathLike[str] | None = None,
     heads: int | None = None,
     published: bool = True,
-    calibration: Sequence[str] = (),
     overwrite: bool = False,
     ui: UI | None = None,
 ) -> Converted:
@@ -90,7 +80,6 @@ def convert(
         vocabulary: CPM's chinese_vocab.model, if it does not lie with the weights.
         heads: number of attention heads, for shards of an unknown size.
         published: check CPM-LM's files against the published SHA-1 and MD5.
-        calibration: texts that int4 is fitted to, see `calibrate`; the model is in memory in float32 meanwhile.
         overwrite: replace a folder.
         ui: shows progress.
 
@@ -106,10 +95,7 @@ def convert(
     _require_plain(weights, source)
     tokenizer = cpm_vocabulary(weights, vocabulary)
     few = to in ("int8", "int4")
-    if calibration and to != "int4":
-        raise OptionError(f"--calibration with --to {to}: only int4 is fitted to a text")
-    fitted = _fitted_to(weights, calibration, ui) if calibration else {}
-    pieces = list(_few_pieces(weights, int(to[3:]), fitted) if few else _same_pieces(weights))
+    pieces = list(_few_pieces(weights, int(to[3:])) if few else _same_pieces(weights))
     total = sum(shape.bytes for shape in weights.shapes.values())
     parameters = sum(math.prod(shape.sizes) for shape in weights.shapes.values())
     with ExitStack() as stack:
@@ -137,22 +123,11 @@ def convert(
     return Converted(Path(output), parameters, size)
 
 
-def _few_pieces(weights: Source, bits: int, fitted: Mapping[str, Parts]) -> Iterator[Piece]:
+def _few_pieces(weights: Source, bits: int) -> Iterator[Piece]:
     model = empty(config_of(weights.config))
     layers = layers_of(model)
     require_mostly_linear(model, layers)
-    return quantized(matched(weights, model), layers, bits, fitted)
-
-
-def _fitted_to(weights: Source, texts: Sequence[str], ui: UI) -> dict[str, Parts]:
-    """Returns the 4-bit weights that fit texts best."""
-    model: Any = load_source(weights)
-    layers = layers_of(model)
-    chosen = {name: each for name, each in layers.linear.items() if bits_of(each, 4, layers.head) == 4}
-    tokenizer = weights.tokenizer if isinstance(weights, GgufSource) else hub.load_tokenizer(weights.folder)
-    rows = [tokenizer.encode(text) for text in texts]
-    with ui.bar("calibrating", model.config.num_hidden_layers, "block") as bar:
-        return calibrated(model, chosen, rows, bar.update)
+    return quantized(matched(weights, model), layers, bits)
 
 
 def _same_pieces(weights: Source) -> Iterator[Piece]:

@@ -1,4 +1,4 @@
-"""Linear layers and embeddings of 8 and 4 bits, and how a product with them is computed on a CPU.
+"""Linear layers and embeddings of 8, 5 and 4 bits, and how a product with them is computed on a CPU.
 
 - Activations are rounded to 255 steps of their own for every 16 of a row, so that a row's result does not depend
   on what else is in the batch, nor an activation's on an outlier far away. Products are added as whole numbers,
@@ -16,12 +16,12 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from shoestring.lm.weights.quantize import GROUP, TILE, from_int4, from_int8
+from shoestring.lm.weights.quantize import GROUP, TILE, from_int8, from_low, low_bits_of
 
 try:
     from shoestring.lm import _kernel
 
-    _NEEDED = (_kernel.tiled8, _kernel.tiled4, _kernel.blocks)
+    _NEEDED = (_kernel.product, _kernel.blocks)
 except (ImportError, AttributeError):  # no compiler when it was installed, or what it made is of older source
     _kernel = None
 INSTRUCTIONS = ("portable", "AVX2", "AVX-512 VNNI")
@@ -54,25 +54,26 @@ class Linear8(nn.Module):
         bias: Float[Tensor, " outputs"] | None = None,
     ) -> None:
         super().__init__()
-        self.outputs, self.inputs = outputs, inputs
+        self.outputs, self.inputs, self.bits = outputs, inputs, 8
         self.levels, self.scale, self.bias = levels.contiguous(), scale.contiguous(), bias
 
     def forward(self, x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
         """Returns (..., outputs) in float32."""
         if _kernel is None:
             return _unpacked(x, self, lambda part: from_int8(self.levels[part], self.scale[part]))
-        return _product(_kernel.tiled8, x, self, self.levels, self.scale)
+        return _product(x, self)
 
 
-class Linear4(nn.Module):
-    """y = W x + b with a 4-bit W.
+class LinearLow(nn.Module):
+    """y = W x + b with a W of 4 or 5 bits.
 
     Args:
         outputs: of W.
         inputs: of W.
         levels: and
         scale: and
-        zero: as `to_int4` returns them.
+        zero: and
+        unit: as `to_low` returns them.
         bias: or None.
     """
 
@@ -83,20 +84,20 @@ class Linear4(nn.Module):
         levels: UInt8[Tensor, "tiles groups steps tile 4"],
         scale: Tensor,
         zero: Tensor,
+        unit: Tensor,
         bias: Float[Tensor, " outputs"] | None = None,
     ) -> None:
         super().__init__()
-        self.outputs, self.inputs = outputs, inputs
+        self.outputs, self.inputs, self.bits = outputs, inputs, low_bits_of(levels)
         self.levels, self.bias = levels.contiguous(), bias
-        self.scale, self.zero = scale.contiguous(), zero.contiguous()
+        self.scale, self.zero, self.unit = scale.contiguous(), zero.contiguous(), unit.contiguous()
 
     def forward(self, x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
         """Returns (..., outputs) in float32."""
         if _kernel is None:
-            return _unpacked(
-                x, self, lambda part: from_int4(self.levels[part], self.scale[part], self.zero[part])
-            )
-        return _product(_kernel.tiled4, x, self, self.levels, self.scale, self.zero)
+            parts = self.levels, self.scale, self.zero, self.unit
+            return _unpacked(x, self, lambda part: from_low(*(each[part] for each in parts)))
+        return _product(x, self, self.zero.data_ptr(), self.unit.data_ptr())
 
 
 class Embedding8(nn.Module):
@@ -120,13 +121,14 @@ class Embedding8(nn.Module):
         return rows.flatten(-2)[..., : self.hidden]
 
 
-def _product(kernel: Callable[..., None], x: Tensor, layer: Any, *weights: Tensor) -> Tensor:
+def _product(x: Tensor, layer: Any, zero: int = 0, unit: int = 0) -> Tensor:
     flat = x.reshape(-1, layer.inputs).float().contiguous()
     y = torch.empty(len(flat), layer.outputs, dtype=torch.float32)
     bias = 0 if layer.bias is None else layer.bias.data_ptr()
-    kernel(
-        flat.data_ptr(), len(flat), *[each.data_ptr() for each in weights], bias, y.data_ptr(),
-        layer.outputs, layer.inputs, torch.get_num_threads(), LEVEL,
+    kernel: Any = _kernel  # it is there, or `_unpacked` computes
+    kernel.product(
+        flat.data_ptr(), len(flat), layer.levels.data_ptr(), layer.scale.data_ptr(), zero, unit, bias,
+        y.data_ptr(), layer.outputs, layer.inputs, layer.bits, torch.get_num_threads(), LEVEL,
     )  # fmt: skip
     return y.view(*x.shape[:-1], layer.outputs)
 

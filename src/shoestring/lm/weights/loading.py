@@ -1,4 +1,4 @@
-"""Loads a decoder weight by weight: in float32, or with linear layers of 8 or 4 bits; no weight is there twice.
+"""Loads a decoder weight by weight: in float32, or with linear layers of few bits; no weight is there twice.
 
 What is stored quantized is used where it lies in the file; what is not is quantized while it is read.
 """
@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 from shoestring._errors import InputError
-from shoestring.lm.weights.few_bits import Embedding8, Linear4, Linear8
+from shoestring.lm.weights.few_bits import Embedding8, Linear8, LinearLow
 from shoestring.lm.weights.pieces import Piece, plain, quantized
 from shoestring.lm.weights.quantize import shapes_of
+from shoestring.lm.weights.safetensors_file import Shape
 from shoestring.lm.weights.skeleton import (
     Layer,
     Layers,
@@ -30,7 +31,8 @@ from shoestring.train.memory import giving_back
 
 _THREADS = 2
 _SAME = {"gelu_new": "gelu_pytorch_tanh"}  # the same function, fused
-_PARTS = {"int8": 2, "int4": 3, "scale": 0, "zero": 0}  # of a quantized weight, and how many it has
+# Parts of a quantized weight, and how many it has.
+_PARTS = {"int8": 2, "int5": 4, "int4": 4, "scale": 0, "zero": 0, "unit": 0}
 
 
 def load_source(source: Source, bits: int | None = None) -> Any:
@@ -82,6 +84,8 @@ def _fill(model: Any, layers: Layers, parts: Iterable[tuple[str, torch.Tensor]])
         if len(found) == max(_PARTS[each] for each in found):
             for where, module in _modules(weight.removesuffix(".weight"), held.pop(weight), model, layers):
                 model.set_submodule(where, module)
+    for weight, found in held.items():  # parts that no kind of today has
+        _require_fitting(weight, found, _layer(weight.removesuffix(".weight"), model, layers))
     _fill_plain(model, others)
 
 
@@ -89,7 +93,7 @@ def _modules(
     name: str, found: dict[str, torch.Tensor], model: Any, layers: Layers
 ) -> Iterator[tuple[str, nn.Module]]:
     """Yields what takes the place of a linear layer, or of the embedding and the head that is tied to it."""
-    layer = layers.linear.get(f"{name}.weight") or _embedding(model, name)
+    layer = _layer(name, model, layers)
     _require_fitting(name, found, layer)
     sizes = layer.outputs, layer.inputs
     if name == layers.embedding:
@@ -98,22 +102,23 @@ def _modules(
     if "int8" in found:
         yield name, Linear8(*sizes, found["int8"], found["scale"])
     else:
-        yield name, Linear4(*sizes, found["int4"], found["scale"], found["zero"])
+        levels = found["int5"] if "int5" in found else found["int4"]
+        yield name, LinearLow(*sizes, levels, found["scale"], found["zero"], found["unit"])
 
 
-def _embedding(model: Any, name: str) -> Layer:
-    return Layer(name, *model.get_submodule(name).weight.shape)
+def _layer(name: str, model: Any, layers: Layers) -> Layer:
+    known = layers.linear.get(f"{name}.weight")
+    return known or Layer(name, *model.get_submodule(name).weight.shape)  # an embedding
 
 
 def _require_fitting(name: str, found: dict[str, torch.Tensor], layer: Layer) -> None:
     """Raises InputError if a weight is of the time when it did not lie in tiles, or of another size."""
-    bits = 8 if "int8" in found else 4
-    levels, scale = shapes_of(bits, layer.outputs, layer.inputs)
-    wanted = {f"int{bits}": levels, "scale": scale, **({"zero": scale} if bits == 4 else {})}
-    if {part: tuple(tensor.shape) for part, tensor in found.items()} != wanted:
+    bits = next((bits for bits in (8, 5, 4) if f"int{bits}" in found), 8)
+    wanted = shapes_of(bits, layer.outputs, layer.inputs)
+    if {part: Shape(tensor.dtype, tuple(tensor.shape)) for part, tensor in found.items()} != wanted:
         raise InputError(
             f"{name}: int{bits} of an older kind, or not {layer.outputs} x {layer.inputs} as config.json says; convert "
-            f"the model again: shoestring lm convert ... --to int{bits}"
+            "the model again: shoestring lm convert"
         )
 
 
@@ -125,7 +130,7 @@ def _fill_plain(model: Any, others: dict[str, torch.Tensor]) -> None:
             module = model.get_submodule(path)
         except AttributeError:
             continue
-        if isinstance(module, Linear8 | Linear4):
+        if isinstance(module, Linear8 | LinearLow):
             module.bias = tensor.float() if part == "bias" else module.bias
         elif part in module._parameters:
             setattr(module, part, nn.Parameter(tensor.float(), requires_grad=False))

@@ -1,14 +1,14 @@
-"""What each stored weight becomes: the same, or 8 or 4 bits of it; made one at a time."""
+"""What each stored weight becomes: the same, or 8, 5 or 4 bits of it; made one at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 
 from shoestring._errors import InputError
-from shoestring.lm.weights.quantize import Parts, shapes_of, to_int4, to_int8
+from shoestring.lm.weights.quantize import shapes_of, to_int8, to_low
 from shoestring.lm.weights.safetensors_file import Shape
 from shoestring.lm.weights.skeleton import Layer, Layers, bits_of
 from shoestring.lm.weights.sources import Source
@@ -35,43 +35,33 @@ def plain(weights: Source) -> Iterator[Piece]:
         yield Piece(shape.bytes, {name: shape}, lambda name=name: {name: _finite(weights, name)})
 
 
-def quantized(
-    weights: Source, layers: Layers, bits: int, fitted: Mapping[str, Parts] | None = None
-) -> Iterator[Piece]:
+def quantized(weights: Source, layers: Layers, bits: int) -> Iterator[Piece]:
     """Yields what an int8 or int4 folder holds, in order, of weights under the model's names.
 
     Args:
         weights: see `skeleton.matched`.
         layers: which get few bits.
         bits: 8 or 4.
-        fitted: 4-bit weights that are known already.
     """
     for name, shape in weights.shapes.items():
         if name == f"{layers.embedding}.weight":
             yield _few_bits(weights, name, Layer(str(layers.embedding), shape.sizes[0], shape.sizes[1]), 8)
         elif name in layers.linear:
             layer = layers.linear[name]
-            yield _few_bits(weights, name, layer, bits_of(layer, bits, layers.head), (fitted or {}).get(name))
+            yield _few_bits(weights, name, layer, bits_of(layer, bits, layers.head))
         else:
             wide = {name: Shape(torch.float32, shape.sizes)}
             yield Piece(shape.bytes, wide, lambda name=name: {name: _finite(weights, name).float()})
 
 
-def _few_bits(weights: Source, name: str, layer: Layer, bits: int, known: Parts | None = None) -> Piece:
-    levels, groups = shapes_of(bits, layer.outputs, layer.inputs)
-    scale = Shape(torch.bfloat16, groups)
-    if bits == 8:
-        parts = {"int8": Shape(torch.int8, levels), "scale": scale}
-    else:
-        parts = {"int4": Shape(torch.uint8, levels), "scale": scale, "zero": scale}
-    shapes = {f"{name}.{part}": part_shape for part, part_shape in parts.items()}
+def _few_bits(weights: Source, name: str, layer: Layer, bits: int) -> Piece:
+    parts = shapes_of(bits, layer.outputs, layer.inputs)
+    shapes = {f"{name}.{part}": shape for part, shape in parts.items()}
 
     def make() -> dict[str, torch.Tensor]:
-        if known is not None:
-            return dict(zip(shapes, known, strict=True))
         weight = _finite(weights, name)
         weight = weight.t() if layer.transposed else weight
-        return dict(zip(shapes, to_int8(weight) if bits == 8 else to_int4(weight), strict=True))
+        return dict(zip(shapes, to_int8(weight) if bits == 8 else to_low(weight, bits), strict=True))
 
     return Piece(weights.shapes[name].bytes, shapes, make)
 

@@ -18,10 +18,11 @@ import torch
 from torch import nn
 
 from shoestring._errors import InputError, OptionError
-from shoestring.lm.weights.quantize import takes_int4
+from shoestring.lm.weights.quantize import takes_low
 from shoestring.lm.weights.safetensors_file import Shape
 from shoestring.lm.weights.sources import Source
 
+_HEADS, _SHARED, _STURDY = ("lm_head", "embed_out"), ("k_proj", "v_proj"), ("gate_proj",)  # names of layers
 _TRIED = 4  # rows of a weight with which a module is tried
 _MOST_PLAIN = 0.5  # of the weights may stay as they are; a model of which more would is refused
 _OLD = (".attn.bias", ".attn.masked_bias", "rotary_emb.inv_freq")  # masks and the like that old files carry
@@ -189,9 +190,17 @@ def require_mostly_linear(model: Any, layers: Layers) -> None:
 
 
 def bits_of(layer: Layer, bits: int, head: str | None) -> int:
-    """Returns how many bits a layer gets: the head and layers that cannot be cut into whole groups get 8."""
-    is_head = layer.name == head or layer.name.endswith(("lm_head", "embed_out"))
-    return 8 if is_head or not takes_int4(layer.inputs) else bits
+    """Returns how many bits a layer gets: 8, or in int4 what it loses little by.
+
+    The head, keys and values that several heads share, and layers that cannot be cut into whole groups get 8, the gate
+    of an MLP 4, all others 5.
+    """
+    kind = layer.name.rpartition(".")[2]
+    shared = kind in _SHARED and layer.outputs < layer.inputs
+    is_head = layer.name == head or layer.name.endswith(_HEADS)
+    if bits == 8 or is_head or shared or not takes_low(layer.inputs):
+        return 8
+    return 4 if kind in _STURDY else 5
 
 
 def _stored_names(source: Source, model: Any) -> dict[str, str]:
