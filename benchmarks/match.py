@@ -35,6 +35,7 @@ from shoestring.match.data.pairs import read_pairs
 
 RESULT = Path(__file__).parent / "results" / "match.json"
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+HELD = ("ATEC.valid.data", "ATEC.test.data")
 
 
 def thresholds(quick: bool) -> dict[str, Any]:
@@ -186,19 +187,29 @@ def stsb(quick: bool) -> dict[str, Any]:
 
 
 def compared(data: str) -> tuple[Any, Any, str, Any]:
-    """Pairs to train on, pairs of the same set that share no text with them, and another set with its name."""
-    folder = DATA / "pairs"
-    afqmc = [read_pairs(folder / "AFQMC" / f"{name}.txt") for name in ("train", "dev")]
-    lcqmc = read_pairs(folder / "LCQMC" / "LCQMC.valid.data")
+    """Pairs to train on, pairs of the same set that share none with them, and another set with its name."""
+    from shoestring.match.data.leaks import exact_leaks
+
+    def read(name: str) -> Any:
+        return read_pairs(DATA / "pairs" / name)
+
+    afqmc, lcqmc = read("AFQMC/dev.txt"), read("LCQMC/LCQMC.valid.data")
     if data == "AFQMC":
-        return *afqmc, "LCQMC", lcqmc
-    return *lcqmc.split(0.2), "AFQMC", afqmc[1]
+        return read("AFQMC/train.txt"), afqmc, "LCQMC", lcqmc
+    if data == "ATEC":  # whose training file has pairs of both others
+        pairs, *held = (read(f"ATEC/{name}") for name in ("atec_nlp_sim_train.csv", *HELD))
+        leaked = [leak.row for each in held for leak in exact_leaks(pairs, each)]
+        return pairs.take(np.setdiff1d(np.arange(len(pairs)), leaked)), held[0], "LCQMC", lcqmc
+    if data == "PAWSX":  # 1,200 of its 2,000 pairs
+        return *read("PAWSX/PAWSX.valid.data").split(0.4), "LCQMC", lcqmc
+    return *lcqmc.split(0.2), "AFQMC", afqmc
 
 
 def compare(
-    quick: bool, sizes: list[int], seeds: int, kinds: str, epochs: float, data: str, work: str | None = None
-) -> dict[str, Any]:
-    """Accuracy of each kind over the number of pairs of one set, on its own and on the other's; 8 layers frozen.
+    quick: bool, sizes: list[int], seeds: int, kinds: str, epochs: float, data: str, work: str | None = None,
+    freeze: int = 8,
+) -> dict[str, Any]:  # fmt: skip
+    """Accuracy of each kind over the number of pairs of one set, on its own and on the other's.
 
     Returns what was found beside what other numbers of epochs or other kinds had given.
     """
@@ -211,7 +222,10 @@ def compare(
     order = rng.permutation(len(held))
     dev, test = held.take(order[:300]), held.take(order[300:1100])
     others = {name: other.take(rng.permutation(len(other))[:500])}
-    own = Training(freeze=8, batch_size=32, prompt="query: ", device="cpu", epochs=epochs, max_length=48)
+    own = Training(
+        freeze=freeze, batch_size=32, prompt="query: ", device="cpu", epochs=epochs, max_length=48,
+        learning_rate=None if freeze else 5e-5,
+    )  # fmt: skip
     sizes, seeds = ([250], 1) if quick else (sizes, seeds)
     with tempfile.TemporaryDirectory() as temporary:
         found = run(
@@ -222,8 +236,9 @@ def compare(
     before = {} if quick or not RESULT.exists() else json.loads(RESULT.read_text("utf-8")).get("compare", {})
     kinds = " and ".join(curves.kinds) if len(curves.kinds) == 2 else "all kinds"
     name = f"{kinds}, {data}, epochs {epochs:g}, {' and '.join(f'{size:,}' for size in curves.sizes)} pairs"
+    name += "" if freeze == 8 else f", {freeze} layers frozen"
     found_here = {
-        "load": os.getloadavg()[0], "data": data, "kinds": list(curves.kinds),
+        "load": os.getloadavg()[0], "data": data, "frozen": freeze, "kinds": list(curves.kinds),
         "seeds": {str(size): len(curves.of("bi", size)) for size in curves.sizes},
         "steps": {str(size): curves.of("bi", size)[0].steps for size in curves.sizes},
         "pairs": {"dev": len(dev), **{name: int(curves.right("bi", 0, name).shape[1]) for name in curves.sets}},
@@ -356,14 +371,17 @@ def main() -> None:
     parser.add_argument("--only", choices=PARTS, action="append", help="this part; may be given again")
     parser.add_argument("--sizes", default="250,1000,4000,16000,34334", help="of compare")
     parser.add_argument("--seeds", type=int, default=3, help="of compare")
-    parser.add_argument("--data", default="AFQMC", choices=("AFQMC", "LCQMC"), help="of compare: to train on")
+    parser.add_argument(
+        "--data", default="AFQMC", choices=("AFQMC", "ATEC", "LCQMC", "PAWSX"), help="of compare: to train on"
+    )
     parser.add_argument("--epochs", type=float, default=1, help="of compare, at least 60 steps")
+    parser.add_argument("--freeze", type=int, default=8, help="of compare: lower layers that are not trained")
     parser.add_argument("--kinds", default="bi,cross,joined,cross-from-bi,distilled", help="of compare")
     parser.add_argument("--texts", type=int, default=1_000_000, help="of million")
     parser.add_argument("--work", help="folder of compare and million, which go on there")
     options = parser.parse_args()
     sizes = [int(size) for size in options.sizes.split(",")]
-    names = ("seeds", "kinds", "epochs", "data", "work")
+    names = ("seeds", "kinds", "epochs", "data", "work", "freeze")
     more = {
         "compare": {"sizes": sizes, **{name: getattr(options, name) for name in names}},
         "million": {"texts": options.texts, "work": options.work},

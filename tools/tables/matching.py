@@ -18,12 +18,11 @@ def matching() -> str:
         blocks.append(_audits(measured["audit"]))
     for found in _studies(measured):
         seeds, steps = found["seeds"], found["steps"]
+        lasting = f"{found['minutes_of_training']:.0f} minutes{_frozen(found)}"
         runs = ", ".join(
             f"{int(size):,} pairs {steps[size]} steps {count} x" for size, count in seeds.items()
         )
-        blocks.append(
-            [f"Trained on {found['data']}'s pairs ({runs}; {found['minutes_of_training']:.0f} minutes):"]
-        )
+        blocks.append([f"Trained on {found['data']}'s pairs ({runs}; {lasting}):"])
         blocks.append(_curves(found))
     if not measured:
         return ""
@@ -165,6 +164,10 @@ def _audits(found: dict[str, Any]) -> list[str]:
 
 def _studies(measured: dict[str, Any]) -> list[dict[str, Any]]:
     return [each for each in measured.get("compare", {}).values() if isinstance(each, dict)]
+
+
+def _frozen(found: dict[str, Any]) -> str:
+    return "" if found.get("frozen", 8) == 8 else f"; {found['frozen'] or 'no'} layers frozen"
 
 
 def _curves(found: dict[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -186,10 +187,10 @@ class Matcher:
 
     def too_long(self, texts: Sequence[str]) -> int:
         """Returns how many texts are cut because they have more tokens than the model reads."""
-        limit = self.model.max_seq_length // (2 if self.crossed else 1)
-        texts = list(dict.fromkeys(texts))
-        if not texts:
+        most, texts = self.model.max_seq_length, list(dict.fromkeys(texts))
+        if not texts or most in (None, math.inf):  # static embeddings read all of a text
             return 0
+        limit = most // (2 if self.crossed else 1)
         ids = self.model.tokenizer(texts, truncation=False, verbose=False)["input_ids"]
         return sum(len(each) > limit for each in ids)
 

@@ -141,6 +141,12 @@ def test_the_graph_is_as_wide_as_its_recall_wants(tmp_path, compact):
     graph.save(str(tmp_path / "graph"))
     again = Graph(tmp_path / "graph", compact, graph.reach)
     assert again.width == graph.width
+    assert (
+        again.nearest(vectors, queries.astype(float)[:, ::-1], 3)[0]
+        == graph.nearest(vectors, queries[:, ::-1], 3)[0]
+    ).all()
+    with pytest.raises(ValueError, match="queries of 8 components in a graph of 16"):
+        again.nearest(vectors, queries[:, ::2], 3)
     if compact:  # few texts of another kind came first
         other = np.concatenate([0.1 * vectors[:5] + np.float32(0.2), vectors])
         late = Graph(compact=True)
@@ -194,14 +200,14 @@ def test_where_a_graph_leads_to_too_few_rows_all_are_compared(compact, k, monkey
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     graph = Graph(compact=compact)
     graph.extend(vectors)
-    search, queries, wanted = graph.core.search, vectors[::40], exact(vectors, vectors[::40], k)
+    found, queries, wanted = graph._found, vectors[::40], exact(vectors, vectors[::40], k)
 
-    def shortened(*asked, **settings):
-        scores, rows = search(*asked, **settings)
+    def shortened(*asked):
+        rows, scores = found(*asked)
         scores[::2, 3:], rows[::2, 3:] = np.finfo("f").min, -1
-        return scores, rows
+        return rows, scores
 
-    monkeypatch.setattr(graph.core, "search", shortened, raising=False)
+    monkeypatch.setattr(graph, "_found", shortened)
     rows, scores = graph.nearest(vectors, queries, k)
     assert scores[::2] == pytest.approx(wanted[1][::2], abs=1e-6)
     assert rows.min() >= 0

@@ -155,6 +155,33 @@ def test_low_rank_additions_change_little_and_are_merged(base, pairs, tmp_path, 
     assert all(torch.equal(before[name], after[name]) for name in before if before[name].ndim == 1)
 
 
+@pytest.mark.parametrize(("rank", "message"), [(33, "more than rank 32"), (4, "peft has none for BertModel")])
+def test_low_rank_additions_that_cannot_be_are_refused(base, pairs, tmp_path, monkeypatch, rank, message):
+    """A rank beyond any matrix's, and a base in which peft finds no layer that it knows."""
+    settings = replace(FAST, lora=rank)
+    if rank == 4:
+        monkeypatch.setattr("peft.tuners.tuners_utils.check_target_module_exists", lambda *_: False)
+    with pytest.raises(OptionError, match=message):
+        train(base, pairs(40, 1), pairs(40, 2), tmp_path / "m", settings)
+
+
+def test_static_embeddings_get_a_threshold_and_are_not_trained(base, pairs, tmp_path):
+    """As model2vec's are: a table of vectors, no transformer, and a tokenizer that is no function."""
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from tokenizers import Tokenizer
+
+    table = StaticEmbedding(Tokenizer.from_file(str(base / "tokenizer.json")), embedding_dim=16)
+    SentenceTransformer(modules=[table], device="cpu").save_pretrained(str(tmp_path / "static"))
+    asked, own = (tmp_path / "static", pairs(20, 1), pairs(80, 2)), replace(FAST, pooling="own")
+    for changes in ({}, {"lora": 4}, {"freeze": 1}):
+        with pytest.raises(OptionError, match="--epochs 0 chooses a threshold"):
+            train(*asked, tmp_path / "m", replace(own, **changes))
+    done = train(*asked, tmp_path / "m", replace(own, epochs=0))
+    matcher = Matcher(tmp_path / "m", "cpu")
+    assert matcher.decision == done.decision
+    assert matcher.too_long(["猫" * 99]) == 0
+
+
 def test_the_commands_name_every_loss():
     assert set(LOSSES) == set(MODES["bi"])
 
@@ -228,7 +255,14 @@ def test_a_joined_encoder_reads_texts_apart_below_and_both_above(base, pairs):
         model.predict(some)
 
 
-@pytest.mark.parametrize("changes", [{}, {"loss": "softmax", "lora": 4}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {}, {"loss": "softmax", "lora": 4},
+        {"loss": RANKING[1], "hard_negatives": 1, "lora": 4, "freeze": 1, "batch_size": 16},
+    ],
+    ids=str,
+)  # fmt: skip
 def test_an_interrupted_run_goes_on_to_the_same_model(base, pairs, tmp_path, monkeypatch, changes):
     from shoestring.match.training import trainer as trainers
 
@@ -237,7 +271,7 @@ def test_an_interrupted_run_goes_on_to_the_same_model(base, pairs, tmp_path, mon
 
     class Killed(trainers._Progress):
         def on_step_end(self, args, state, control, **rest):
-            if state.global_step == 3:
+            if state.global_step > args.save_steps:
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:

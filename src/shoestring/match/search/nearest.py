@@ -141,7 +141,7 @@ class Graph:
         self._faiss: Any = require("faiss", "faiss")
         self.compact, self.reach = compact, reach
         self.core: Any = self._faiss.read_index(str(path)) if path else None
-        self._rows, self.width = 0, 0
+        self._rows = self._columns = self.width = 0
         self._note()
 
     def __len__(self) -> int:
@@ -150,7 +150,7 @@ class Graph:
     def _note(self) -> None:
         """Notes what each search needs of the core, which takes microseconds to tell."""
         if self.core is not None:
-            self._rows, self.width = self.core.ntotal, self.core.hnsw.efSearch
+            self._rows, self._columns, self.width = self.core.ntotal, self.core.d, self.core.hnsw.efSearch
 
     def extend(self, vectors: NDArray) -> None:
         """Adds the rows that the graph lacks and tunes it anew.
@@ -246,8 +246,13 @@ class Graph:
         return rows, scores
 
     def _found(self, queries: NDArray, many: int, width: int) -> Found:
+        """What faiss finds, by the function below its own wrapper, which takes a tenth of a query's time."""
+        if queries.shape[1] != self._columns:
+            raise ValueError(f"queries of {queries.shape[1]} components in a graph of {self._columns}")
         settings = None if width == self.width else self._faiss.SearchParametersHNSW(efSearch=width)
-        scores, rows = self.core.search(queries, many, params=settings)
+        queries, pointer = np.ascontiguousarray(queries, np.float32), self._faiss.swig_ptr
+        rows, scores = np.empty((len(queries), many), np.int64), np.empty((len(queries), many), np.float32)
+        self.core.search_c(len(queries), pointer(queries), many, pointer(scores), pointer(rows), settings)
         return rows, scores
 
     def _tuned(self, vectors: NDArray) -> tuple[int, Reach]:

@@ -99,7 +99,7 @@ def _at_rest(part: nn.Module, _: Any) -> None:
 
 
 def _structure(model: Any, layers: int) -> tuple[Any, nn.ModuleList]:
-    base = model.transformers_model.base_model
+    base = getattr(model.transformers_model, "base_model", None)
     stack = getattr(getattr(base, "encoder", None), "layer", None)
     if not isinstance(stack, nn.ModuleList) or not hasattr(base, "embeddings"):
         raise OptionError(

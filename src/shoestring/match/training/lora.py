@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from shoestring._errors import OptionError
 from shoestring._extras import require
 
 
@@ -20,15 +21,28 @@ def adapted(model: Any, rank: int) -> Iterator[None]:
     Args:
         model: a SentenceTransformer or CrossEncoder.
         rank: of the additions, whose scale is 2; 0 trains the weights themselves.
+
+    Raises:
+        OptionError: no matrix has such a rank, or peft finds no linear layer.
     """
     if not rank:
         yield
         return
     peft: Any = require("lora", "peft")
     base = model.transformers_model.base_model
+    most = max(min(each.shape) for each in base.parameters() if each.ndim == 2)
+    if rank > most:
+        raise OptionError(
+            f"lora {rank}: no matrix of {type(base).__name__} has more than rank {most}; 8 to 32 are usual"
+        )
     settings = peft.LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules="all-linear")
     still = [name for name, each in base.named_parameters() if not each.requires_grad]
-    tuner = peft.LoraModel(base, settings, "default")
+    try:
+        tuner = peft.LoraModel(base, settings, "default")
+    except ValueError as error:
+        raise OptionError(
+            f"lora {rank}: peft has none for {type(base).__name__} ({str(error).splitlines()[0]}); leave it out"
+        ) from error
     try:
         yield
     finally:

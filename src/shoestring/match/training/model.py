@@ -85,8 +85,12 @@ def _bi(base: str | Path, settings: Training, device: str | None) -> SentenceTra
     if settings.prompt is not None:
         model.prompts.update(dict.fromkeys(("match", "query", "document"), settings.prompt))
         model.default_prompt_name = "match"
-    most = _longest(model.transformers_model)
-    model.max_seq_length = min(settings.max_length, most)
+    if model.transformers_model is not None:
+        model.max_seq_length = min(settings.max_length, _longest(model.transformers_model))
+    elif settings.epochs:
+        raise OptionError(
+            f"{base}: has no transformer, and nothing else is trained here; --epochs 0 chooses a threshold for it"
+        )
     return model
 
 
