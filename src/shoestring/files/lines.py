@@ -93,7 +93,7 @@ class Lines:
             InputError: errors is not `"skip"`.
         """
         if self.reading.errors != "skip":
-            raise InputError(f"{self._where(line)}: {why}; or drop such documents with errors='skip'")
+            raise InputError(f"{self._where(line)}: {why}; or drop such documents with --errors skip")
         self.report.note("skipped", self.stream.name, self.offset + at)
 
     def size(self, text: str) -> int:

@@ -14,7 +14,7 @@ import json
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -29,7 +29,7 @@ from shoestring._errors import InputError, OptionError
 from shoestring._extras import require
 from shoestring.match.deciding.decision import Decision, read_decision
 
-BATCH = 64
+BATCH = 32  # on a CPU as fast as more, and less of it is padding
 PRECISIONS = ("fp32", "bf16", "auto")
 ROLES = {
     "query": ("query",),
@@ -63,8 +63,8 @@ class Matcher:
         decision: instead of the folder's.
         one_way: a cross-encoder reads a pair in the order given and no other, at half the price. None does what its
             threshold was chosen with, and without a threshold reads both.
-        precision: in which a bi-encoder multiplies; `auto` is bf16 where the processor does. Weights and sums stay in
-            fp32, and an index of one precision can be searched in the other.
+        precision: in which a bi-encoder's transformer computes; `auto` is bf16 where the processor multiplies it.
+            Pooling stays in fp32, and an index of one precision can be searched in the other.
 
     Raises:
         InputError: no such model, or it cannot be loaded.
@@ -89,7 +89,10 @@ class Matcher:
                 "texts; choose it anew with shoestring match train --epochs 0"
             )
         self.one_way = bool(chosen if one_way is None else one_way)
-        self.precision = self._chosen(precision)
+        self.precision, self._weights = self._chosen(precision), ""
+        if self.precision == "bf16":
+            self._weights = self._digest()  # of the weights as they are in the folder
+            halve(self.model[0])
 
     def _chosen(self, precision: str) -> str:
         if precision not in PRECISIONS:
@@ -121,12 +124,11 @@ class Matcher:
             raise OptionError(f"{self.folder}: a cross-encoder has no embeddings; give a bi-encoder")
         require_whole(texts)
         encode, out = self._encoder(role), []
-        for start in range(0, len(texts), 16 * batch_size):
-            part = list(texts[start : start + 16 * batch_size])
-            with self._multiplying():
-                out.append(
-                    encode(part, batch_size=batch_size, show_progress_bar=False, normalize_embeddings=True)
-                )
+        for start in range(0, len(texts), 32 * batch_size):
+            part = list(texts[start : start + 32 * batch_size])
+            out.append(
+                encode(part, batch_size=batch_size, show_progress_bar=False, normalize_embeddings=True)
+            )
             if progress:
                 progress(len(part))
         return np.concatenate(out).astype(np.float32) if out else np.zeros((0, self.width), np.float32)
@@ -199,7 +201,11 @@ class Matcher:
 
         Weights, the modules in order with their settings (pooling, length, normalisation), tokenizer and prompts.
         """
-        digest = hashlib.sha256(json.dumps(self._settings(), sort_keys=True, default=str).encode())
+        settings = json.dumps(self._settings(), sort_keys=True, default=str)
+        return hashlib.sha256((settings + (self._weights or self._digest())).encode()).hexdigest()
+
+    def _digest(self) -> str:
+        digest = hashlib.sha256()
         for name, value in sorted(self.model.state_dict().items()):
             if ".pooler." in name and not self._reads_pooler:  # where the folder has none it is random
                 continue
@@ -223,13 +229,6 @@ class Matcher:
             "prompts": model.prompts, "default": model.default_prompt_name, "config": config,
             "tokenizer": _tokenizer_settings(model.tokenizer),
         }  # fmt: skip
-
-    def _multiplying(self) -> AbstractContextManager:
-        if self.precision == "fp32":
-            return nullcontext()
-        import torch
-
-        return torch.autocast(self.model.device.type, torch.bfloat16)
 
     def _encoder(self, role: str | None) -> Callable[..., NDArray]:
         if role is None:
@@ -281,6 +280,20 @@ def load_model(folder: str | Path, device: str = "auto") -> Any:
         except (OSError, ValueError, RuntimeError) as error:
             raise InputError(f"{folder}: cannot be loaded: {str(error).splitlines()[0]}") from error
     return model.float()
+
+
+def halve(module: Any) -> None:
+    """Lets a module of sentence-transformers compute in bf16 and give fp32."""
+
+    def widened(_: Any, __: Any, found: dict[str, Any]) -> dict[str, Any]:
+        return {
+            name: value.float()
+            if hasattr(value, "is_floating_point") and value.is_floating_point()
+            else value
+            for name, value in found.items()
+        }
+
+    module.bfloat16().register_forward_hook(widened)
 
 
 def multiplies_bf16(device: Any) -> bool:

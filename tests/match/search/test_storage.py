@@ -100,6 +100,75 @@ def test_a_reader_keeps_what_it_began_with_and_sees_what_is_new(tmp_path):
     assert len(list((tmp_path / "index").glob("*.*.*"))) == 4
 
 
+def broken_off(texts):
+    yield from ((text, {}) for text in texts)
+    raise InputError("the rest cannot be read")
+
+
+def found(index):
+    return [text for _, (text, _) in index.documents()]
+
+
+@pytest.mark.parametrize("state", ["whole", "of another model", "damaged", "unfinished", "none"])
+def test_an_index_stays_until_what_replaces_it_is_whole(tmp_path, monkeypatch, state):
+    monkeypatch.setattr(module, "ROWS", 4)
+    folder, new = tmp_path / "index", [f"new {number}" for number in range(14)]
+    if state != "none":
+        made(folder)
+    if state == "unfinished":
+        with pytest.raises(InputError):
+            Index(folder, Hashing()).build(broken_off(["more"] * 5), add=True)
+    index = Index(folder, Hashing())
+    if state == "of another model":
+        monkeypatch.setattr(Hashing, "fingerprint", lambda _: "1" * 64)
+        index.storage.model = "1" * 64
+    if state == "damaged":
+        (folder / "index.json").write_text("{}", "utf-8")
+    before = {each.name: each.read_bytes() for each in folder.iterdir()} if folder.exists() else {}
+    for texts in (new[:10], new[:6]):
+        with pytest.raises(InputError, match="the rest"):
+            index.build(broken_off(texts), overwrite=True)
+        kept = {name: (folder / name).read_bytes() for name in before if name[0] != "0" or state != "damaged"}
+        assert kept == {name: before[name] for name in kept}
+    if state == "whole":
+        assert found(index) == TEXTS
+        index.add([("between", {})])  # which the next build replaces as well
+    assert index.build(((text, {}) for text in [*new[:7], "other", *new[8:]]), overwrite=True) == (0, 14)
+    assert found(Index(folder, Hashing())) == [*new[:7], "other", *new[8:]]
+    assert len(list(folder.glob("*.*.*"))) <= 4
+    assert not index.unfinished
+
+
+def test_a_replacing_build_of_other_texts_starts_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "ROWS", 4)
+    index, new = made(tmp_path / "index"), [f"new {number}" for number in range(14)]
+    for texts in (new, ["other", *new[:2]], [*new[:3], "other", *new[4:]], new[:2]):
+        with pytest.raises(InputError, match="the rest"):
+            index.build(broken_off(new[:9]), overwrite=True)
+        assert index.build(((text, {}) for text in texts), overwrite=True) in ((8, 6), (0, len(texts)))
+        assert found(index) == texts
+
+
+def test_nothing_comes_among_the_texts_of_an_interrupted_build(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "ROWS", 4)
+    index = made(tmp_path / "index")
+    with pytest.raises(InputError, match="the rest"):
+        index.build(broken_off([f"new {number}" for number in range(6)]), add=True)
+    for add in (lambda: index.add([("between", {})]), lambda: index.put([("key", ("between", {}))])):
+        with pytest.raises(OutputError, match="interrupted at 44 texts; give that command again first"):
+            add()
+    index.delete([3, 42])
+    assert index.build(((f"new {number}", {}) for number in range(9)), add=True) == (4, 5)
+
+
+def test_what_cannot_be_read_makes_no_index(tmp_path):
+    index = Index(tmp_path / "index", Hashing())
+    with pytest.raises(InputError, match="the rest"):
+        index.build(broken_off(["one", "two"]))
+    assert not index.unfinished
+    assert not (tmp_path / "index" / "index.json").exists()
+
+
 def test_an_older_process_does_not_bring_a_deleted_row_back(tmp_path):
     older, newer = made(tmp_path / "index"), Index(tmp_path / "index", Hashing())
     newer.delete([2])

@@ -96,11 +96,13 @@ def answered(
         candidates: how many it looks at.
 
     Raises:
-        OptionError: k is below 1.
+        OptionError: k is below 1; `rerank` is a bi-encoder.
         InputError: a query is empty.
     """
     if k < 1:
         raise OptionError(f"k {k}: must be at least 1")
+    if rerank and not rerank.crossed:
+        raise OptionError(f"{rerank.folder}: is a bi-encoder; reranking needs a cross-encoder")
     if rerank and candidates < 1:
         raise OptionError(f"candidates {candidates}: must be at least 1")
     if not all(query.strip() for query in queries):

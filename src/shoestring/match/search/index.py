@@ -13,18 +13,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring._errors import InputError, OptionError, OutputError
+from shoestring._errors import InputError, OptionError
 from shoestring._extras import require
 from shoestring.match.matcher import Matcher, Progress
 from shoestring.match.search.hits import Document, Hit, answered, row_numbers
-from shoestring.match.search.metadata import plain, same
+from shoestring.match.search.metadata import recorded, same
 from shoestring.match.search.nearest import Found, Graph, among, exact, has_faiss, merged, nothing
+from shoestring.match.search.resuming import require_whole, resumed
 from shoestring.match.search.state import ENDINGS, GraphFile, State
 from shoestring.match.search.storage import Generation, Record, Storage, Writer, checked_graph
 from shoestring.match.search.words import Words
@@ -98,9 +99,10 @@ class Index:
 
         Raises:
             InputError: a text is empty.
-            OutputError: another process writes.
+            OutputError: another process writes, or a build was interrupted.
         """
         with self.storage.writing() as writer:
+            require_whole(self.folder, writer.state.building, writer.state.rows)
             return self._add(writer, documents, progress)
 
     def build(
@@ -112,7 +114,7 @@ class Index:
         Args:
             documents: as for `add`; those that an interrupted build has already are compared with it.
             add: let a finished index take more.
-            overwrite: start anew, whatever is there.
+            overwrite: let it replace whatever is there, which stays until all is done.
             progress: is told how many were added.
 
         Returns:
@@ -122,25 +124,12 @@ class Index:
             InputError: the interrupted build had other texts.
             OutputError: the index is finished and neither `add` nor `overwrite` is given.
         """
-        with self.storage.writing() as writer:
-            if overwrite:
-                writer.replace_all()
-            start, stream = writer.state.building, iter(documents)
-            if start is None:
-                if writer.state.rows and not add:
-                    raise OutputError(
-                        f"{self.folder}: holds a finished index; add to it with --add, build it anew with "
-                        "--overwrite, or choose another name"
-                    )
-                start = writer.state.rows
-                first = list(islice(stream, 1))
-                if not first and not start:
-                    raise InputError("no texts to index")
-                stream = chain(first, stream)
-                writer.commit(replace(writer.state, building=start))
-            done = self._skipped(Generation(self.folder, writer.state), start, stream)
-            added = self._add(writer, stream, progress)
+        with self.storage.writing(anew=overwrite) as writer:
+            done, rest = resumed(writer, documents, add, overwrite)
+            added = self._add(writer, rest, progress)
             writer.commit(replace(writer.state, building=None))
+            if overwrite:
+                writer.publish()
             return done, added
 
     def put(
@@ -154,6 +143,7 @@ class Index:
 
         Raises:
             InputError: a text is empty, or a key is no text.
+            OutputError: another process writes, or a build was interrupted.
 
         Returns:
             How many were `added`, `replaced` and `unchanged`, together all that were given: the last are not
@@ -161,6 +151,7 @@ class Index:
         """
         counts = {"added": 0, "replaced": 0, "unchanged": 0}
         with self.storage.writing() as writer:
+            require_whole(self.folder, writer.state.building, writer.state.rows)
             known = self._keys(Generation(self.folder, writer.state))
             stream = iter(documents)
             while batch := list(islice(stream, ROWS)):
@@ -265,7 +256,7 @@ class Index:
             empty = [at for at, (text, _) in enumerate(batch) if not text.strip()]
             if empty:
                 raise InputError(f"document {writer.state.rows - before + empty[0] + 1:,}: empty text")
-            writer.append([_record(*each) for each in batch], self._embedded([text for text, _ in batch]))
+            writer.append([recorded(*each) for each in batch], self._embedded([text for text, _ in batch]))
             if progress:
                 progress(len(batch))
         self._extend_graph(writer)
@@ -275,7 +266,7 @@ class Index:
         self, writer: Writer, batch: Mapping[str, Document], known: dict[str, tuple[int, Record]],
         counts: dict[str, int],
     ) -> None:  # fmt: skip
-        records = {key: {**_record(*document), "key": key} for key, document in batch.items()}
+        records = {key: {**recorded(*document), "key": key} for key, document in batch.items()}
         for key, record in records.items():
             if not isinstance(key, str):
                 raise InputError(f"key {key!r}: keys are texts; give {str(key)!r}")
@@ -298,18 +289,6 @@ class Index:
 
     def _keys(self, now: Generation) -> dict[str, tuple[int, Record]]:
         return {record["key"]: (row, record) for row, record in now.records() if "key" in record}
-
-    def _skipped(self, now: Generation, start: int, documents: Iterator[Document]) -> int:
-        """Passes over the texts that a build has, which must be the same."""
-        for row in range(start, now.rows):
-            given = next(documents, None)
-            if given is None or not same(_record(*given), now.record(row)):
-                raise InputError(
-                    f"{self.folder}: an interrupted build had another text {row - start + 1:,} "
-                    f"({now.record(row)['text']!s:.40}); give the same texts in the same order, or build it anew with "
-                    "--overwrite"
-                )
-        return now.rows - start
 
     def _extend_graph(self, writer: Writer) -> None:
         if not writer.state.rows or not self._wants_graph(writer.state):
@@ -351,7 +330,3 @@ class Index:
             if self._words is None or self._words.now is not now:
                 self._words = Words(now)
             return self._words
-
-
-def _record(text: str, metadata: Mapping[str, object]) -> Record:
-    return {"text": text, "metadata": plain(metadata)}

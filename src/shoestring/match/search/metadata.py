@@ -35,6 +35,11 @@ def plain(metadata: Mapping[str, object]) -> dict[str, Any]:
     return _named(metadata, None)
 
 
+def recorded(text: str, metadata: Mapping[str, object]) -> dict[str, Any]:
+    """Returns what is stored of a document."""
+    return {"text": text, "metadata": plain(metadata)}
+
+
 def same(one: Mapping[str, object], two: Mapping[str, object]) -> bool:
     """Tells whether two plain records are written alike: 1, 1.0 and true, which Python takes for equal, are not.
 
@@ -74,9 +79,9 @@ def _plain(name: str, value: object) -> Any:
     raise InputError(f"metadata {name!r}: {value!r:.40} has no place in JSON; give text or numbers")
 
 
-def text(value: object) -> str:
+def text(value: object, name: str = "") -> str:
     """Returns a value as it is written: `true` is True, `2026-01-31` a date."""
-    value = plain({"": value})[""]
+    value = plain({name: value})[name]
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
@@ -94,7 +99,7 @@ def wanted_marks(name: str, value: object) -> list[str]:
     >>> set(marks({"p": 3.0})) <= set(wanted_marks("p", "3")), set(marks({"p": "3.0"})) <= set(wanted_marks("p", "3"))
     (True, False)
     """
-    written = text(value)
+    written = text(value, name)
     number = _number(written)
     return [_mark(name, written), *([] if number is None else [_mark(name, number, "number")])]
 

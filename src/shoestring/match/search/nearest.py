@@ -5,7 +5,8 @@
 - `Graph` is HNSW (Malkov & Yashunin 2018, arXiv 1603.09320) by faiss. How wide it searches is not guessed: the
   least width at which a sample of its own rows finds 0.995 of their 10 nearest others, 0.99 if it is compact.
 - A graph of like rows leads a query that is unlike them astray: what it finds is far away, and not the nearest. So a
-  query whose tenth candidate is much farther away than the sample's is searched wider, or compared with all rows.
+  query whose tenth candidate is much farther away than the sample's is searched wider, or compared with all rows. And
+  where unlike queries are not that far away, all are searched so wide that 0.99 of the nearest of such are found.
 - A compact graph has half a byte for each component instead of four (faiss' scalar quantizer) and fewer links. All that
   it finds is scored again by the vectors themselves, which stay in their file.
 """
@@ -25,7 +26,7 @@ BLOCK = 1 << 15  # rows of one product
 MOST_MISSING = 1000  # deleted rows that faiss is asked for in vain
 LINKS, COMPACT_LINKS, BUILD_WIDTH = 32, 24, 120  # HNSW's M and efConstruction
 WIDTHS = (16, 20, 24, 28, 32, 40, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)  # its efSearch
-SAMPLE, NEIGHBOURS = 500, 10
+SAMPLE, UNLIKE, NEIGHBOURS = 500, 200, 10
 RECALL, COMPACT_RECALL = 0.995, 0.99  # four bits find 0.9946 among a million at any width
 SPREAD, APART, WIDER = (
     0.05,
@@ -266,16 +267,40 @@ class Graph:
         near, far = (float(usual - times * spread) for times in APART)
         hard = tenth < near
         enough = COMPACT_RECALL if self.compact else RECALL
+        others = _unlike(queries)
+        least = exact(vectors, others, min(NEIGHBOURS, len(vectors)))[1][:, -1]
         for width in WIDTHS:
-            recall = self._recall(vectors, queries, tenth, width)
+            recall, _ = self._recall(vectors, queries, tenth, width)
             if hard.any():
-                recall[hard] = self._recall(vectors, queries[hard], tenth[hard], WIDER * width)
-            if recall.mean() >= enough:
+                recall[hard], _ = self._recall(vectors, queries[hard], tenth[hard], WIDER * width)
+            if recall.mean() < enough:
+                continue
+            if self._finds_unlike(vectors, others, least, width, (near, far)) >= COMPACT_RECALL:
                 return width, (near, far)
         return 0, EVERYWHERE
 
-    def _recall(self, vectors: NDArray, queries: NDArray, least: NDArray, width: int) -> NDArray:
-        """Shares of the nearest of own rows, but for themselves, that a search finds; equal scores count."""
-        rows, scores = self._candidates(vectors, queries, max(NEIGHBOURS + 1, width))
-        scores = -np.sort(np.where(rows < 0, np.inf, -scores), axis=1)[:, 1 : NEIGHBOURS + 1]
-        return (scores >= least[:, None] - 1e-6).mean(axis=1)
+    def _finds_unlike(
+        self, vectors: NDArray, queries: NDArray, least: NDArray, width: int, reach: Reach
+    ) -> float:
+        """The recall of queries unlike the rows, searched as `nearest` does."""
+        recall, tenth = self._recall(vectors, queries, least, width, 0)
+        if len(hard := np.flatnonzero(tenth < reach[0])):
+            recall[hard], tenth[hard] = self._recall(vectors, queries[hard], least[hard], WIDER * width, 0)
+        return float(np.where(tenth < reach[1], 1.0, recall).mean())
+
+    def _recall(
+        self, vectors: NDArray, queries: NDArray, least: NDArray, width: int, own: int = 1
+    ) -> tuple[NDArray, NDArray]:
+        """Shares of the nearest that a search finds, equal scores count; and the last one's score.
+
+        The first is passed over where the queries are rows of their `own`.
+        """
+        rows, scores = self._candidates(vectors, queries, max(NEIGHBOURS + own, width))
+        scores = -np.sort(np.where(rows < 0, np.inf, -scores), axis=1)[:, own : NEIGHBOURS + own]
+        return (scores >= least[:, None] - 1e-6).mean(axis=1), scores[:, -1]
+
+
+def _unlike(vectors: NDArray) -> NDArray:
+    """Vectors whose components come from any of the given ones: as these in each, and near none of them."""
+    mixed = np.random.default_rng(0).permuted(vectors, axis=0)[:UNLIKE]
+    return mixed / np.maximum(np.linalg.norm(mixed, axis=1, keepdims=True), 1e-30)

@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from shoestring._extras import require
 from shoestring.match.matcher import Matcher, Progress
 from shoestring.match.search.hits import Document, Hit, answered, row_numbers
 from shoestring.match.search.metadata import marks, plain, require_names, same, wanted_marks
+from shoestring.match.search.resuming import require_whole
 
 ROWS = 256
 GONE, BUILDING = "deleted", "building"  # marks in a payload
@@ -64,7 +65,10 @@ class QdrantIndex:
 
         Raises:
             InputError: a text is empty.
+            OutputError: a build was interrupted.
         """
+        if self._starts is None:
+            require_whole(self.name, self._building(), self.rows)
         if not self.client.collection_exists(self.name):
             size = self.models.VectorParams(size=self.matcher.width, distance=self.models.Distance.COSINE)
             self.client.create_collection(self.name, vectors_config=size)
@@ -97,21 +101,28 @@ class QdrantIndex:
             InputError: the interrupted build had other texts.
             OutputError: the collection is finished and neither `add` nor `overwrite` is given.
         """
+        stream = iter(documents)
         if overwrite:
+            first = list(islice(stream, 1))  # what cannot be read at all deletes nothing
+            if not first:
+                raise InputError("no texts to index")
             self.client.delete_collection(self.name)
-        stream, start = iter(documents), self._building()
+            stream = chain(first, stream)
+        start = self._building()
         if start is None and self.rows and not add:
             raise OutputError(
                 f"{self.name}: holds a finished index; add to it with --add, build it anew with --overwrite, or choose "
                 "another name"
             )
         self._starts = self.rows if start is None else start
-        done = 0 if start is None else self._skipped(start, stream)
-        added = self.add(stream, progress)
+        try:
+            done = 0 if start is None else self._skipped(start, stream)
+            added = self.add(stream, progress)
+        finally:
+            self._starts = None
         if not self.rows:
             raise InputError("no texts to index")
         self.client.delete_payload(self.name, keys=[BUILDING], points=self._marked(BUILDING), wait=True)
-        self._starts = None
         return done, added
 
     def put(

@@ -10,6 +10,7 @@ from shoestring import files
 from shoestring._errors import InputError
 from shoestring.files.tables import Column, read_table
 from shoestring.match.search.hits import Document
+from shoestring.match.search.metadata import plain
 
 TEXT = ("text", "sentence", "title")
 
@@ -92,11 +93,14 @@ def _rows(
             if not isinstance(text, str) or not text.strip():
                 met.note(source, f"line {line:,}")
                 continue
-            yield _key(source, line, values[-1]) if key else "", (text, _named(names, values))
+            yield _key(source, line, values[-1]) if key else "", (text, _named(source, line, names, values))
 
 
-def _named(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
-    return dict(zip(names, values, strict=False))
+def _named(source: str, line: int, names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
+    try:
+        return plain(dict(zip(names, values, strict=False)))
+    except InputError as error:
+        raise InputError(f"{source}: line {line:,}: {error}") from error
 
 
 def _key(source: str, line: int, value: object) -> str:

@@ -13,6 +13,7 @@ from shoestring._errors import InputError
 from shoestring.files import atomic
 
 STATE = "index.json"
+NEXT = "next.json"  # of a build that will replace the index
 FORMAT = 2
 VECTORS, RECORDS, OFFSETS, DELETED = "vectors.f32", "records.jsonl", "offsets.i64", "deleted.i64"
 ENDINGS = {"hnsw": False, "int4": True}  # of a graph's file: whether it is compact
@@ -82,13 +83,13 @@ class State:
         return {VECTORS: 4 * self.width * self.rows, OFFSETS: 8 * self.rows}
 
 
-def read_state(folder: Path) -> State | None:
+def read_state(folder: Path, name: str = STATE) -> State | None:
     """Returns the newest generation, or None where there is no index.
 
     Raises:
         InputError: damaged, or of another version.
     """
-    path = folder / STATE
+    path = folder / name
     try:
         text = path.read_text("utf-8")
     except FileNotFoundError:
@@ -118,10 +119,10 @@ def _graph(values: dict[str, Any] | None) -> GraphFile | None:
     return GraphFile(values["name"], values["rows"], Part(**values["part"]), tuple(values["reach"]))
 
 
-def write_state(folder: Path, state: State) -> None:
+def write_state(folder: Path, state: State, name: str = STATE) -> None:
     """Makes a generation the newest."""
     values = asdict(state)
-    with atomic(folder / STATE) as file:
+    with atomic(folder / name) as file:
         json.dump({"format": FORMAT, **values, "checksum": _checksum(values)}, file)
 
 

@@ -4,6 +4,7 @@
   counts. So what a writer appends lies behind all that a reader looks at, until one rename makes it count.
 - A writer holds a lock, which the system takes away when it dies, and reads the state anew: what another process
   deleted stays deleted, and what a killed one had half written is written over.
+- A build that replaces an index grows beside it, and one rename puts it in its place when it is whole.
 - Nothing is believed before its checksum was compared: sizes on opening, CRC-32 at the first use, and then of what
   has grown.
 """
@@ -28,6 +29,7 @@ from shoestring._extras import require
 from shoestring.match.search.state import (
     DELETED,
     GROWING,
+    NEXT,
     OFFSETS,
     RECORDS,
     STATE,
@@ -153,13 +155,17 @@ class Storage:
         raise damaged(self.folder / state.name(missing[0] if missing else VECTORS), "missing")
 
     @contextmanager
-    def writing(self) -> Iterator[Writer]:
+    def writing(self, anew: bool = False) -> Iterator[Writer]:
         """Holds the lock and gives what can change the index.
+
+        Args:
+            anew: what is written replaces what is there, of whatever model and however damaged, when it is published;
+                it goes on where an interrupted such writer of the same model was.
 
         Raises:
             OutputError: another process has been writing for 10 seconds.
         """
-        self._state()  # refuses before the folder is touched
+        _require_ours(self.folder) if anew else self._state()  # refuses before the folder is touched
         locks: Any = require("match", "filelock")
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = locks.FileLock(self.folder / LOCK, is_singleton=True)
@@ -170,9 +176,17 @@ class Storage:
                 f"{self.folder}: another process is writing to this index; try again when it has ended"
             ) from error
         try:
-            yield Writer(self.folder, self._state())
+            yield self._writer_anew() if anew else Writer(self.folder, self._state())
         finally:
             lock.release()
+
+    def _writer_anew(self) -> Writer:
+        begun = None
+        with suppress(InputError):
+            begun = read_state(self.folder, NEXT)
+        if begun is None or (begun.model, begun.width) != (self.model, self.width):
+            begun = State(self.model, self.width, epoch=_free_epoch(self.folder))
+        return Writer(self.folder, begun, NEXT)
 
     def _state(self) -> State:
         state = read_state(self.folder)
@@ -196,8 +210,8 @@ class Writer:
         state: the newest generation.
     """
 
-    def __init__(self, folder: Path, state: State) -> None:
-        self.folder, self.state = folder, state
+    def __init__(self, folder: Path, state: State, name: str = STATE) -> None:
+        self.folder, self.state, self._name = folder, state, name
         self._sweep()
 
     def append(self, records: Sequence[Record], vectors: NDArray, delete: Iterable[int] = ()) -> None:
@@ -222,10 +236,15 @@ class Writer:
         parts = {name: self._written(name, data) for name, data in new.items()}
         self.commit(replace(self.state, rows=self.state.rows + len(records), parts=parts))
 
-    def replace_all(self) -> None:
-        """Starts an empty index in the place of this one; who reads the old one keeps it."""
-        fresh = State(self.state.model, self.state.width, epoch=self.state.epoch + 1)
-        self.commit(fresh)
+    def restart(self) -> None:
+        """Begins its build again; who reads what was there keeps it."""
+        self.commit(State(self.state.model, self.state.width, epoch=_free_epoch(self.folder), building=0))
+        self._sweep()
+
+    def publish(self) -> None:
+        """Puts what a writer anew has written in the place of the index."""
+        os.replace(self.folder / NEXT, self.folder / STATE)
+        self._name = STATE
         self._sweep()
 
     def put_graph(
@@ -244,7 +263,7 @@ class Writer:
 
     def commit(self, state: State) -> None:
         """Makes a generation the newest."""
-        write_state(self.folder, state)
+        write_state(self.folder, state, self._name)
         self.state = state
 
     def _written(self, name: str, data: bytes) -> Part:
@@ -259,11 +278,20 @@ class Writer:
 
     def _sweep(self) -> None:
         """Removes what no generation names: drafts, replaced graphs, files of earlier epochs."""
-        graph = self.state.graph.name if self.state.graph else None
-        kept = {STATE, LOCK, graph, *(self.state.name(name) for name in GROWING)}
+        kept = {STATE, NEXT, LOCK}
+        for state in (self.state, *self._others()):
+            kept |= {state.graph.name} if state.graph else set()
+            kept |= {state.name(name) for name in GROWING}
         for path in self.folder.iterdir():
             if path.name not in kept and _is_ours(path.name):
                 path.unlink(missing_ok=True)
+
+    def _others(self) -> Iterator[State]:
+        """What else is there: the index that this writer will replace, or the one that will replace it."""
+        with suppress(InputError):  # damaged: nobody can read it
+            other = read_state(self.folder, NEXT if self._name == STATE else STATE)
+            if other is not None:
+                yield other
 
 
 def checked_graph(folder: Path, graph: GraphFile) -> Path:
@@ -290,12 +318,18 @@ def _crc(file: IO[bytes], done: Part, end: int) -> int:
 
 def _is_ours(name: str) -> bool:
     epoch, _, rest = name.partition(".")
-    draft = name.startswith(f".{STATE}.") and name.endswith(".part")
+    draft = name.startswith((f".{STATE}.", f".{NEXT}.")) and name.endswith(".part")
     return (
         draft
-        or name in (STATE, LOCK)
+        or name in (STATE, NEXT, LOCK)
         or (epoch.isdigit() and (rest in GROWING or rest.partition(".")[0].isdigit()))
     )
+
+
+def _free_epoch(folder: Path) -> int:
+    """Returns an epoch that no file has in its name, nor an index that is begun where none is."""
+    used = [int(epoch) for each in folder.iterdir() if (epoch := each.name.partition(".")[0]).isdigit()]
+    return max(used, default=0) + 1
 
 
 def _require_ours(folder: Path) -> None:

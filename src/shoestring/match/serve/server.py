@@ -2,6 +2,7 @@
 
     POST /match   {"text1": "...", "text2": "..."}  ->  {"score": ..., "probability": ..., "match": ...}
     POST /search  {"query": "...", "k": 5}          ->  {"hits": [{"text": ..., "score": ..., ...}, ...]}
+                  also "where": {"NAME": VALUE}, "hybrid": true
     GET  /        the page; it refers to nothing outside itself
 
 Bad requests get 400 and {"error": "..."}; nothing that a request can hold ends the service. One request at a time
@@ -57,6 +58,7 @@ class Service:
 
     def match(self, request: dict[str, Any]) -> dict[str, Any]:
         """Judges one pair."""
+        _require_known(request, ("text1", "text2"))
         pair = (_text(request, "text1"), _text(request, "text2"))
         with self._lock:
             found = self.matcher.predict([pair])
@@ -70,11 +72,18 @@ class Service:
         """Finds texts."""
         if self.index is None:
             raise InputError("there is nothing to search; start with --index")
-        k = request.get("k", 5)
+        _require_known(request, ("query", "k", "where", "hybrid"))
+        k, where, hybrid = request.get("k", 5), request.get("where"), request.get("hybrid", False)
         if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= 100:
             raise InputError(f"k {k!r}: must be a whole number from 1 to 100")
+        if where is not None and not isinstance(where, dict):
+            raise InputError(f"where {where!r}: must be an object of names and values")
+        if not isinstance(hybrid, bool):
+            raise InputError(f"hybrid {hybrid!r}: must be true or false")
         with self._lock:
-            (found,) = self.index.search([_text(request, "query")], k, self.rerank)
+            (found,) = self.index.search(
+                [_text(request, "query")], k, self.rerank, where=where, hybrid=hybrid
+            )
         return {"hits": [asdict(hit) for hit in found]}
 
 
@@ -192,6 +201,11 @@ def _name(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.rpartition(":")[0] or host
+
+
+def _require_known(request: dict[str, Any], names: tuple[str, ...]) -> None:
+    if unknown := sorted(request.keys() - set(names)):
+        raise InputError(f"{unknown[0]!r}: no such field; there are {', '.join(names)}")
 
 
 def _text(request: dict[str, Any], name: str) -> str:
