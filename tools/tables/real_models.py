@@ -56,7 +56,7 @@ def _speed(rows: dict[str, Row], name: str) -> str:
 
 def _conditions(measured: dict[str, Any]) -> str:
     loads = [row["load"] for part in ("speed", "wide") for row in measured.get(part, {}).values()]
-    busy = f", load of the machine {min(loads):.0f} to {max(loads):.0f}" if loads else ""
+    busy = f", load of the machine at most {max(loads):.0f}" if loads else ""
     return (
         f"{measured['processor']}, {measured['cores']} cores{busy}. 128 tokens are read and 24 made, best of the "
         "rounds. ± is the standard error over tokens of the difference from fp32."
