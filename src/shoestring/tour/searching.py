@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from shoestring import files
 from shoestring.tour import models
@@ -15,13 +16,12 @@ QUESTIONS = ("服务员态度不好", "适合孩子读的书", "屏幕有坏点"
 
 
 def search(settings: Settings, before: dict[str, Outcome]) -> Outcome:
-    """Indexes the tour's documents, each once and in random order, until the time is up; and asks."""
+    """Indexes the tour's documents, each once, reviews first, until the time is up; and asks."""
     from shoestring.match import Index, Matcher
 
     folder = settings.folder / "reviews.index"
     matcher = Matcher(models.encoder(settings.folder / "e5"), "cpu", precision="auto")
-    texts = list(dict.fromkeys(files.documents(before["text"].facts["files"])))
-    random.Random(settings.seed).shuffle(texts)
+    texts = reviews_first(before["text"].facts["files"], settings.seed)
     begun = time.perf_counter()
     index = Index(folder, matcher)
     with settings.ui.bar("embedding", len(texts), "text") as bar:
@@ -38,7 +38,7 @@ def search(settings: Settings, before: dict[str, Outcome]) -> Outcome:
         literal += sum(question in text for text in texts[: len(index)])
     asked = (time.perf_counter() - begun) / len(QUESTIONS)
     return Outcome(
-        f"{share} {len(texts):,} different documents indexed in {built:.0f} s, in {matcher.precision}; "
+        f"{share} {len(texts):,} different documents indexed, reviews first, in {built:.0f} s, in {matcher.precision}; "
         f"{1e3 * asked:.0f} ms a question: {QUESTIONS[0]} → {rows[0][2]}",
         {
             "texts": len(index), "of": len(texts), "precision": matcher.precision, "seconds": built,
@@ -52,6 +52,17 @@ def search(settings: Settings, before: dict[str, Outcome]) -> Outcome:
             f"documents that have those very words: {literal} for all three questions",
         ),
     )  # fmt: skip
+
+
+def reviews_first(sources: Sequence[str], seed: int) -> list[str]:
+    """Returns every document once: the reviews in random order, then the others."""
+    rng, texts = random.Random(seed), []
+    for reviews in (True, False):
+        part = [each for each in sources if ("reviews" in Path(each).name) == reviews]
+        some = list(dict.fromkeys(files.documents(part)))
+        rng.shuffle(some)
+        texts += some
+    return list(dict.fromkeys(texts))
 
 
 def within(seconds: float, texts: Iterable[str]) -> Iterator[tuple[str, dict]]:
