@@ -118,12 +118,14 @@ def test_an_index_stays_until_what_replaces_it_is_whole(tmp_path, monkeypatch, s
     if state == "unfinished":
         with pytest.raises(InputError):
             Index(folder, Hashing()).build(broken_off(["more"] * 5), add=True)
-    index = Index(folder, Hashing())
     if state == "of another model":
         monkeypatch.setattr(Hashing, "fingerprint", lambda _: "1" * 64)
-        index.storage.model = "1" * 64
     if state == "damaged":
         (folder / "index.json").write_text("{}", "utf-8")
+    if state in ("of another model", "damaged"):
+        with pytest.raises(InputError, match=r"another model|damaged"):
+            Index(folder, Hashing())
+    index = Index(folder, Hashing(), anew=True)
     before = {each.name: each.read_bytes() for each in folder.iterdir()} if folder.exists() else {}
     for texts in (new[:10], new[:6]):
         with pytest.raises(InputError, match="the rest"):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -217,8 +218,12 @@ def test_learned_positions_must_reach(tokenizer, tmp_path):
 
 
 def test_minutes_are_kept_roughly(tokenizer, tmp_path):
-    done = pretrain(TEXT, tokenizer, tmp_path / "m", config=small(), minutes=0.02, length=16, ui=QUIET)
-    assert done.history.steps[-1] >= 20
+    """Those of a run that is replaced say nothing about the next one's."""
+    settings = TrainSettings(steps=3, batch_size=4, save_every=1)
+    run = partial(pretrain, TEXT, tokenizer, tmp_path / "m", config=small(), length=16, ui=QUIET)
+    run(settings=settings)
+    assert any((tmp_path / "m" / "checkpoints").iterdir())
+    assert run(minutes=0.02, overwrite=True).history.steps[-1] >= 20
 
 
 def test_a_finished_model_is_not_overwritten_unasked(tokenizer, tmp_path):

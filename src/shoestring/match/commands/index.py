@@ -37,7 +37,7 @@ def index(
     """
     if key and (add or overwrite):
         raise OptionError("--key adds and replaces by itself; leave out --add and --overwrite")
-    opened = open_index(target, loaded(model, device, precision), kind)
+    opened = open_index(target, loaded(model, device, precision), kind, overwrite)
     from shoestring.match.search.sources import Met, documents, keyed
 
     met = Met()

@@ -25,15 +25,15 @@ precision = click.option(
 )  # fmt: skip
 
 
-def open_index(target: str, matcher: Matcher, kind: str = "auto") -> Any:
-    """Opens an index in a folder or on a Qdrant server."""
+def open_index(target: str, matcher: Matcher, kind: str = "auto", anew: bool = False) -> Any:
+    """Opens an index in a folder or on a Qdrant server; one that is built anew may be of another model."""
     if target.startswith("qdrant:"):
         from shoestring.match.search.qdrant import connect
 
         return connect(target, matcher)
     from shoestring.match.search.index import Index
 
-    return Index(target, matcher, kind)
+    return Index(target, matcher, kind, anew)
 
 
 def existing(target: str, matcher: Matcher, kind: str) -> Any:

@@ -46,12 +46,13 @@ class Index:
         matcher: a bi-encoder.
         kind: exact, hnsw, int4 (hnsw in less than a quarter of the memory), or auto for the graph that is there, and
             hnsw from 100,000 rows where faiss is installed.
+        anew: `build` will replace what is there, so that it may be of another model, or damaged.
 
     Raises:
         InputError: the index was made with another model, or is damaged.
     """
 
-    def __init__(self, folder: str | Path, matcher: Matcher, kind: str = "auto") -> None:
+    def __init__(self, folder: str | Path, matcher: Matcher, kind: str = "auto", anew: bool = False) -> None:
         if kind not in KINDS:
             raise OptionError(f"kind {kind!r}: choose one of {', '.join(KINDS)}")
         if matcher.crossed:
@@ -63,7 +64,8 @@ class Index:
         self._lock = threading.Lock()
         self._graph: tuple[str, Graph] | None = None
         self._words: Words | None = None
-        self.storage.read()
+        if not anew:
+            self.storage.read()
 
     def __len__(self) -> int:
         """The number of texts that can be found."""

@@ -113,7 +113,8 @@ def pretrain(
     how: dict[str, Any] = {"seed": settings.seed, "masking": masking, "split": objective == "unilm"}
     examples = Examples(blocks, chosen, sys.maxsize, **how)
     if minutes is not None:
-        settings = replace(settings, steps=_steps_within(minutes, model, examples, settings, output, ui))
+        before = [] if overwrite else checkpoint.all_of(output / "checkpoints")
+        settings = replace(settings, steps=_steps_within(minutes, model, examples, settings, before, ui))
     elif epochs is not None:
         settings = replace(settings, steps=max(1, round(epochs * len(chosen) / settings.batch_size)))
     history = fit(
@@ -179,13 +180,18 @@ def _fresh(
 
 
 def _steps_within(
-    minutes: float, model: torch.nn.Module, examples: Examples, settings: TrainSettings, output: Path, ui: UI
+    minutes: float,
+    model: torch.nn.Module,
+    examples: Examples,
+    settings: TrainSettings,
+    before: list[Path],
+    ui: UI,
 ) -> int:
     """Times a few steps on a copy of the model and returns how many fit; a resumed run keeps its number."""
     from accelerate.utils import broadcast_object_list
 
-    if interrupted := checkpoint.all_of(output / "checkpoints"):
-        return checkpoint.load(interrupted[-1])["identity"]["steps"]
+    if before:
+        return checkpoint.load(before[-1])["identity"]["steps"]
     ui.say(f"timing {TIMED} steps")
     with TemporaryDirectory() as folder:
         trial = replace(settings, steps=WARM + TIMED, log_every=1, save_every=10**9)
