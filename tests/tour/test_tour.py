@@ -96,6 +96,10 @@ def test_the_packaged_encoder_becomes_a_folder_that_finds_by_meaning(tmp_path):
     query = "酒店的服务怎么样"
     near, far = matcher.scores([(query, "服务员很热情，房间也干净"), (query, "股票今天大跌")])
     assert near > far + 0.05
+    exact, fast = (
+        one.embed([query, "股票今天大跌"]) for one in (matcher, Matcher(folder, "cpu", precision="bf16"))
+    )
+    assert 1e-6 < abs(fast @ fast.T - exact @ exact.T).max() < 5e-3
 
 
 def test_listing_the_stages_imports_no_torch():

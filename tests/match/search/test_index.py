@@ -560,6 +560,7 @@ def test_the_commands(match, trained, pairs, tmp_path):
     assert first["id"] not in [hit["id"] for hit in left["queries"][0]["hits"]]
     some = match("search", "idx", "猫", "--where", "topic=4", "--hybrid", "--json", *model)
     assert [hit["id"] for hit in json.loads(some.stdout)["queries"][0]["hits"]] == [4]
+    assert match("search", "idx", "猫", "--where", "topic=none", *model).stderr == "猫: nothing found\n"
     assert "NAME=VALUE" in match("search", "idx", "猫", "--where", "topic", *model).stderr
     twice = match("search", "idx", "猫", "--where", "topic=4", "--where", "topic=5", *model)
     assert "a name is given twice" in twice.stderr

@@ -9,7 +9,7 @@ import shutil
 
 import numpy as np
 import pytest
-from killed import Hashing, schedule
+from killed import Dying, Hashing, schedule
 
 from shoestring._errors import InputError, OutputError
 from shoestring.files import Reading
@@ -139,6 +139,27 @@ def test_an_index_stays_until_what_replaces_it_is_whole(tmp_path, monkeypatch, s
     assert found(Index(folder, Hashing())) == [*new[:7], "other", *new[8:]]
     assert len(list(folder.glob("*.*.*"))) <= 4
     assert not index.unfinished
+
+
+def test_a_killed_process_that_replaces_an_index_leaves_the_old_or_the_new_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "ROWS", 4)
+    new, seen = [f"new {number}" for number in range(6)], set()
+    for after in range(1, 90, 2):
+        folder = tmp_path / str(after)
+        made(folder, texts=TEXTS[:5])
+        if not (child := os.fork()):
+            random.seed(after)
+            Dying(after)
+            Index(folder, Hashing(), anew=True).build(((text, {}) for text in new), overwrite=True)
+            os._exit(0)
+        code = os.waitpid(child, 0)[1]
+        whole = found(Index(folder, Hashing()))
+        assert whole in (TEXTS[:5], new)
+        seen.add((code != 0, whole == new))
+        index = Index(folder, Hashing(), anew=True)
+        index.build(((text, {}) for text in new), overwrite=True)
+        assert found(index) == new
+    assert seen >= {(True, False), (True, True), (False, True)}
 
 
 def test_a_replacing_build_of_other_texts_starts_again(tmp_path, monkeypatch):

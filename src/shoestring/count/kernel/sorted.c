@@ -51,28 +51,11 @@ ALWAYS_INLINE int hand_out(const uint64_t *from, uint64_t *to, size_t length, Fi
     return 1;
 }
 
-static int hand_out_any(const uint64_t *from, uint64_t *to, size_t length, Field digit, size_t *ends, uint32_t stride) {
-    switch (stride) {
-    case 1:
-        return hand_out(from, to, length, digit, ends, 1, 0);
-    case 2:
-        return hand_out(from, to, length, digit, ends, 2, 0);
-    case 3:
-        return hand_out(from, to, length, digit, ends, 3, 0);
-    default:
-        return hand_out(from, to, length, digit, ends, MOST_STRIDE, 0);
-    }
-}
-
-static int hand_out_counts(const uint64_t *from, uint64_t *to, size_t length, Field count, size_t *ends, uint32_t stride) {
-    switch (stride) {
-    case 2:
-        return hand_out(from, to, length, count, ends, 2, 1);
-    case 3:
-        return hand_out(from, to, length, count, ends, 3, 1);
-    default:
-        return hand_out(from, to, length, count, ends, MOST_STRIDE, 1);
-    }
+/* The same, made for each stride and each of both kinds. */
+static int hand_out_any(const uint64_t *from, uint64_t *to, size_t length, Field digit, size_t *ends, uint32_t stride, int rare) {
+#define OF(STRIDE) (rare ? hand_out(from, to, length, digit, ends, STRIDE, 1) : hand_out(from, to, length, digit, ends, STRIDE, 0))
+    return stride == 1 ? OF(1) : stride == 2 ? OF(2) : stride == 3 ? OF(3) : OF(MOST_STRIDE);
+#undef OF
 }
 
 uint64_t *sort_few(uint64_t *from, uint64_t *to, size_t length, uint32_t stride, const Field *fields, uint32_t count) {
@@ -83,7 +66,7 @@ uint64_t *sort_few(uint64_t *from, uint64_t *to, size_t length, uint32_t stride,
             uint32_t width = (bits - done + passes - pass - 1) / (passes - pass);
             Field digit = {fields[each].number, fields[each].shift + done, width, fields[each].flip};
             done += width;
-            if (!hand_out_any(from, to, length, digit, ends, stride))
+            if (!hand_out_any(from, to, length, digit, ends, stride, 0))
                 continue;
             uint64_t *swapped = from;
             from = to;
@@ -96,7 +79,7 @@ uint64_t *sort_few(uint64_t *from, uint64_t *to, size_t length, uint32_t stride,
 uint64_t *sort_many(uint64_t *rows, uint64_t *scratch, size_t length, uint32_t stride, const Field *fields, uint32_t count) {
     size_t ends[1 << SHARE_BITS], begin = 0;
     Field top = fields[count - 1];
-    if (length < FEW || !hand_out_any(rows, scratch, length, top, ends, stride))
+    if (length < FEW || !hand_out_any(rows, scratch, length, top, ends, stride, 0))
         return sort_few(rows, scratch, length, stride, fields, count);
     for (size_t share = 0; share < (size_t)1 << top.bits; begin = ends[share++]) {
         uint64_t *from = scratch + begin * stride, *to = rows + begin * stride;
@@ -111,7 +94,7 @@ uint64_t *sort_counts(uint64_t *from, uint64_t *to, size_t length, uint32_t stri
     size_t ends[DIGITS], frequent = 0;
     uint64_t most = 0;
     Field rare = {number, 0, MOST_BITS, 0};
-    int moved = hand_out_counts(from, to, length, rare, ends, stride);
+    int moved = hand_out_any(from, to, length, rare, ends, stride, 1);
     uint64_t *sorted = moved ? to : from, *other = moved ? from : to;
     for (; frequent < length && sorted[frequent * stride + number] >= DIGITS - 1; frequent++)
         most |= sorted[frequent * stride + number];

@@ -56,6 +56,9 @@ def search(
         ]})  # fmt: skip
         return
     for query, hits in zip(queries, found, strict=True):
+        if not hits:
+            ui.say(f"{query}: nothing found")
+            continue
         rows = [_row(hit) for hit in hits]
         used = [at for at in range(len(COLUMNS)) if any(row[at] != "" for row in rows)]
         ui.table([COLUMNS[at] for at in used], [[row[at] for at in used] for row in rows], title=query)

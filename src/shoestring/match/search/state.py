@@ -99,7 +99,7 @@ def read_state(folder: Path, name: str = STATE) -> State | None:
     try:
         values = json.loads(text)
         if values.pop("format", None) != FORMAT and "rows" in values:
-            raise InputError(f"{path}: of another version of shoestring; build the index again")
+            raise InputError(f"{path}: of another version of shoestring; build it anew with --overwrite")
         checksum = values.pop("checksum")
         if checksum != _checksum(values):
             raise damaged(path, "its checksum is wrong")
@@ -132,4 +132,4 @@ def _checksum(values: Mapping[str, Any]) -> int:
 
 def damaged(path: Path, why: str) -> InputError:
     """Returns the error of a file that is not what was written."""
-    return InputError(f"{path}: damaged ({why}); build the index again")
+    return InputError(f"{path}: damaged ({why}); build it anew with --overwrite")

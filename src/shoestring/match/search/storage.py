@@ -199,7 +199,7 @@ class Storage:
             return replace(state, model=self.model, width=self.width)
         raise InputError(
             f"{self.folder}: was made with another model ({state.model[:12]}) than {self.made_by} "
-            f"({self.model[:12]}); give that model, or build the index again"
+            f"({self.model[:12]}); give that model, or build it anew with --overwrite"
         )
 
 

@@ -16,7 +16,7 @@ from torch import nn
 from transformers import AutoConfig
 
 from shoestring._errors import InputError, OptionError
-from shoestring.match.matcher import hushed, is_cross, require_known
+from shoestring.match.loading import hushed, is_cross, require_known
 from shoestring.match.training.joined import Joined
 from shoestring.match.training.losses import CoSENTLoss
 from shoestring.match.training.settings import RANKING

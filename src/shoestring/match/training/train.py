@@ -23,7 +23,8 @@ from shoestring._extras import require
 from shoestring.files import atomic_folder
 from shoestring.match.data.pairs import Pairs
 from shoestring.match.deciding.decision import Decision, decide
-from shoestring.match.matcher import Matcher, hushed
+from shoestring.match.loading import hushed
+from shoestring.match.matcher import Matcher
 from shoestring.match.training.settings import RANKING, Training
 from shoestring.ui import UI
 

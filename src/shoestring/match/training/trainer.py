@@ -25,7 +25,8 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from shoestring._errors import TrainError
 from shoestring.match.data.pairs import Pairs
-from shoestring.match.matcher import Matcher, hushed
+from shoestring.match.loading import hushed
+from shoestring.match.matcher import Matcher
 from shoestring.match.training.model import fresh_head
 from shoestring.match.training.ranking import matches, mined, recurring
 from shoestring.match.training.settings import CHECKS, RANKING, Training, spearman
