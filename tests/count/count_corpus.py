@@ -1,16 +1,21 @@
-"""Real text and awkward strings for the tests of `shoestring.count`."""
+"""Real text and awkward strings, and what a process needs, for the tests of `shoestring.count`."""
 
 from __future__ import annotations
 
+import os
 import random
+import sys
 from collections import Counter
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
+
 ODD = (
     "\r\n", "\r", "\n", "\u3000", " ", "\x85", "\0", "，", "。", "😀", "\x1c", "€", "é", "·", "\u2028", "㐀", "𠀀",
 )  # fmt: skip
+needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
 
 
 @cache
@@ -71,3 +76,7 @@ def counted(texts: list[str], hmm: bool = True) -> Counter[str]:
     for text in texts:
         counts.update(jieba().cut(text, HMM=hmm))
     return counts
+
+
+def path_with(folder) -> str:
+    return os.pathsep.join([str(folder), *(each for each in sys.path if each)])

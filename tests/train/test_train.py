@@ -1,7 +1,4 @@
-"""A run is what its settings say, however it is cut, interrupted or shared.
-
-Run as a script, this file trains once: `python test_train.py OUTPUT '{"settings": {...}, ...}'`.
-"""
+"""A run is what its settings say, however it is cut or shared."""
 
 from __future__ import annotations
 
@@ -9,80 +6,20 @@ import json
 import math
 import os
 import resource
-import signal
 import subprocess
 import sys
 from collections import Counter
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
+import tiny_runs
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_runs import QUIET, SMALL, VOCABULARY, Examples, names, stop, tiny
 
 from shoestring._errors import OptionError, OutputError, TrainError
 from shoestring.train import TrainSettings, fit
 from shoestring.train.settings import SCHEDULES
-from shoestring.ui import UI
-
-QUIET = UI(quiet=True)
-VOCABULARY = 60
-SMALL = {"steps": 12, "batch_size": 8, "save_every": 4, "log_every": 3}
-
-
-def tiny(kind: str = "bert", dropout: float = 0.0, seed: int = 0):
-    """A model from its configuration: bert ignores num_items_in_batch, gpt2 shifts its labels."""
-    import torch
-    from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
-
-    torch.manual_seed(seed)
-    if kind == "bert":
-        return BertForMaskedLM(
-            BertConfig(
-                vocab_size=VOCABULARY, hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
-                intermediate_size=32, max_position_embeddings=16, hidden_dropout_prob=dropout,
-                attention_probs_dropout_prob=dropout,
-            )
-        )  # fmt: skip
-    config = GPT2Config(
-        vocab_size=VOCABULARY, n_embd=16, n_layer=2, n_head=2, n_positions=16, resid_pdrop=dropout,
-        embd_pdrop=dropout, attn_pdrop=dropout, bos_token_id=0, eos_token_id=0,
-    )  # fmt: skip
-    return GPT2LMHeadModel(config)
-
-
-class Examples:
-    """Example k has 1 to 9 targets; at example `at`, `happens` happens."""
-
-    def __init__(self, count: int = 96, at: int | None = None, happens=None) -> None:
-        self.count, self.at, self.happens, self.seen = count, at, happens, []
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, k: int) -> dict:
-        import torch
-
-        self.seen.append(k)
-        if k == self.at:
-            self.happens()
-        generator = torch.Generator().manual_seed(k)
-        ids = torch.randint(1, VOCABULARY, (12,), generator=generator)
-        labels = torch.where(torch.arange(12) > 1 + 2 * (k % 5), -100, ids)
-        return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
-
-
-def weights(model) -> dict:
-    return {name: value.clone() for name, value in model.state_dict().items()}
-
-
-def same(one: dict, two: dict) -> bool:
-    return one.keys() == two.keys() and all(one[name].equal(two[name]) for name in one)
-
-
-def losses(log: Path) -> dict[int, float]:
-    return {line["step"]: line["loss"] for line in map(json.loads, log.open()) if "loss" in line}
-
 
 # -- settings --------------------------------------------------------------------------------------------
 
@@ -216,7 +153,7 @@ def test_every_example_is_read_once_and_in_order(tmp_path):
 def test_two_processes_have_the_losses_of_one(launcher, tmp_path):
     settings = {**SMALL, "steps": 6}
     script = [
-        __file__,
+        tiny_runs.__file__,
         str(tmp_path / "two"),
         json.dumps({"settings": settings | {"micro_batch": 2}, "evaluate": 5}),
     ]
@@ -249,127 +186,7 @@ def test_evaluation_is_the_mean_over_targets(tmp_path):
     assert history.eval_losses == ((1, pytest.approx(total / count, rel=1e-5)),)
 
 
-# -- interrupted and resumed -----------------------------------------------------------------------------
-
-
-def stop():
-    raise KeyboardInterrupt
-
-
-@pytest.mark.parametrize("kind", ["bert", "gpt2"])
-@pytest.mark.parametrize(
-    ("happens", "at", "start"),
-    [
-        (stop, 80, 8),  # killed at once: the last checkpoint counts
-        (lambda: signal.raise_signal(signal.SIGINT), 58, 7),  # Ctrl-C: the step is finished and saved
-    ],
-    ids=["killed", "ctrl-c"],
-)
-def test_interrupted_and_resumed_is_uninterrupted(kind, happens, at, start, tmp_path):
-    settings = TrainSettings(**SMALL)
-    model = tiny(kind, dropout=0.2)
-    whole = fit(model, Examples(), settings, tmp_path / "whole", ui=QUIET)
-
-    with pytest.raises(KeyboardInterrupt):
-        fit(tiny(kind, 0.2), Examples(at=at, happens=happens), settings, tmp_path / "parts", ui=QUIET)
-    again, rest = tiny(kind, 0.2, seed=5), Examples()
-    parts = fit(again, rest, settings, tmp_path / "parts", ui=QUIET)
-
-    assert parts.resumed_from == start
-    assert rest.seen == list(range(start * 8, 96))
-    assert (parts.steps, parts.losses) == (whole.steps, whole.losses)
-    assert same(weights(again), weights(model))
-    assert losses(tmp_path / "parts/log.jsonl") == losses(tmp_path / "whole/log.jsonl")
-
-
-def test_killed_and_resumed_is_uninterrupted(tmp_path):
-    """Each part in a process of its own, as a user's are: bits depend on the state of a process."""
-
-    def run(folder: str, **given) -> subprocess.CompletedProcess:
-        given = {"settings": SMALL, "dropout": 0.2, **given}
-        command = [sys.executable, __file__, str(tmp_path / folder), json.dumps(given)]
-        return subprocess.run(command, check=False, timeout=300, capture_output=True, text=True)
-
-    whole = json.loads(run("whole").stdout)
-    assert run("parts", kill_at=60).returncode == -signal.SIGKILL
-    parts = json.loads(run("parts").stdout)
-    assert (whole.pop("resumed_from"), parts.pop("resumed_from")) == (0, 4)
-    assert parts == whole
-    last = f"checkpoints/checkpoint-{SMALL['steps']}/model.safetensors"
-    assert (tmp_path / "parts" / last).read_bytes() == (tmp_path / "whole" / last).read_bytes()
-
-
-def test_a_half_written_checkpoint_is_no_checkpoint(tmp_path, monkeypatch):
-    from shoestring.train import checkpoint
-
-    with monkeypatch.context() as patch:
-        publish = checkpoint.publish
-        patch.setattr(
-            checkpoint, "publish", lambda *a: stop() if a[0].name == "checkpoint-8" else publish(*a)
-        )
-        with pytest.raises(KeyboardInterrupt):
-            fit(tiny(), Examples(), TrainSettings(**SMALL), tmp_path, ui=QUIET)
-    assert (tmp_path / "checkpoints/.partial/checkpoint-8/model.safetensors").exists()
-    history = fit(tiny(), Examples(), TrainSettings(**SMALL), tmp_path, ui=QUIET)
-    assert history.resumed_from == 4
-    assert names(tmp_path / "checkpoints") == ["checkpoint-12", "checkpoint-8"]
-
-
-def test_a_finished_run_is_not_run_again(tmp_path):
-    model, examples = tiny(), Examples()
-    first = fit(model, Examples(), TrainSettings(**SMALL), tmp_path, ui=QUIET)
-    again = tiny(seed=5)
-    second = fit(again, examples, TrainSettings(**SMALL), tmp_path, ui=QUIET)
-    assert examples.seen == []
-    assert second.losses == first.losses
-    assert same(weights(again), weights(model))
-
-
-@pytest.mark.parametrize(
-    ("change", "about", "message"),
-    [
-        ({"learning_rate": 0.5}, {}, "learning_rate 0.001, this one 0.5"),
-        ({"steps": 11}, {}, "steps 12, this one 11"),
-        ({}, {"corpus": "b"}, "corpus 'a', this one 'b'"),
-        ({"seed": 1, "clip": 2.0}, {}, r"clip 1.0, this one 2.0 \(also different: seed\)"),
-    ],
-)
-def test_another_run_is_not_resumed(change, about, message, tmp_path):
-    fit(
-        tiny(), Examples(), TrainSettings(**SMALL), tmp_path, about={"corpus": "a", "shape": (2, 3)}, ui=QUIET
-    )
-    other = TrainSettings(**(SMALL | change))
-    with pytest.raises(TrainError, match=message):
-        fit(tiny(), Examples(), other, tmp_path, about={"corpus": "a", "shape": (2, 3)} | about, ui=QUIET)
-    fresh = fit(
-        tiny(),
-        Examples(),
-        other,
-        tmp_path,
-        about={"corpus": "a", "shape": (2, 3)} | about,
-        resume=False,
-        ui=QUIET,
-    )
-    assert fresh.resumed_from == 0
-    assert fresh.steps[-1] == other.steps
-
-
-def test_how_a_run_is_executed_may_change_on_resume(tmp_path):
-    settings = TrainSettings(**SMALL)
-    whole = fit(tiny(), Examples(), settings, tmp_path / "whole", ui=QUIET)
-    with pytest.raises(KeyboardInterrupt):
-        fit(tiny(), Examples(at=75, happens=stop), settings, tmp_path / "parts", ui=QUIET)
-    other = TrainSettings(**(SMALL | {"micro_batch": 2, "save_every": 5}))
-    parts = fit(tiny(), Examples(), other, tmp_path / "parts", ui=QUIET)
-    assert parts.resumed_from == 8
-    assert parts.losses == pytest.approx(whole.losses, rel=1e-5)
-
-
 # -- what can go wrong -----------------------------------------------------------------------------------
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
 
 
 @contextmanager
@@ -473,28 +290,3 @@ def test_importing_it_loads_no_torch():
     code = f"{imports}; print({{'torch', 'matplotlib', 'numpy'}} & {{*sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "set()\n"
-
-
-def main(output: str, given: dict) -> None:
-    def kill() -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    settings = TrainSettings(**given["settings"])
-    examples = Examples(settings.examples, at=given.get("kill_at"), happens=kill)
-    evaluate = Examples(given["evaluate"]) if "evaluate" in given else None
-    model = tiny(dropout=given.get("dropout", 0.0))
-    history = fit(model, examples, settings, output, eval_examples=evaluate, ui=QUIET)
-    if os.environ.get("RANK", "0") == "0":
-        print(
-            json.dumps(
-                {
-                    "losses": history.losses,
-                    "eval_losses": history.eval_losses,
-                    "resumed_from": history.resumed_from,
-                }
-            )
-        )
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], json.loads(sys.argv[2]))
