@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import shutil
 import threading
@@ -518,6 +519,13 @@ def test_bad_requests_are_answered(address, path, data, code, message):
         return
     assert found == code
     assert message in said["error"]
+
+
+def test_a_length_that_is_no_number_is_refused(address):
+    place = urllib.parse.urlsplit(address)
+    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=60)
+    connection.request("POST", "/match", b"", {"Content-Length": "²"})
+    assert connection.getresponse().status == 400
 
 
 def test_the_page_works_in_a_browser(address):

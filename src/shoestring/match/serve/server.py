@@ -158,7 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _request(self) -> dict[str, Any]:
         length = self.headers.get("Content-Length", "")
-        if not length.isdigit() or int(length) > LONGEST:
+        if not length.isdecimal() or int(length) > LONGEST:
             self.close_connection = True
             raise InputError(f"Content-Length {length!r}: must be given, and at most {LONGEST:,}")
         try:

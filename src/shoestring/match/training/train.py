@@ -20,7 +20,8 @@ import numpy as np
 from shoestring import hub
 from shoestring._errors import OutputError, TrainError
 from shoestring._extras import require
-from shoestring.files import atomic_folder
+from shoestring.files import atomic, atomic_folder
+from shoestring.files.atomic import forget_drafts
 from shoestring.match.data.pairs import Pairs
 from shoestring.match.deciding.decision import Decision, decide
 from shoestring.match.loading import hushed
@@ -157,7 +158,7 @@ def _prepare(folder: Path, identity: dict[str, Any], overwrite: bool) -> None:
     if (folder / "modules.json").exists() or (folder / "config.json").exists():
         if not overwrite:
             raise OutputError(f"{folder}: holds a finished model; choose another name or pass --overwrite")
-    elif folder.is_dir() and any(folder.iterdir()) and not run.exists():
+    elif folder.is_dir() and not run.exists() and any(_theirs(each) for each in folder.rglob("*")):
         raise OutputError(f"{folder}: exists and is not empty; choose another name")
     if overwrite:
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
@@ -171,7 +172,14 @@ def _prepare(folder: Path, identity: dict[str, Any], overwrite: bool) -> None:
             )
     if hub.is_main_process():
         run.parent.mkdir(parents=True, exist_ok=True)
-        run.write_text(json.dumps(identity), "utf-8")
+        forget_drafts(run)
+        with atomic(run) as file:
+            json.dump(identity, file)
+
+
+def _theirs(path: Path) -> bool:
+    """Whether it is no empty folder and no draft, which a run leaves that is killed before it has begun."""
+    return path.is_file() and not path.name.startswith(f".{RUN}.")
 
 
 def _save(folder: Path, model: Any, decision: Decision, base: str, pairs: Pairs, settings: Training) -> None:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from datasets import Dataset, disable_progress_bars
-from safetensors.torch import load_file
 from sentence_transformers import (
     CrossEncoderTrainer,
     CrossEncoderTrainingArguments,
@@ -21,23 +20,20 @@ from sentence_transformers import (
 )
 from sentence_transformers.sentence_transformer.evaluation import SentenceEvaluator
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
-from transformers.trainer_utils import get_last_checkpoint
 
 from shoestring._errors import TrainError
 from shoestring.match.data.pairs import Pairs
 from shoestring.match.loading import hushed
 from shoestring.match.matcher import Matcher
+from shoestring.match.training.checkpoints import Checkpoints, newest
 from shoestring.match.training.model import fresh_head
 from shoestring.match.training.ranking import matches, mined, recurring
 from shoestring.match.training.settings import CHECKS, RANKING, Training, spearman
 from shoestring.match.training.tokenizing import in_pieces
-from shoestring.train.tensor_files import save_tensors
 from shoestring.ui import UI
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-WEIGHTS, LOSS = "model.safetensors", "loss."
+    from torch import nn
 
 
 def run(
@@ -68,7 +64,8 @@ def run(
         trainer.remove_callback(ProgressCallback)
         started = time.monotonic()
         with progress:
-            trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)))
+            trainer.train(resume_from_checkpoint=newest(folder))
+            trainer.take_best()
     found = {
         each["step"]: each["eval_spearman"] for each in trainer.state.log_history if "eval_spearman" in each
     }
@@ -123,51 +120,18 @@ def _arguments(matcher: Matcher, settings: Training, folder: Path, steps: int, h
         learning_rate=encoder, learning_rate_mapping={head: own} if head else None, warmup_steps=steps // 20,
         lr_scheduler_type="linear", weight_decay=0.01,
         seed=settings.seed, use_cpu=settings.device == "cpu", bf16=cuda and torch.cuda.is_bf16_supported(),
-        eval_strategy="steps", eval_steps=every, save_strategy="steps", save_steps=every, save_total_limit=1,
-        load_best_model_at_end=True, metric_for_best_model="eval_spearman", greater_is_better=True,
+        eval_strategy="steps", eval_steps=every, save_strategy="steps", save_steps=every,
+        metric_for_best_model="eval_spearman", greater_is_better=True,
         logging_steps=1, logging_nan_inf_filter=False, disable_tqdm=True, report_to="none",
         dataloader_pin_memory=cuda, **extra,
     )  # fmt: skip
 
 
-class _Checkpoints:
-    """Checkpoints hold the weights as they are in memory, so frozen layers that are not there are no matter.
-
-    And those that the loss has beside the model's, such as the classifier of softmax.
-    """
-
-    model: Any
-    loss: Any
-
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        folder = Path(str(output_dir))
-        folder.mkdir(parents=True, exist_ok=True)
-        weights = {
-            **self.model.state_dict(),
-            **{LOSS + name: each for name, each in self._of_the_loss().items()},
-        }
-        save_tensors(
-            {name: each.detach().clone().contiguous() for name, each in weights.items()}, folder / WEIGHTS
-        )
-
-    def _of_the_loss(self) -> dict[str, Tensor]:
-        return {name: each for name, each in self.loss.state_dict().items() if not name.startswith("model.")}
-
-    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
-        """The card is ours."""
-
-    def _load_from_checkpoint(self, checkpoint_path: str, *_: Any) -> None:
-        weights = load_file(Path(checkpoint_path) / WEIGHTS)
-        own = {name: weights.pop(LOSS + name) for name in self._of_the_loss()}
-        self.model.load_state_dict(weights)
-        self.loss.load_state_dict(own, strict=False)  # the model's are there already
-
-
-class _Bi(_Checkpoints, SentenceTransformerTrainer):
+class _Bi(Checkpoints, SentenceTransformerTrainer):
     """Of a bi-encoder."""
 
 
-class _Cross(_Checkpoints, CrossEncoderTrainer):
+class _Cross(Checkpoints, CrossEncoderTrainer):
     """Of a cross-encoder."""
 
 
