@@ -17,6 +17,7 @@ import shutil
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,11 @@ def save(
         if card is not None:
             (draft / "README.md").write_text(card, "utf-8")
         _carry_over(old, draft)
+
+
+def stamp() -> dict[str, str]:
+    """Returns the version of transformers for a config.json made here; beside an older one it doubts the tokenizer."""
+    return {"transformers_version": metadata.version("transformers")}
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shoestring import ui
+from shoestring import hub, ui
 from shoestring._errors import ExtraMissing, InputError, OptionError
 from shoestring.cli import main
 from shoestring.match import Matcher
@@ -92,6 +92,7 @@ def test_the_packaged_encoder_becomes_a_folder_that_finds_by_meaning(tmp_path):
         folder = models.encoder(tmp_path / "e5")
     except ExtraMissing as missing:
         pytest.skip(str(missing))
+    assert json.loads((folder / "config.json").read_text("utf-8")).items() >= hub.stamp().items()
     matcher = Matcher(folder, "cpu")
     query = "酒店的服务怎么样"
     near, far = matcher.scores([(query, "服务员很热情，房间也干净"), (query, "股票今天大跌")])

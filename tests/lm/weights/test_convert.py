@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
+from shoestring import hub
 from shoestring._errors import InputError, OptionError
 from shoestring.lm.weights import published, sources
 from shoestring.lm.weights.conversion import convert
@@ -51,6 +52,7 @@ def test_converted_weights_equal_the_model_bit_for_bit(model, vocabulary, tmp_pa
     done = convert(source, tmp_path / "out", vocabulary=vocabulary, heads=4)
     assert done.parameters == model.num_parameters()
     loaded = GPT2LMHeadModel.from_pretrained(tmp_path / "out")
+    assert json.loads((tmp_path / "out/config.json").read_text("utf-8")).items() >= hub.stamp().items()
     for name, value in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value.half()), name
     assert AutoTokenizer.from_pretrained(tmp_path / "out").encode("你好") == [6756]

@@ -1,11 +1,13 @@
 """GGUF files as models: weights and tokenizers as llama.cpp and SentencePiece have them; what a real model loses."""
 
 import io
+import json
 import struct
 
 import pytest
 import torch
 
+from shoestring import hub
 from shoestring._errors import InputError, OptionError
 from shoestring.lm.engines.load import load
 from shoestring.lm.fewshot.evaluate import perplexity
@@ -101,6 +103,7 @@ def test_few_bits_of_a_real_model_cost_what_they_say(real):
 
 def test_a_file_becomes_a_folder(real, tmp_path):
     convert(smollm2(), tmp_path / "out")
+    assert json.loads((tmp_path / "out/config.json").read_text("utf-8")).keys() >= hub.stamp().keys()
     engine = load(tmp_path / "out", precision="fp32")
     assert engine.texts.ends == real.texts.ends == {2}
     assert engine.tokenizer.chat_template == real.tokenizer.chat_template

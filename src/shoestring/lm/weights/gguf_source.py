@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from shoestring import hub
 from shoestring._errors import InputError
 from shoestring._extras import require
 from shoestring.lm.weights.gguf_families import config_from, placed_back
@@ -42,7 +43,7 @@ class GgufSource:
             raise InputError(f"{path}: one of {parts} parts; join them with llama-gguf-split --merge")
         self._require_whole()
         sizes = {name: tensor.sizes for name, tensor in self._tensors.items()}
-        self.config = config_from(self.values, sizes, path)
+        self.config = config_from(self.values, sizes, path) | hub.stamp()
         self._placed = {each.name: each for each in placed_back(self.config, sizes, path)}
         self.shapes = {name: Shape(torch.float32, each.sizes) for name, each in self._placed.items()}
 

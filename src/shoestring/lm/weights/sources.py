@@ -70,7 +70,7 @@ class MegatronSource:
         self._entries = {entry.hugging_face: entry for entry in entries(layers)}
         _require_same_names(files, self._ranks, self._entries)
         self.shapes = {name: self._shape(entry) for name, entry in self._entries.items()}
-        self.config = _gpt2_config(self.shapes, layers, heads)
+        self.config = _gpt2_config(self.shapes, layers, heads) | hub.stamp()
         hidden, attention = self.config["n_embd"], self.shapes["transformer.h.0.attn.c_attn.weight"].sizes
         if attention != (hidden, 3 * hidden):
             raise InputError(
