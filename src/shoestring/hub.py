@@ -191,7 +191,7 @@ def load(path: str | os.PathLike[str], head: str | None = None) -> PreTrainedMod
         head: what follows `AutoModelFor`, such as `MaskedLM`; None loads the bare model.
 
     Raises:
-        InputError: no model folder, or weights that this head needs are not in it.
+        InputError: no model folder, or weights that this head needs are not in it or of another size.
         OptionError: there is no such head, or not for this kind of model.
     """
     folder = require_model_folder(path)
@@ -203,9 +203,13 @@ def load(path: str | os.PathLike[str], head: str | None = None) -> PreTrainedMod
         raise OptionError(f"head {head!r}: transformers has no {name}; try MaskedLM or CausalLM")
     try:
         with silenced():
-            model, found = auto.from_pretrained(folder, output_loading_info=True, local_files_only=True)
+            model, found = auto.from_pretrained(
+                folder, output_loading_info=True, local_files_only=True, ignore_mismatched_sizes=True
+            )
     except ValueError as error:
         raise OptionError(f"{path}: cannot be loaded as {name}: {_first_line(error)}") from error
+    for key, stored, wanted in sorted(found["mismatched_keys"]):
+        raise InputError(f"{path}: {key} is {tuple(stored)}, but config.json says {tuple(wanted)}")
     missing = sorted(
         key for key in found["missing_keys"] if head or "pooler" not in key
     )  # BERT's, seldom used

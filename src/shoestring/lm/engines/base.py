@@ -127,6 +127,21 @@ def require_length(needed: int, limit: int, what: str) -> None:
         )
 
 
+def require_numbers(logits: Tensor) -> None:
+    """Raises InputError if one of some rows of logits has what is not a number, or infinity."""
+    if not bool((logits.amax(-1) < torch.inf).all()):
+        raise InputError(
+            "the model's answer is not a number: its activations have become too large, as those of wrong or damaged "
+            "weights do; pass --precision fp32, or copy the model again"
+        )
+
+
+def log_chances(logits: Tensor) -> Tensor:
+    """Returns log-probabilities of rows of logits; InputError as `require_numbers`."""
+    require_numbers(logits)
+    return logits.log_softmax(-1)
+
+
 def reported(logits: Tensor, token: int, top: int | None) -> Token:
     """Returns a token with its log-probability by one row of logits, and the most likely ones."""
     return tokens_of(logits[None], torch.tensor([token], device=logits.device), top or 0)[0]
@@ -140,7 +155,7 @@ def tokens_of(logits: Tensor, ids: Tensor, top: int) -> list[Token]:
         ids: (tokens).
         top: how many.
     """
-    chances = logits.float().log_softmax(-1)
+    chances = log_chances(logits.float())
     values = chances.gather(1, ids[:, None])[:, 0].tolist()
     if not top:
         return [Token(id, value) for id, value in zip(ids.tolist(), values, strict=True)]

@@ -18,7 +18,15 @@ from torch import Tensor
 
 from shoestring._errors import InputError, OptionError
 from shoestring._extras import require
-from shoestring.lm.engines.base import CacheFull, Progress, Token, joined, require_length, tokens_of
+from shoestring.lm.engines.base import (
+    CacheFull,
+    Progress,
+    Token,
+    joined,
+    log_chances,
+    require_length,
+    tokens_of,
+)
 from shoestring.lm.engines.texts import Texts, ends_of_folder, fitted, tokenizer_of
 from shoestring.lm.weights.gguf_file import FILE
 from shoestring.lm.weights.gguf_header import read_header
@@ -235,7 +243,7 @@ class LlamaSession:
             raise OptionError("a candidate without tokens cannot be scored; give each at least one character")
         longest = max(map(len, continuations), default=0)
         require_length(len(self.ids[0]) + longest, self.engine.positions, "prompt and candidate")
-        first, seen = self.logits[:1].double().log_softmax(-1), len(self.ids[0])
+        first, seen = log_chances(self.logits[:1].double()), len(self.ids[0])
         scores = []
         for begin in range(0, len(continuations), ROWS // 4):
             group = continuations[begin : begin + ROWS // 4]
@@ -245,7 +253,7 @@ class LlamaSession:
                 for each, copied in zip(group, copies, strict=True)
                 for place, token in enumerate(each[:-1])
             ]
-            found, place = self.engine.decode(fed).double().log_softmax(-1), 0
+            found, place = log_chances(self.engine.decode(fed).double()), 0
             for each in group:
                 rows = torch.cat([first, found[place : place + len(each) - 1]])
                 place += len(each) - 1

@@ -22,14 +22,15 @@ from torch import Tensor
 from shoestring import hub
 from shoestring._errors import OptionError
 from shoestring.lm.engines import cache as caches
-from shoestring.lm.engines.base import Progress, Token, joined, require_length, tokens_of
+from shoestring.lm.engines.base import Progress, Token, joined, log_chances, require_length, tokens_of
 from shoestring.lm.engines.families import ROWS, positions_of, require_known
 from shoestring.lm.engines.fused import fused_of
 from shoestring.lm.engines.texts import texts_of
 from shoestring.lm.engines.tree import Tree, branching
 from shoestring.lm.weights.few_bits import kernel_name
 from shoestring.lm.weights.gguf_source import GgufSource
-from shoestring.lm.weights.loading import load_source
+from shoestring.lm.weights.loading import load_source, require_fitting
+from shoestring.lm.weights.pieces import require_finite
 from shoestring.lm.weights.sources import FolderSource, Source
 
 CHUNK = 256  # tokens that are read at once, so that a long prompt shows progress and memory stays small
@@ -228,13 +229,13 @@ class TorchSession:
 
     def _score_rows(self, group: list[list[int]]) -> list[list[float]]:
         """Scores candidates as rows; what fills the shorter ones on the right is seen by nothing that counts."""
-        found = self.logits[:1].double().log_softmax(-1).expand(len(group), -1)[:, None]
+        found = log_chances(self.logits[:1].double()).expand(len(group), -1)[:, None]
         width = max(map(len, group)) - 1
         if width:
             self.select([0] * len(group))
             fed = [(each + [each[0]] * width)[:width] for each in group]
             logits = self._forward(fed, last=False, keep=0)
-            found = torch.cat([found, logits.double().log_softmax(-1).cpu()], dim=1)
+            found = torch.cat([found, log_chances(logits.double()).cpu()], dim=1)
         return [
             rows.gather(1, torch.tensor(each)[:, None])[:, 0].tolist()
             for each, row in zip(group, found, strict=True)
@@ -254,7 +255,7 @@ class TorchSession:
     def _tree_logits(self, trunk: list[int], fed: list[list[int]]) -> Tensor:
         """Returns log-probabilities after the trunk, and after each token of each branch."""
         if not trunk:
-            known = self.logits[:1].double().log_softmax(-1)
+            known = log_chances(self.logits[:1].double())
             return torch.cat([known, self._tree(trunk, fed, 0)]) if any(fed) else known
         return self._tree(trunk, fed, len(trunk) - 1)
 
@@ -271,7 +272,7 @@ class TorchSession:
         with self._whole_or_not(), branching(tree):
             logits = self.engine.forward(tokens[None], self.cache, depth[None], None, len(nodes) - first)
         caches.cut(self.cache, seen)
-        return logits[0].double().log_softmax(-1).cpu()
+        return log_chances(logits[0].double()).cpu()
 
 
 def _groups(continuations: Sequence[Sequence[int]]) -> Iterator[list[list[int]]]:
@@ -339,5 +340,11 @@ def _loaded(source: Source, precision: str) -> Any:
     register()
     if precision not in _DTYPES:
         return load_source(source, int(precision.removeprefix("int")))
-    whole: Any = hub.load(source.folder, "CausalLM") if source.folder.is_dir() else load_source(source)
-    return whole.to(_DTYPES[precision])
+    if isinstance(source, GgufSource):
+        return load_source(source).to(_DTYPES[precision])
+    require_fitting(source)
+    model: Any = hub.load(source.folder, "CausalLM")
+    model = model.to(_DTYPES[precision])
+    for name, weight in model.named_parameters():
+        require_finite(source, name, weight)
+    return model

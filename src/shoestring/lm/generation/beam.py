@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 
 from shoestring._errors import OptionError
-from shoestring.lm.engines.base import Engine
+from shoestring.lm.engines.base import Engine, log_chances
 from shoestring.lm.generation.generation import Sample, Token, ends_of, fitting
 from shoestring.lm.generation.sampling import Sampling, prepared
 from shoestring.lm.generation.text_stream import TextStream
@@ -94,7 +94,7 @@ def _grown(
     found = []
     for index, beam in enumerate(search.open):
         logits = session.logits[place + index]
-        chances = logits.float().log_softmax(-1)
+        chances = log_chances(logits.float())
         allowed = prepared(
             logits, sampling, session.ids[place + index], len(beam.tokens), list(ends_of(engine))
         )

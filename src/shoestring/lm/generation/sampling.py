@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from shoestring._errors import OptionError
+from shoestring.lm.engines.base import require_numbers
 
 if TYPE_CHECKING:
     from shoestring.lm.generation.grammar import Matcher
@@ -113,7 +114,11 @@ class Chooser:
             logits: of the row.
             seen: all tokens before, the prompt's too.
             made: how many of them were generated.
+
+        Raises:
+            InputError: the logits are no numbers.
         """
+        require_numbers(logits)
         logits = prepared(logits, self.sampling, seen, made, self.ends)
         if self.matcher is not None:
             logits = self.matcher.allowed(logits)

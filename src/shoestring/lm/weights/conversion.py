@@ -14,7 +14,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from shoestring.files import atomic, atomic_folder
 from shoestring.lm.tokenizer import FILE, CpmTokenizer
 from shoestring.lm.weights import gguf_file
 from shoestring.lm.weights.gguf_source import GgufSource
+from shoestring.lm.weights.loading import require_fitting
 from shoestring.lm.weights.opening import open_source
 from shoestring.lm.weights.pieces import Piece, plain, quantized
 from shoestring.lm.weights.published import checking
@@ -131,9 +132,7 @@ def _few_pieces(weights: Source, bits: int) -> Iterator[Piece]:
 
 
 def _same_pieces(weights: Source) -> Iterator[Piece]:
-    """Yields all weights as they are stored; that they fit is checked where each becomes one of the model's."""
-    with suppress(OptionError):
-        matched(weights, empty(config_of(weights.config)))
+    require_fitting(weights)
     return plain(weights)
 
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import nn
 
-from shoestring._errors import InputError
+from shoestring._errors import InputError, OptionError
 from shoestring.lm.weights.few_bits import Embedding8, Linear8, LinearLow
 from shoestring.lm.weights.pieces import Piece, plain, quantized
 from shoestring.lm.weights.quantize import shapes_of
@@ -25,6 +26,7 @@ from shoestring.lm.weights.skeleton import (
     layers_of,
     matched,
     require_mostly_linear,
+    require_whole,
 )
 from shoestring.lm.weights.sources import Source
 from shoestring.train.memory import giving_back
@@ -33,6 +35,12 @@ _THREADS = 2
 _SAME = {"gelu_new": "gelu_pytorch_tanh"}  # the same function, fused
 # Parts of a quantized weight, and how many it has.
 _PARTS = {"int8": 2, "int5": 4, "int4": 4, "scale": 0, "zero": 0, "unit": 0}
+
+
+def require_fitting(source: Source) -> None:
+    """Raises InputError if weights do not fit config.json; weights that become one are left to who joins them."""
+    with suppress(OptionError):
+        matched(source, empty(config_of(source.config)))
 
 
 def load_source(source: Source, bits: int | None = None) -> Any:
@@ -53,6 +61,7 @@ def _loaded(source: Source, bits: int | None) -> Any:
     model = empty(config_of(settings))
     layers = layers_of(model)
     if "quantization_config" in source.config:
+        _require_own(source, model)
         pieces = plain(source)
     elif bits is None:
         pieces = plain(matched(source, model))
@@ -63,6 +72,16 @@ def _loaded(source: Source, bits: int | None) -> Any:
     if bits is None:
         model.tie_weights()
     return model
+
+
+def _require_own(source: Source, model: Any) -> None:
+    """Checks the names of a folder of few bits; the sizes of parts are checked where they become a layer."""
+    stored: dict[str, str | None] = {}
+    for name in source.shapes:
+        weight, _, part = name.rpartition(".")
+        few = part in _PARTS and weight.endswith(".weight")
+        stored[weight if few else name] = None if few else name
+    require_whole(source, stored, model)
 
 
 def _made(pieces: Iterable[Piece]) -> Iterator[tuple[str, torch.Tensor]]:

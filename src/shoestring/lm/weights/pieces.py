@@ -73,10 +73,15 @@ def _finite(weights: Source, name: str) -> torch.Tensor:
         InputError: it has numbers that are none.
     """
     weight = weights.read(name)
+    require_finite(weights, name, weight)
+    return weight
+
+
+def require_finite(source: Source, name: str, weight: torch.Tensor) -> None:
+    """Raises InputError if a weight of a source has numbers that are none."""
     if weight.is_floating_point() and not torch.isfinite(weight.sum(dtype=torch.float32)):
         count = int((~torch.isfinite(weight)).sum())  # a sum may be too large where no number is
         if count:
             raise InputError(
-                f"{weights.folder}: {name} has {count:,} values that are not finite; copy it again"
+                f"{source.folder}: {name} has {count:,} values that are not finite; copy it again"
             )
-    return weight

@@ -10,7 +10,7 @@ import json
 import math
 import mmap
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -119,11 +119,6 @@ class Writer:
             view, place = view[count:], place + count
 
 
-def readers(folder: str | os.PathLike[str]) -> dict[str, Reader]:
-    """Returns the reader of each tensor in a folder of one or more files."""
-    return {
-        name: reader
-        for path in sorted(Path(folder).glob("*.safetensors"))
-        for reader in [Reader(path)]
-        for name in reader.shapes
-    }
+def readers(files: Iterable[Path]) -> dict[str, Reader]:
+    """Returns the reader of each tensor in one or more files."""
+    return {name: reader for reader in map(Reader, files) for name in reader.shapes}

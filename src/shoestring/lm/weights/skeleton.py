@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,10 @@ from shoestring.lm.weights.sources import Source
 _HEADS, _SHARED, _STURDY = ("lm_head", "embed_out"), ("k_proj", "v_proj"), ("gate_proj",)  # names of layers
 _TRIED = 4  # rows of a weight with which a module is tried
 _MOST_PLAIN = 0.5  # of the weights may stay as they are; a model of which more would is refused
-_OLD = (".attn.bias", ".attn.masked_bias", "rotary_emb.inv_freq")  # masks and the like that old files carry
+_OLD = (
+    ".attn.bias", ".attn.masked_bias", ".attn.attention.bias", ".attn.attention.masked_bias", ".attn.causal_mask",
+    "rotary_emb.inv_freq", "position_ids",
+)  # masks and the like that old files carry  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -154,25 +158,33 @@ def matched(source: Source, model: Any) -> Matched:
     """Returns the source's weights under the model's names.
 
     Raises:
-        InputError: a weight that the model needs is missing or of another size.
+        InputError: see `require_whole`.
         OptionError: the model joins several stored weights to one, as most mixtures of experts do.
     """
     stored = _stored_names(source, model)
     tied = _tied(model)
-    for name, parameter in model.named_parameters():
-        if name not in stored:
-            if name not in tied:
-                raise InputError(f"{source.folder}: {name} is missing, so the weights do not fit config.json")
-            continue
-        sizes = source.shapes[stored[name]].sizes
-        if sizes != tuple(parameter.shape):
-            raise InputError(
-                f"{source.folder}: {name} is {sizes}, but config.json says {tuple(parameter.shape)}"
-            )
+    require_whole(source, stored, model)
     _require_tied(source, stored, tied)
-    _require_known(source, stored, model)
     shapes = {name: source.shapes[old] for name, old in stored.items() if name not in tied}
     return Matched(source.config, shapes, source.folder, source, stored)
+
+
+def require_whole(source: Source, stored: Mapping[str, str | None], model: Any) -> None:
+    """Raises InputError unless a source has each weight that a model needs, floats of its size, and no other.
+
+    Args:
+        source: the weights.
+        stored: a weight of the model -> its name in the source, or None if it lies there in parts.
+        model: without weights.
+    """
+    tied = _tied(model)
+    for name, parameter in model.named_parameters():
+        old = stored.get(name, "")
+        if old:
+            _require_shape(f"{source.folder}: {name}", source.shapes[old], tuple(parameter.shape))
+        elif old is not None and name not in tied:
+            raise InputError(f"{source.folder}: {name} is missing, so the weights do not fit config.json")
+    _require_known(source, stored, model)
 
 
 def require_mostly_linear(model: Any, layers: Layers) -> None:
@@ -243,13 +255,24 @@ def _require_tied(source: Source, stored: Mapping[str, str], tied: set[str]) -> 
             )
 
 
-def _require_known(source: Source, stored: Mapping[str, str], model: Any) -> None:
+def _require_shape(what: str, shape: Shape, sizes: tuple[int, ...]) -> None:
+    if shape.sizes != sizes:
+        raise InputError(f"{what} is {shape.sizes}, but config.json says {sizes}")
+    if not shape.dtype.is_floating_point:
+        raise InputError(
+            f"{what} holds {shape.dtype}, not floats; give the weights before they were quantized"
+        )
+
+
+def _require_known(source: Source, stored: Mapping[str, str | None], model: Any) -> None:
     known = model.state_dict().keys()
     ignored = tuple(getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ())
     for name, old in stored.items():
-        spare = name.endswith(_OLD) or any(part.strip(".*^$\\") in name for part in ignored)
+        spare = name.endswith(_OLD) or any(re.search(pattern, name) for pattern in ignored)
         if name not in known and not spare:
-            raise InputError(f"{source.folder}: {old} is not a weight of {source.config['model_type']}")
+            raise InputError(
+                f"{source.folder}: {old or name} is not a weight of {source.config['model_type']}"
+            )
 
 
 def _numbers(rows: int, columns: int) -> torch.Tensor:

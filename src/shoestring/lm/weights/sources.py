@@ -121,10 +121,13 @@ class FolderSource:
         self.config = json.loads((self.folder / "config.json").read_text("utf-8"))
         if self.config["model_type"] == QUANTIZED:
             self.config["model_type"] = self.config.pop("base_model_type")
-        self._readers = readers(self.folder)
+        else:
+            _require_unquantized(self.folder, self.config.pop("quantization_config", None))
+        files = _weight_files(self.folder, "model.safetensors")
+        self._readers = readers(files)
         self._pickled: dict[str, torch.Tensor] = {}
-        if not self._readers:
-            for file in sorted(self.folder.glob("pytorch_model*.bin")):
+        if not files:
+            for file in _weight_files(self.folder, "pytorch_model.bin"):
                 self._pickled |= open_torch_file(file, numpy_state())
         self.shapes = {name: reader.shapes[name] for name, reader in self._readers.items()}
         self.shapes |= {
@@ -134,6 +137,29 @@ class FolderSource:
     def read(self, name: str) -> torch.Tensor:
         """Returns one weight, where it lies in its file."""
         return self._pickled[name] if name in self._pickled else self._readers[name].read(name)
+
+
+def _weight_files(folder: Path, name: str) -> list[Path]:
+    """Returns the files that transformers reads, and no other: the one of that name, or those that its index names."""
+    index = folder / f"{name}.index.json"
+    if (folder / name).is_file() or not index.is_file():
+        return [folder / name] if (folder / name).is_file() else []
+    files = [
+        folder / each for each in sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+    ]
+    for file in files:
+        if not file.is_file():
+            raise InputError(f"{folder}: {file.name} is missing; copy it there too")
+    return files
+
+
+def _require_unquantized(folder: Path, how: Any) -> None:
+    if how is not None:
+        method = how.get("quant_method") if isinstance(how, dict) else None
+        raise InputError(
+            f"{folder}: is quantized by {method or 'another program'}, which is not read here; give the unquantized "
+            "weights, or a .gguf file"
+        )
 
 
 def _shard_folder(path: Path) -> Path:
