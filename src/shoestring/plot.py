@@ -83,16 +83,18 @@ def nats(
 def smoothed(values: Sequence[float], span: float = 0.05) -> list[float]:
     """Returns the mean over `span` of the values around each one: a curve that does not lag behind.
 
-    The window is symmetric and so shrinks towards both ends.
+    The window is symmetric and so shrinks towards the start, where losses fall steeply; towards the end it loses what
+    is not there yet, so that the last value is no single one.
 
     >>> smoothed([1.0, 2.0, 6.0, 4.0], span=1.0)
-    [1.0, 3.0, 4.0, 4.0]
+    [1.0, 3.0, 3.25, 4.0]
     """
     sums, count = [0.0, *accumulate(values)], len(values)
     out = []
     for index in range(count):
-        reach = min(round(span * count / 2), index, count - 1 - index)
-        out.append((sums[index + reach + 1] - sums[index - reach]) / (2 * reach + 1))
+        reach = min(round(span * count / 2), index)
+        end = min(index + reach + 1, count)
+        out.append((sums[end] - sums[index - reach]) / (end - index + reach))
     return out
 
 

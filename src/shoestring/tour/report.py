@@ -15,7 +15,8 @@ from shoestring import files
 from shoestring.env import describe
 from shoestring.tour.stage import Done, Headline
 
-NUMBER = re.compile(r"[-+]?[\d.,]+(e[-+]\d+)?( ?[%MsGB]+)?")
+NUMBER = re.compile(r"-|[-+]?[\d.,]+(e[-+]\d+)?( ?[%MsGB]+)?")
+FACTS = {"cores": "{} cores", "memory": "{} of memory", "device": "{}", "torch": "torch {}"}
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #888; --bad: #c0392b; }
 body { font: 16px/1.6 system-ui, "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", sans-serif;
@@ -65,20 +66,13 @@ def as_json(done: Sequence[Done], machine: dict[str, object]) -> dict[str, Any]:
 def as_html(done: Sequence[Done], machine: dict[str, object]) -> str:
     """Returns the page; it refers to nothing outside itself."""
     seconds = sum(each.seconds for each in done)
-    facts = ", ".join(
-        f"{name} {machine[name]}" for name in ("cores", "memory", "device", "torch") if name in machine
-    )
-    overview = _table(
-        "What ran",
-        ("stage", "seconds", "what it did"),
-        [(each.stage.title, f"{each.seconds:.1f}", _line(each)) for each in done],
-    )
+    facts = ", ".join(saying.format(machine[name]) for name, saying in FACTS.items() if name in machine)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>shoestring: the tour</title>'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>'
         "<h1>shoestring: the tour</h1>"
         f'<p class="soft">Big-model work on the hardware you have: {seconds / 60:.1f} minutes on {_text(facts)}.</p>'
-        f"{_first(done)}{overview}{''.join(map(_section, done))}</body></html>\n"
+        f"{_first(done)}{_contents(done)}{''.join(map(_section, done))}</body></html>\n"
     )
 
 
@@ -96,8 +90,17 @@ def _first(done: Sequence[Done]) -> str:
     return f'<section class="first">{cards}</section>' if cards else ""
 
 
+def _contents(done: Sequence[Done]) -> str:
+    rows = "".join(
+        f'<tr><td><a href="#{each.stage.name}">{_text(each.stage.title)}</a></td>'
+        f'<td class="number">{each.seconds:.1f} s</td></tr>'
+        for each in done
+    )
+    return f"<table>{rows}</table>"
+
+
 def _section(done: Done) -> str:
-    body = f"<h2>{_text(done.stage.title)}</h2><p>{_text(_line(done))}</p>"
+    body = f'<h2 id="{done.stage.name}">{_text(done.stage.title)}</h2><p>{_text(_line(done))}</p>'
     if done.outcome is None:
         return body.replace("<p>", '<p class="bad">')
     tables = "".join(_table(*table) for table in done.outcome.tables)
