@@ -26,7 +26,7 @@ h1 { font-size: 1.7rem; margin-bottom: .2rem; } h2 { font-size: 1.2rem; margin-t
 table { border-collapse: collapse; margin: 1rem 0; font-size: .95em; }
 caption { text-align: left; padding-bottom: .3rem; } @media (min-width: 40rem) { caption { white-space: nowrap; } }
 th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); }
-td.number { text-align: right; font-variant-numeric: tabular-nums; }
+td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .scroll { overflow-x: auto; } code { font-size: .9em; overflow-wrap: anywhere; }
 .first { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); margin: 1.5rem 0; }
 .first div { border: 1px solid var(--line); border-radius: 8px; padding: .8rem 1rem; }
