@@ -235,10 +235,36 @@ def test_a_search_goes_on_behind_what_is_deleted(compact):
 
 
 @pytest.mark.parametrize("compact", [False, True])
-def test_a_graph_that_finds_too_little_is_not_searched(compact, tmp_path):
-    """Doubles link to each other only, which no width mends."""
+def test_rows_of_the_same_vector_are_found_like_all_others(compact, tmp_path):
+    """Half of the rows are doubles, some of hundreds; more come later, and some go."""
     rng = np.random.default_rng(0)
-    vectors = rng.normal(size=(40, 16)).astype("f").repeat(100, axis=0)
+    distinct = rng.normal(size=(60, 32))[rng.integers(0, 60, 1500)] + 0.6 * rng.normal(size=(1500, 32))
+    distinct = (distinct / np.linalg.norm(distinct, axis=1, keepdims=True)).astype("f")
+    of = rng.permutation(np.concatenate([np.arange(1500), rng.zipf(1.5, 1500) % 1500]))
+    vectors, graph = distinct[of], Graph(compact=compact)
+    graph.extend(vectors[:2000])
+    graph.save(str(tmp_path / "graph"))
+    graph = Graph(tmp_path / "graph", compact, graph.reach, 2000)
+    graph.extend(vectors)
+    graph.save(str(tmp_path / "graph"))
+    again = Graph(tmp_path / "graph", compact, graph.reach, len(vectors))
+    assert (len(again), again.core.ntotal) == (3000, 1500)
+    assert again.width in WIDTHS[:-1]
+    most = np.flatnonzero(of == np.bincount(of).argmax())
+    queries = np.concatenate([vectors[most[:1]], distinct[::20], distinct[::50] + np.float32(0.02)])
+    for gone in (None, most[:1], most[:-1], most, np.sort(rng.permutation(3000)[:1200])):
+        for k in (1, 10, 300):
+            rows, scores = again.nearest(vectors, queries, k, gone)
+            assert scores == pytest.approx(np.einsum("qkd,qd->qk", vectors[rows], queries), abs=1e-6)
+            assert (scores >= exact(vectors, queries, k, gone)[1][:, -1:] - 1e-6).mean() > 0.98
+            assert all(len(set(each)) == k for each in rows.tolist())
+            assert gone is None or not np.isin(rows, gone).any()
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_a_graph_that_finds_too_little_is_not_searched(compact, tmp_path, monkeypatch):
+    monkeypatch.setattr(nearest, "COMPACT_RECALL", 1.1)
+    vectors = np.random.default_rng(0).normal(size=(400, 16)).astype("f")
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     graph = Graph(compact=compact)
     graph.extend(vectors)
@@ -246,10 +272,22 @@ def test_a_graph_that_finds_too_little_is_not_searched(compact, tmp_path):
     graph.save(str(tmp_path / "graph"))
     assert Graph(tmp_path / "graph", compact).nearest(vectors, vectors[::50], 10) is None
     index = Index(tmp_path / "index", Hashing(), "int4" if compact else "hnsw")
-    index.add((f"text {at % 60}", {}) for at in range(6000))
+    index.add((f"text {at}", {}) for at in range(300))
     assert index.searched == "exact"
-    wanted = Index(tmp_path / "index", Hashing(), "exact").nearest(index.matcher.embed(["text 7"]), 100)
-    assert (index.nearest(index.matcher.embed(["text 7"]), 100)[1] == wanted[1]).all()
+    assert len(index.search(["text 3"], 30)[0]) == 30
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "int4"])
+def test_an_index_of_few_texts_many_times_is_searched_by_its_graph(tmp_path, kind):
+    index = Index(tmp_path, Hashing(), kind)
+    index.add((f"text {at % 60}", {}) for at in range(2000))
+    index.add((f"text {at % 90}", {}) for at in range(2000))
+    again, exactly = Index(tmp_path, Hashing()), Index(tmp_path, Hashing(), "exact")
+    assert index.searched == again.searched == kind
+    again.delete(range(0, 2000, 7))
+    queries = Hashing().embed([f"text {at}" for at in range(90)])
+    found, wanted = (each.nearest(queries, 130) for each in (again, exactly))
+    assert found[1] == pytest.approx(wanted[1], abs=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["folder", "qdrant"])

@@ -50,7 +50,5 @@ def index(
     for line in met.lines():
         ui.say(line)
     if kind in ("hnsw", "int4") and opened.searched == "exact":
-        ui.say(
-            "a graph finds too few of these texts' nearest, as among many doubles: all are compared instead"
-        )
+        ui.say("a graph finds too few of these texts' nearest: all are compared instead")
     ui.result({"index": target, **found, "texts": len(opened), "search": opened.searched})

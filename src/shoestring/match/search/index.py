@@ -325,7 +325,7 @@ class Index:
             return self._graph[1]
 
     def _opened(self, graph: GraphFile) -> Graph:
-        return Graph(checked_graph(self.folder, graph), graph.compact, graph.reach)
+        return Graph(checked_graph(self.folder, graph), graph.compact, graph.reach, graph.rows)
 
     def _known_words(self, now: Generation) -> Words:
         with self._lock:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from shoestring._errors import ExtraMissing
 from shoestring._extras import require
+from shoestring.match.search.doubles import Doubles, numbered
 
 BLOCK = 1 << 15  # rows of one product
 MOST_MISSING = 1000  # deleted rows that faiss is asked for in vain
@@ -124,26 +125,33 @@ def merged(one: Found, two: Found, k: int) -> Found:
 
 
 class Graph:
-    """An HNSW graph over the first rows of some vectors.
+    """An HNSW graph over the first rows of some vectors, with one node for all rows of the same vector.
 
     Args:
         path: of a file that `save` wrote; None starts an empty one.
         compact: keep half a byte for each component instead of the vectors.
         reach: as it was when the file was written.
+        rows: that the file is of; None where no two are the same.
 
     Attributes:
-        width: how many candidates a search keeps, HNSW's efSearch; 0 where no width finds enough, as among doubles.
+        width: how many candidates a search keeps, HNSW's efSearch; 0 where no width finds enough.
 
     Raises:
         ExtraMissing: faiss is not installed.
     """
 
-    def __init__(self, path: Path | None = None, compact: bool = False, reach: Reach = EVERYWHERE) -> None:
+    def __init__(
+        self, path: Path | None = None, compact: bool = False, reach: Reach = EVERYWHERE, rows: int | None = None
+    ) -> None:  # fmt: skip
         self._faiss: Any = require("faiss", "faiss")
         self.compact, self.reach = compact, reach
         self.core: Any = self._faiss.read_index(str(path)) if path else None
-        self._rows = self._columns = self.width = 0
+        self._rows = self._nodes = self._columns = self.width = 0
+        self._doubles: Doubles | None = None
         self._note()
+        self._rows = self._nodes if rows is None else rows
+        if path and self._rows > self._nodes:
+            self._doubles = Doubles(np.fromfile(path, np.int32, offset=path.stat().st_size - 4 * self._rows))
 
     def __len__(self) -> int:
         return self._rows
@@ -151,7 +159,7 @@ class Graph:
     def _note(self) -> None:
         """Notes what each search needs of the core, which takes microseconds to tell."""
         if self.core is not None:
-            self._rows, self._columns, self.width = self.core.ntotal, self.core.d, self.core.hnsw.efSearch
+            self._nodes, self._columns, self.width = self.core.ntotal, self.core.d, self.core.hnsw.efSearch
 
     def extend(self, vectors: NDArray) -> None:
         """Adds the rows that the graph lacks and tunes it anew.
@@ -160,22 +168,37 @@ class Graph:
             vectors: (n, width), of which the graph has the first. Where codes for these do not reach as far as the rest
                 lies, all are put in anew.
         """
-        if self.core is not None and self.compact and not self._reaches(vectors[len(self) :]):
-            self.core = None
+        if len(self) == len(vectors):
+            return
+        nodes = numbered(vectors)
+        known = int(nodes[: len(self)].max(initial=-1)) + 1
+        if self.core is not None and (
+            known != self.core.ntotal or (self.compact and not self._reaches(vectors[len(self) :]))
+        ):
+            self.core, known = None, 0
+        self._rows = len(vectors)
+        self._doubles = Doubles(nodes) if int(nodes.max()) + 1 < len(nodes) else None
         if self.core is None:
             self.core = self._empty(vectors.shape[1])
             self.core.hnsw.efConstruction = BUILD_WIDTH
-            self.core.train(np.ascontiguousarray(vectors))
-        if self.core.ntotal == len(vectors):
-            return
-        self.core.add(np.ascontiguousarray(vectors[self.core.ntotal :]))
+            self.core.train(self._distinct(vectors))
+        self.core.add(self._distinct(vectors, known))
         self._note()
         self.core.hnsw.efSearch, self.reach = self._tuned(vectors)
         self._note()
 
+    def _distinct(self, vectors: NDArray, start: int = 0) -> NDArray:
+        """The vectors of the nodes from `start` on."""
+        return np.ascontiguousarray(
+            vectors[start:] if self._doubles is None else vectors[self._doubles.first[start:]]
+        )
+
     def save(self, path: str) -> None:
-        """Writes the graph into a file."""
+        """Writes the graph into a file, with the nodes of its rows behind it where some are the same."""
         self._faiss.write_index(self.core, path)
+        if self._doubles is not None:
+            with open(path, "ab") as file:
+                file.write(self._doubles.nodes.tobytes())
 
     def nearest(
         self, vectors: NDArray, queries: NDArray, k: int, without: NDArray | None = None
@@ -184,6 +207,14 @@ class Graph:
         if not self.width or not len(queries):
             return None
         gone = NONE if without is None else without
+        if self._doubles is None:
+            return self._nearest(vectors, queries, k, gone)
+        away = self._doubles.gone(gone)
+        found = self._nearest(vectors, queries, min(k, self._nodes - len(away)), away)
+        return self._doubles.spread(*found, k, gone)
+
+    def _nearest(self, vectors: NDArray, queries: NDArray, k: int, gone: NDArray) -> Found:
+        """The k nearest nodes."""
         rows, scores, tenth = self._searched(vectors, queries, k, gone, self.width)
         if min(tenth.tolist()) >= self.reach[0]:  # of few, sooner than an array's own
             return rows, scores
@@ -191,8 +222,16 @@ class Graph:
             wide = self._searched(vectors, queries[hard], k, gone, WIDER * self.width)
             rows[hard], scores[hard], tenth[hard] = wide
         if len(far := np.flatnonzero(tenth < self.reach[1])):
-            rows[far], scores[far] = exact(vectors[: len(self)], queries[far], k, gone)
+            rows[far], scores[far] = self._exact(vectors, queries[far], k, gone)
         return rows, scores
+
+    def _exact(self, vectors: NDArray, queries: NDArray, k: int, gone: NDArray = NONE) -> Found:
+        """Compares with all nodes but those that are gone."""
+        if self._doubles is None:
+            return exact(vectors[: len(self)], queries, k, gone)
+        left = np.setdiff1d(np.arange(self._nodes), gone)
+        rows, scores = among(vectors, queries, k, self._doubles.first[left])
+        return self._doubles.nodes[rows].astype(np.int64), scores
 
     def _searched(
         self, vectors: NDArray, queries: NDArray, k: int, gone: NDArray, width: int
@@ -202,20 +241,20 @@ class Graph:
         Where rows around a query are deleted, the search goes on to what is behind them: until as many rows that count
         are among its candidates as a search has where all count. The score is -inf where that does not happen.
         """
-        left = len(self) - len(gone)
+        left = self._nodes - len(gone)
         needed, few = min(max(width, 2 * k), left), min(NEIGHBOURS, left)
         if not len(gone) and not self.compact:  # all count, and are in order; one that is missing is far away
             rows, scores = self._found(queries, max(k, few), needed)
             if k <= few or rows[:, -1].min() >= 0:
                 return rows[:, :k], scores[:, :k], scores[:, few - 1]
-        width = min(needed * len(self) // left, len(self))
+        width = min(needed * self._nodes // left, self._nodes)
         while True:
             rows, scores = self._candidates(vectors, queries, width)
             counts = (rows >= 0) & ~np.isin(rows, gone) if len(gone) else rows >= 0
             enough = counts.sum(axis=1) >= needed
-            if enough.all() or width >= min(max(WIDTHS[-1], needed), len(self)):
+            if enough.all() or width >= min(max(WIDTHS[-1], needed), self._nodes):
                 break
-            width = min(2 * width, len(self))
+            width = min(2 * width, self._nodes)
         best = np.argsort(np.where(counts, -scores, np.inf), axis=1, kind="stable")
         rows, scores = np.take_along_axis(rows, best, axis=1), np.take_along_axis(scores, best, axis=1)
         tenth = scores[:, min(few, scores.shape[1]) - 1]
@@ -240,10 +279,11 @@ class Graph:
 
     def _candidates(self, vectors: NDArray, queries: NDArray, width: int) -> Found:
         """Returns so many rows of each query, -1 where the graph leads to no more, and their scores by the vectors."""
-        rows, scores = self._found(queries, min(width, len(self)), width)
+        rows, scores = self._found(queries, min(width, self._nodes), width)
         for start in range(0, len(rows), RESCORED) if self.compact else ():
             part = slice(start, start + RESCORED)
-            scores[part] = np.einsum("mrd,md->mr", vectors[rows[part]], queries[part])
+            of = rows[part] if self._doubles is None else self._doubles.first[rows[part]]
+            scores[part] = np.einsum("mrd,md->mr", vectors[of], queries[part])
         return rows, scores
 
     def _found(self, queries: NDArray, many: int, width: int) -> Found:
@@ -258,17 +298,18 @@ class Graph:
 
     def _tuned(self, vectors: NDArray) -> tuple[int, Reach]:
         """The least width whose recall of the sample's nearest, but for itself, is high enough; 0 where none is."""
-        few = min(NEIGHBOURS + 1, len(vectors))
+        few = min(NEIGHBOURS + 1, self._nodes)
         if few == 1:
             return WIDTHS[0], EVERYWHERE
-        queries = vectors[np.linspace(0, len(vectors) - 1, min(SAMPLE, len(vectors))).astype(int)]
-        tenth = exact(vectors, queries, few)[1][:, -1]
+        sample = np.linspace(0, self._nodes - 1, min(SAMPLE, self._nodes)).astype(int)
+        queries = vectors[sample if self._doubles is None else self._doubles.first[sample]]
+        tenth = self._exact(vectors, queries, few)[1][:, -1]
         usual, spread = np.median(tenth), np.median(tenth) - np.quantile(tenth, SPREAD)
         near, far = (float(usual - times * spread) for times in APART)
         hard = tenth < near
         enough = COMPACT_RECALL if self.compact else RECALL
         others = _unlike(queries)
-        least = exact(vectors, others, min(NEIGHBOURS, len(vectors)))[1][:, -1]
+        least = self._exact(vectors, others, min(NEIGHBOURS, self._nodes))[1][:, -1]
         for width in WIDTHS:
             recall, _ = self._recall(vectors, queries, tenth, width)
             if hard.any():
