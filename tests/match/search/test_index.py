@@ -324,8 +324,16 @@ def test_an_interrupted_build_goes_on_with_the_same_texts_only(matcher, pairs, t
     with pytest.raises(OutputError, match="--add"):
         opened("cut").build(every)
     assert opened("cut").build(every[:3], add=True) == (0, 3)
-    assert opened("cut").build(every[:4], overwrite=True) == (0, 4)
-    assert len(again) == 4
+    with pytest.raises(KeyboardInterrupt):
+        opened("cut").build(breaking(), overwrite=True)
+    assert len(opened("cut")) == len(every) + 3  # which answers until what replaces it is whole
+    assert not opened("cut").unfinished
+    for count in (4, 5):
+        opened("cut").build(every[-count:], overwrite=True)
+        assert (len(again), len(opened("cut"))) == (count, count)
+        assert again.search([every[-1][0]], 1)[0][0].text == every[-1][0]
+    collections = [each.name for each in client.get_collections().collections]
+    assert sum(name.startswith("cut") for name in collections) == (kind == "qdrant")
     with pytest.raises(InputError, match="no texts"):
         opened("nothing").build([])
 

@@ -1,7 +1,8 @@
 """The same search on a Qdrant server, for more texts than one machine holds.
 
 - Start one: `docker run -p 6333:6333 qdrant/qdrant`, then `shoestring match index TEXTS -o qdrant:http://HOST:6333/NAME`.
-- The collection's name ends with the model's fingerprint, so another model cannot search it by mistake.
+- A name ends with the model's fingerprint, so another model cannot search it by mistake. It is an alias of a
+  collection: one that replaces another is built beside it, and the alias led to it when it is whole.
 - Rows are numbered 0, 1, 2, ...; text and metadata are the points' payload, these also as the marks that a filter
   compares, since a server tells 3 from "3" and takes a dot in a name for a path. A deleted row loses its payload and is
   passed over, but stays, so that its number is never given again.
@@ -13,6 +14,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from itertools import chain, islice
 from typing import Any
 
@@ -70,8 +72,7 @@ class QdrantIndex:
         if self._starts is None:
             require_whole(self.name, self._building(), self.rows)
         if not self.client.collection_exists(self.name):
-            size = self.models.VectorParams(size=self.matcher.width, distance=self.models.Distance.COSINE)
-            self.client.create_collection(self.name, vectors_config=size)
+            self._lead_to(self._made(1))
         before, stream = self.rows, iter(documents)
         while batch := list(islice(stream, ROWS)):
             row = self.rows
@@ -103,11 +104,7 @@ class QdrantIndex:
         """
         stream = iter(documents)
         if overwrite:
-            first = list(islice(stream, 1))  # what cannot be read at all deletes nothing
-            if not first:
-                raise InputError("no texts to index")
-            self.client.delete_collection(self.name)
-            stream = chain(first, stream)
+            return self._anew(stream, progress)
         start = self._building()
         if start is None and self.rows and not add:
             raise OutputError(
@@ -182,6 +179,40 @@ class QdrantIndex:
         """Whether a build was interrupted, so that texts may be missing."""
         return self._building() is not None
 
+    def _anew(self, documents: Iterator[Document], progress: Progress | None) -> tuple[int, int]:
+        """Builds a collection beside the one that is there, which answers until the new one is whole."""
+        first = list(islice(documents, 1))  # what cannot be read at all makes nothing
+        if not first:
+            raise InputError("no texts to index")
+        beside = copy(self)
+        beside.name = self._made(2 if self._led_to() == f"{self.name}-1" else 1)
+        found = beside.build(chain(first, documents), progress=progress)
+        self._lead_to(beside.name)
+        return found
+
+    def _made(self, number: int) -> str:
+        """Makes an empty collection, in the place of what a killed build may have left."""
+        name = f"{self.name}-{number}"
+        size = self.models.VectorParams(size=self.matcher.width, distance=self.models.Distance.COSINE)
+        self.client.delete_collection(name)
+        self.client.create_collection(name, vectors_config=size)
+        return name
+
+    def _led_to(self) -> str | None:
+        """The collection that the name stands for."""
+        found = {each.alias_name: each.collection_name for each in self.client.get_aliases().aliases}
+        return found.get(self.name)
+
+    def _lead_to(self, collection: str) -> None:
+        """Lets the name stand for a collection, at once, and removes the one that it stood for."""
+        old, models = self._led_to(), self.models
+        new = models.CreateAlias(collection_name=collection, alias_name=self.name)
+        gone = models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=self.name))
+        steps = [*([gone] if old else []), models.CreateAliasOperation(create_alias=new)]
+        self.client.update_collection_aliases(change_aliases_operations=steps)
+        if old:
+            self.client.delete_collection(old)
+
     def _building(self) -> int | None:
         """The row where a build that is not finished started."""
         if not self.rows:
@@ -223,7 +254,7 @@ class QdrantIndex:
         return self.models.Filter(**{"must_not" if inverse else "must": [self._match(mark, True)]})
 
     def _require_same_model(self, name: str) -> None:
-        names = [each.name for each in self.client.get_collections().collections]
+        names = [each.alias_name for each in self.client.get_aliases().aliases]
         other = [each for each in names if each.rpartition("-")[0] == name and each != self.name]
         if other and self.name not in names:
             raise InputError(
