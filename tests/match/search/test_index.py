@@ -599,12 +599,16 @@ def test_the_page_works_in_a_browser(address):
 
 def test_the_commands(match, trained, pairs, tmp_path):
     rows = [json.dumps({"text": text, "topic": data["number"]}) for text, data in documents(pairs)]
+    rows.append(json.dumps({"text": "我喜欢" * 30, "topic": len(rows)}))
     (tmp_path / "texts.jsonl").write_text("\n".join([*rows, '{"text": " ", "topic": 0}']), "utf-8")
     model = ("--model", trained["bi"], "--device", "cpu")
     done = match("index", "texts.jsonl", "-o", "idx", "--metadata", "topic", "--json", *model)
     assert kept("match index", done.stdout)["texts"] == len(rows), done.stderr
     assert f"1 left out of texts.jsonl, of nothing but spaces (first: line {len(rows) + 1})" in done.stderr
+    assert "1 texts are longer than the model reads" in done.stderr
     assert "--add" in match("index", "texts.jsonl", "-o", "idx", *model).stderr
+    both = match("index", "texts.jsonl", "-o", "idx", "--add", "--overwrite", *model)
+    assert "leave one out" in both.stderr
     found = kept("match search", match("search", "idx", "我喜欢猫", "-k", 2, "--json", *model).stdout)
     first = found["queries"][0]["hits"][0]
     assert first["metadata"]["topic"] == first["id"]

@@ -35,17 +35,23 @@ def index(
 
     TEXTS: files (.txt, .jsonl, .csv, .parquet; also compressed or in archives), folders, patterns, or -.
     """
+    if add and overwrite:
+        raise OptionError(
+            "--add and --overwrite: one keeps what is there, the other replaces it; leave one out"
+        )
     if key and (add or overwrite):
         raise OptionError("--key adds and replaces by itself; leave out --add and --overwrite")
     opened = open_index(target, loaded(model, device, precision), kind, overwrite)
-    from shoestring.match.search.sources import Met, documents, keyed
+    from shoestring.match.search.sources import Met, documents, keyed, measured
 
     met = Met()
     with ui.bar("embedding", None, "text") as bar:
         if key:
-            found = opened.put(keyed(texts, met, reading, metadata, key), progress=bar.update)
+            stream = measured(keyed(texts, met, reading, metadata, key), met, opened.matcher.too_long)
+            found = opened.put(stream, progress=bar.update)
         else:
-            done, added = opened.build(documents(texts, met, reading, metadata), add, overwrite, bar.update)
+            stream = measured(documents(texts, met, reading, metadata), met, opened.matcher.too_long)
+            done, added = opened.build(stream, add, overwrite, bar.update)
             found = {"added": added, **({"had already": done} if done else {})}
     for line in met.lines():
         ui.say(line)

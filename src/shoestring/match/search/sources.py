@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from shoestring import files
@@ -13,6 +14,7 @@ from shoestring.match.search.hits import Document
 from shoestring.match.search.metadata import plain
 
 TEXT = ("text", "sentence", "title")
+BATCH = 256  # texts that are measured at a time
 
 
 @dataclass
@@ -22,10 +24,12 @@ class Met:
     Args:
         report: of reading.
         blank: where texts of nothing but spaces were: source -> how many, and the place of the first.
+        cut: how many texts are longer than the model reads.
     """
 
     report: files.Report = field(default_factory=files.Report)
     blank: dict[str, tuple[int, str]] = field(default_factory=dict)
+    cut: int = 0
 
     def note(self, source: str, place: str) -> None:
         """Counts a blank text."""
@@ -38,6 +42,7 @@ class Met:
             *self.report.lines(),
             *(f"{count:,} left out of {source}, of nothing but spaces (first: {place})"
               for source, (count, place) in self.blank.items()),
+            *([f"{self.cut:,} texts are longer than the model reads, and cut"] if self.cut else []),
         ]  # fmt: skip
 
 
@@ -78,6 +83,20 @@ def keyed(
         InputError: a row has no key.
     """
     yield from _rows(sources, met, reading, metadata.split(",") if metadata else [], key)
+
+
+def measured(stream: Iterator[Any], met: Met, too_long: Callable[[list[str]], int]) -> Iterator[Any]:
+    """Yields what it is given, documents with keys or without, and counts those whose text is cut.
+
+    Args:
+        stream: as `documents` or `keyed` give it.
+        met: takes the count.
+        too_long: a matcher's.
+    """
+    while batch := list(islice(stream, BATCH)):
+        texts = (first if isinstance(second, dict) else second[0] for first, second in batch)
+        met.cut += too_long(list(texts))
+        yield from batch
 
 
 def _rows(
