@@ -5,8 +5,8 @@
   closed-form gradient from all of them, then chunk by chunk a second forward pass and its backward pass
   (GradCache, Gao et al. 2021, arXiv 2101.06983). Chunks are of similar length, so little is padding.
 - The gradient equals the whole batch's: random numbers of a chunk are the same in both passes.
-- On a CPU a whole batch goes through the model in parts of similar length, too, so that less of it is padding; the
-  graphs of all parts are kept.
+- On a CPU what goes through the model goes in parts of similar length, so that less of it is padding; of a whole batch
+  the graphs of all parts are kept, of a chunk's only one.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ class CoSENTLoss(nn.Module):
         return SIMILARITIES[self.similarity](one, two)
 
     def _cached(self, features: Features, labels: Tensor, size: int) -> Tensor:
-        order = _by_length(features)
-        chunks, states, found = order.split(size), [], []
+        order, part = _by_length(features), min(size, PART) if labels.device.type == "cpu" else size
+        chunks, states, found = order.split(part), [], []
         with torch.no_grad():
             for places in chunks:
                 states.append(_random_state(labels.device))
