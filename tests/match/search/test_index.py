@@ -502,6 +502,13 @@ def test_another_model_s_collection_is_refused(matcher, base):
     QdrantIndex(client, "texts", matcher).add([("猫", {})])
     with pytest.raises(InputError, match="another model"):
         QdrantIndex(client, "texts", Matcher(base, "cpu"))
+    theirs = QdrantIndex(client, "theirs", matcher)
+    client.create_collection(
+        theirs.name, vectors_config=client.get_collection("texts-" + theirs.name[7:]).config.params.vectors
+    )
+    with pytest.raises(OutputError, match="no alias"):
+        theirs.build([("猫", {})], overwrite=True)
+    assert client.collection_exists(theirs.name)
 
 
 @pytest.fixture

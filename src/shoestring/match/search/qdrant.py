@@ -181,6 +181,10 @@ class QdrantIndex:
 
     def _anew(self, documents: Iterator[Document], progress: Progress | None) -> tuple[int, int]:
         """Builds a collection beside the one that is there, which answers until the new one is whole."""
+        if self._led_to() is None and self.client.collection_exists(self.name):
+            raise OutputError(
+                f"{self.name}: is a collection itself, no alias of one; delete it on the server, or choose another name"
+            )
         first = list(islice(documents, 1))  # what cannot be read at all makes nothing
         if not first:
             raise InputError("no texts to index")
