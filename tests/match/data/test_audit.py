@@ -144,3 +144,11 @@ def test_the_command(match, tmp_path):
 def test_settings_replace_keeps_the_laws():
     assert replace(Training(freeze=8), mode="cross").rates == (2e-4, 1e-3)
     assert Training().rates[0] == 2e-5
+
+
+def test_huge_texts_are_audited():
+    """Their shares of each other differ by less than the bins of scikit-learn are wide."""
+    first = tuple("a" * (20_000 + at) for at in range(40))
+    second = tuple(f"b{at:02}" for at in range(40))
+    found = audit([Pairs(first, second, np.arange(40) % 2.0, "huge")], kinds=("lengths", "overlap"))
+    assert found[0].pairs == 40

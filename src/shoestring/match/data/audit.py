@@ -147,6 +147,7 @@ def guesser(pairs: Pairs, truth: NDArray, kind: str = ALL) -> Callable[[Pairs], 
         parts = [_bag(some, each, grams) for each in bags]
         if numbers:
             rows = np.hstack([np.array([ROWS[each](*pair) for pair in some], float) for each in numbers])
+            rows = rows.round(6)  # what differs by less is in one bin, and a column of it has none
             parts += [(bins.fit_transform if fit else bins.transform)(rows)]  # a linear model can bend
             parts += [(scale.fit_transform if fit else scale.transform)(rows)]  # yes and no make no bins
         return sparse.hstack(parts).tocsr()
