@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from shoestring._errors import InputError, OptionError
 from shoestring.lm.engines.load import load
 from shoestring.lm.engines.texts import Texts
+from shoestring.lm.fewshot.choosing import choose
+from shoestring.lm.fewshot.evaluate import perplexity
 from shoestring.lm.generation.beam import beam_search
 from shoestring.lm.generation.generation import generate, stream
 from shoestring.lm.generation.sampling import Sampling, filtered, prepared
@@ -209,3 +211,36 @@ def test_empty_prompts(engine):
 
 def test_unknown_characters_do_no_harm(engine):
     assert generate(engine, ["龘😀"], GREEDY)[0][0].tokens
+
+
+@pytest.mark.parametrize(
+    "ask", [generate, beam_search, perplexity, lambda engine, texts: choose(engine, "一", texts)]
+)
+def test_one_text_is_not_a_list_of_its_characters(engine, ask):
+    with pytest.raises(OptionError, match="one text, '今天天气', where a list of texts is asked"):
+        ask(engine, "今天天气")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "says"),
+    [
+        ([5, 30_000], "30000 is not one of"),
+        ([-1], "-1 is not one of"),
+        ("今\udcff", "U.DCFF, half a character, at 1"),
+    ],
+)
+def test_what_is_no_token_and_no_text(engine, prompt, says):
+    for ask in (generate, beam_search):
+        with pytest.raises((InputError, OptionError), match=says):
+            ask(engine, [prompt], GREEDY)
+
+
+def test_a_step_of_another_number_of_rows_changes_nothing(engine):
+    session, wanted = (engine.open([[7, 8], [9]]) for _ in range(2))
+    for tokens in ([1], [1, 2, 3]):
+        with pytest.raises(OptionError, match="for 2 rows; give one to each"):
+            session.step(tokens)
+    for each in (session, wanted):
+        each.step([3, 4])
+    assert session.ids == wanted.ids
+    assert torch.equal(session.logits, wanted.logits)

@@ -82,6 +82,24 @@ def test_weights_that_do_not_fit(copied, tmp_path, name, weight, says):
 
 
 @pytest.mark.parametrize(
+    ("family", "buffers"),
+    [
+        ("llama", ["model.layers.1.self_attn.rotary_emb.inv_freq"]),
+        ("gpt2", ["transformer.h.1.attn.bias", "transformer.h.1.attn.masked_bias"]),
+        ("gpt_neo", ["transformer.h.1.attn.attention.bias", "transformer.h.1.attn.attention.masked_bias"]),
+        ("gpt_neox", ["gpt_neox.layers.1.attention.bias", "gpt_neox.layers.1.attention.masked_bias"]),
+        ("codegen", ["transformer.h.1.attn.causal_mask"]),
+    ],
+)
+def test_masks_and_frequencies_of_older_files_are_passed_over(tmp_path, family, buffers):
+    saved(family, tmp_path / "model", num_hidden_layers=2)
+    wanted = load(tmp_path / "model", device="cpu").open([[5, 6]]).logits
+    replaced(tmp_path / "model", **{name: torch.ones(1, 1, 4, 4, dtype=torch.bool) for name in buffers})
+    assert torch.equal(load(tmp_path / "model", device="cpu").open([[5, 6]]).logits, wanted)
+    load(tmp_path / "model", device="cpu", precision="int8")
+
+
+@pytest.mark.parametrize(
     "method", ["gptq", "awq", "fp8", "mxfp4", "bitsandbytes", "compressed-tensors", None]
 )
 def test_bits_that_others_took(copied, tmp_path, method):

@@ -118,6 +118,12 @@ class Engine(Protocol):
         ...
 
 
+def require_several(texts: object, what: str) -> None:
+    """Raises OptionError if one text is given where several are asked: its characters would be taken for them."""
+    if isinstance(texts, str):
+        raise OptionError(f"{what}: one text, {texts[:20]!r}, where a list of texts is asked; put it in [ ]")
+
+
 def require_length(needed: int, limit: int, what: str) -> None:
     """Raises InputError if so many tokens do not fit into a model's positions."""
     if needed > limit:

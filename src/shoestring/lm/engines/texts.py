@@ -25,6 +25,7 @@ from shoestring.lm.weights.sources import Source
 _PROBE = "a"  # a text whose ids show what is put around them
 _CHINESE = "\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003ffff"
 _GAP = re.compile(f"(?<=[{_CHINESE}]) | (?=[{_CHINESE}])")
+_HALF = re.compile("[\ud800-\udfff]")
 _BYTE = re.compile("<0x([0-9A-F]{2})>")
 
 
@@ -46,11 +47,19 @@ class Texts:
         self.ends = frozenset((*ends, *own, *self.after))
 
     def encode(self, text: str) -> list[int]:
-        """Returns the ids that a model reads of a text that it is to continue."""
-        return [*self.before, *self.tokenizer.encode(text, add_special_tokens=False)]
+        """Returns the ids that a model reads of a text that it is to continue; InputError as `encode_chat`."""
+        return [*self.before, *self.encode_chat(text)]
 
     def encode_chat(self, text: str) -> list[int]:
-        """Returns the ids of what a chat template wrote: no others are put before or after it."""
+        """Returns the ids of what a chat template wrote: no others are put before or after it.
+
+        Raises:
+            InputError: the text has half a surrogate pair, which is no character.
+        """
+        if half := _HALF.search(text):
+            raise InputError(
+                f"the text has U+{ord(half[0]):04X}, half a character, at {half.start():,}; give it in UTF-8"
+            )
         return list(self.tokenizer.encode(text, add_special_tokens=False))
 
     def decode(self, ids: Sequence[int]) -> str:

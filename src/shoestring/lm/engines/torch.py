@@ -150,6 +150,8 @@ class TorchSession:
     @torch.inference_mode()
     def step(self, tokens: Sequence[int]) -> None:
         """Appends one token to each row."""
+        if len(tokens) != len(self.ids):
+            raise OptionError(f"{len(tokens):,} tokens for {len(self.ids):,} rows; give one to each")
         with self._whole_or_not():
             self._forward([[token] for token in tokens], last=True)
         for row, token in zip(self.ids, tokens, strict=True):

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from shoestring._errors import OptionError
-from shoestring.lm.engines.base import Engine, Session
+from shoestring.lm.engines.base import Engine, Session, require_several
 from shoestring.lm.fewshot.template import Shot, Template
 
 SCORES = ("likelihood", "mean", "channel")
@@ -223,5 +223,6 @@ def _choice(candidates: Sequence[str], found: Sequence[Sequence[float]], score: 
 def _require(candidates: Sequence[str], score: str) -> None:
     if score not in SCORES:
         raise OptionError(f"--score {score}: unknown; choose one of {', '.join(SCORES)}")
+    require_several(candidates, "candidates")
     if len(candidates) < 2 or len(set(candidates)) < len(candidates) or not all(candidates):
         raise OptionError(f"candidates {list(candidates)}: give two or more, none empty, no two alike")

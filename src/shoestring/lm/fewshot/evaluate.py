@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from shoestring._errors import InputError
-from shoestring.lm.engines.base import Engine
+from shoestring.lm.engines.base import Engine, require_several
 from shoestring.lm.fewshot.choosing import FewShot
 from shoestring.lm.generation.generation import Row
 from shoestring.lm.generation.sampling import Sampling
@@ -52,7 +52,9 @@ def perplexity(engine: Engine, documents: Iterable[str], stride: int | None = No
 
     Raises:
         InputError: no document has two tokens.
+        OptionError: one text instead of several.
     """
+    require_several(documents, "documents")
     stride = stride or max(1, engine.positions // 2)
     nats, tokens, characters, count = 0.0, 0, 0, 0
     for document in documents:

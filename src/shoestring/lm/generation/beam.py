@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 
 from shoestring._errors import OptionError
-from shoestring.lm.engines.base import Engine, log_chances
+from shoestring.lm.engines.base import Engine, log_chances, require_several
 from shoestring.lm.generation.generation import Sample, Token, ends_of, fitting
 from shoestring.lm.generation.sampling import Sampling, prepared
 from shoestring.lm.generation.text_stream import TextStream
@@ -56,6 +56,7 @@ def beam_search(
         truncate: cut a prompt that is too long on the "left" or the "right".
     """
     sampling = sampling or Sampling()
+    require_several(prompts, "prompts")
     if beams < 1:
         raise OptionError(f"--beams {beams}: must be 1 or more")
     for name in ("min_p", "presence_penalty", "frequency_penalty", "logit_bias", "stop_token_ids", "grammar"):

@@ -13,7 +13,15 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from shoestring._errors import OptionError
-from shoestring.lm.engines.base import Engine, Progress, Session, Token, reported, require_length
+from shoestring.lm.engines.base import (
+    Engine,
+    Progress,
+    Session,
+    Token,
+    reported,
+    require_length,
+    require_several,
+)
 from shoestring.lm.generation.grammar import Matcher
 from shoestring.lm.generation.sampling import Chooser, Sampling
 from shoestring.lm.generation.text_stream import TextStream
@@ -114,9 +122,10 @@ def stream(
 
     Raises:
         InputError: a prompt is too long.
-        OptionError: a prompt is empty.
+        OptionError: a prompt is empty, has ids that are not the model's, or is one text instead of a list.
     """
     sampling = sampling or Sampling()
+    require_several(prompts, "prompts")
     if samples < 1:
         raise OptionError(f"--samples {samples}: must be 1 or more")
     if not prompts:
@@ -175,11 +184,13 @@ def fitting(
 
     Raises:
         InputError: it is too long and `truncate` is None; the message says by how much.
-        OptionError: it has no tokens.
+        OptionError: it has no tokens, or some that the model does not have.
     """
     ids = engine.texts.encode(prompt) if isinstance(prompt, str) else list(prompt)
     if not ids:
         raise OptionError("the prompt is empty; give at least one character")
+    if wrong := next((id for id in ids if not 0 <= id < engine.vocabulary), None):
+        raise OptionError(f"prompt: {wrong} is not one of the model's {engine.vocabulary:,} token ids")
     room = max(1, engine.positions - sampling.max_tokens)
     if truncate is not None and len(ids) > room:
         if truncate not in ("left", "right"):

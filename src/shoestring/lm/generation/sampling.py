@@ -87,8 +87,8 @@ class Sampling:
                 _require(each.name, value, *_LIMITS[each.name])
         if self.min_tokens > self.max_tokens:
             raise OptionError(f"--min-tokens {self.min_tokens}: must be between 0 and {self.max_tokens}")
-        if isinstance(self.stop, str) or not all(isinstance(each, str) for each in self.stop):
-            raise OptionError(f"--stop {self.stop!r}: must be texts")
+        if isinstance(self.stop, str) or not all(isinstance(each, str) and each for each in self.stop):
+            raise OptionError(f"--stop {self.stop!r}: must be texts, none empty")
 
 
 class Chooser:
