@@ -148,7 +148,7 @@ def test_settings_replace_keeps_the_laws():
 
 def test_huge_texts_are_audited():
     """Their shares of each other differ by less than the bins of scikit-learn are wide."""
-    first = tuple("a" * (20_000 + at) for at in range(40))
+    first = tuple("a" * (100_000 + at % 3) + f"{at:02}" for at in range(40))
     second = tuple(f"b{at:02}" for at in range(40))
-    found = audit([Pairs(first, second, np.arange(40) % 2.0, "huge")], kinds=("lengths", "overlap"))
+    found = audit([Pairs(first, second, np.arange(40) % 2.0, "huge")], kinds=("lengths",))
     assert found[0].pairs == 40
