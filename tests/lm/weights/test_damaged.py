@@ -144,6 +144,13 @@ def test_a_shard_that_was_not_copied(copied, tmp_path):
     refused_everywhere(copied, tmp_path, "model-2.safetensors is missing")
 
 
+@pytest.mark.parametrize("index", ["{", "[]", "{}", '{"weight_map": 1}'])
+def test_an_index_that_names_no_files(copied, tmp_path, index):
+    (copied / "model.safetensors").unlink()
+    (copied / "model.safetensors.index.json").write_text(index)
+    refused_everywhere(copied, tmp_path, "model.safetensors.index.json: damaged, it names no files")
+
+
 @pytest.mark.parametrize("to", ["int8", "int4"])
 @pytest.mark.parametrize(
     ("settings", "says"),

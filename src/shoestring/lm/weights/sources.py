@@ -144,9 +144,12 @@ def _weight_files(folder: Path, name: str) -> list[Path]:
     index = folder / f"{name}.index.json"
     if (folder / name).is_file() or not index.is_file():
         return [folder / name] if (folder / name).is_file() else []
-    files = [
-        folder / each for each in sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
-    ]
+    try:
+        files = [
+            folder / each for each in sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+        ]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{index}: damaged, it names no files; copy or save it again") from error
     for file in files:
         if not file.is_file():
             raise InputError(f"{folder}: {file.name} is missing; copy it there too")
