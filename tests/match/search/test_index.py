@@ -277,6 +277,20 @@ def test_a_graph_that_finds_too_little_is_not_searched(compact, tmp_path, monkey
     assert len(index.search(["text 3"], 30)[0]) == 30
 
 
+def test_a_text_that_comes_again_is_embedded_once(tmp_path):
+    """Beside others, of another length, it would come out different in the last bits."""
+
+    class Counting(Hashing):
+        def embed(self, texts, *given, **named):
+            assert len(set(texts)) == len(texts)
+            return super().embed(texts, *given, **named)
+
+    index = Index(tmp_path, Counting())
+    index.add([("a", {}), ("b", {}), ("a", {})])
+    index.put([("one", ("b", {})), ("two", ("b", {}))])
+    assert (index.storage.read().vectors == Hashing().embed(["a", "b", "a", "b", "b"])).all()
+
+
 @pytest.mark.parametrize("kind", ["hnsw", "int4"])
 def test_an_index_of_few_texts_many_times_is_searched_by_its_graph(tmp_path, kind):
     index = Index(tmp_path, Hashing(), kind)

@@ -287,7 +287,9 @@ class Index:
             known.update((record["key"], (row + at, record)) for at, record in enumerate(new))
 
     def _embedded(self, texts: list[str]) -> NDArray:
-        return self.matcher.embed(texts, role="document")
+        """Each text once: beside others of another length it comes out different in the last bits."""
+        place = {text: at for at, text in enumerate(dict.fromkeys(texts))}
+        return self.matcher.embed(list(place), role="document")[[place[text] for text in texts]]
 
     def _keys(self, now: Generation) -> dict[str, tuple[int, Record]]:
         return {record["key"]: (row, record) for row, record in now.records() if "key" in record}
