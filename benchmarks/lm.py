@@ -53,7 +53,7 @@ def measure(part: str, work: Path, vocabulary: Path, quick: bool) -> dict[str, A
     if part == "decode":
         return speeds(model, {target: _converted(model, target) for target in TARGETS}, rounds)
     if part == "choice":
-        return choice(load(model, precision="fp32", device="cpu"), 1)
+        return {name: choice(load(model, precision=name, device="cpu"), 1) for name in ("fp32", "int8")}
     return serving(_converted(model, "int8"), 4 if quick else SECONDS)
 
 

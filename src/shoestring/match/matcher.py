@@ -184,13 +184,21 @@ class Matcher:
             return Predictions(scores, None, None)
         return Predictions(scores, self.decision.calibration(scores), self.decision.verdicts(scores))
 
-    def too_long(self, texts: Sequence[str]) -> int:
-        """Returns how many texts are cut because they have more tokens than the model reads."""
+    def too_long(self, texts: Sequence[str], role: str | None = None) -> int:
+        """Returns how many texts are cut because they and their prompt have more tokens than the model reads.
+
+        Args:
+            texts: to be read.
+            role: as in `embed`.
+        """
         most, texts = self.model.max_seq_length, list(dict.fromkeys(texts))
         if not texts or most in (None, math.inf):  # static embeddings read all of a text
             return 0
         limit = most // (2 if self.crossed else 1)
-        ids = self.model.tokenizer(texts, truncation=False, verbose=False)["input_ids"]
+        name = self._prompt(role) if role else self.model.default_prompt_name
+        prompt = "" if self.crossed else self.model.prompts.get(name, "")
+        read = [prompt + text for text in texts]
+        ids = self.model.tokenizer(read, truncation=False, verbose=False)["input_ids"]
         return sum(len(each) > limit for each in ids)
 
     def fingerprint(self) -> str:

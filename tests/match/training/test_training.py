@@ -387,7 +387,11 @@ def test_calibrated_probabilities_are_what_happens(kind):
 
 
 def test_too_long_texts_are_counted(trained):
-    assert Matcher(trained["bi"], "cpu").too_long(["猫" * 30, "猫", "鱼" * 14, "鱼" * 15]) == 2
+    matcher = Matcher(trained["bi"], "cpu")
+    texts = ["猫" * 30, "猫", "鱼" * 14, "鱼" * 15]
+    assert matcher.too_long(texts) == 2
+    matcher.model.prompts["document"] = "鱼"  # is read, too
+    assert [matcher.too_long(texts, role) for role in (None, "document")] == [2, 3]
 
 
 def test_compare_is_a_curve_that_goes_on_where_it_was(base, pairs, tmp_path, monkeypatch):

@@ -129,7 +129,7 @@ def require_length(needed: int, limit: int, what: str) -> None:
     if needed > limit:
         raise InputError(
             f"{what}: {needed:,} tokens, {needed - limit:,} more than the model's {limit:,} positions; shorten it, "
-            "or pass --truncate left (or right)"
+            "or have it cut: truncate left (or right), on the command line --truncate"
         )
 
 

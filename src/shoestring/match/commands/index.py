@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import click
 
@@ -44,13 +45,13 @@ def index(
     opened = open_index(target, loaded(model, device, precision), kind, overwrite)
     from shoestring.match.search.sources import Met, documents, keyed, measured
 
-    met = Met()
+    met, too_long = Met(), partial(opened.matcher.too_long, role="document")
     with ui.bar("embedding", None, "text") as bar:
         if key:
-            stream = measured(keyed(texts, met, reading, metadata, key), met, opened.matcher.too_long)
+            stream = measured(keyed(texts, met, reading, metadata, key), met, too_long)
             found = opened.put(stream, progress=bar.update)
         else:
-            stream = measured(documents(texts, met, reading, metadata), met, opened.matcher.too_long)
+            stream = measured(documents(texts, met, reading, metadata), met, too_long)
             done, added = opened.build(stream, add, overwrite, bar.update)
             found = {"added": added, **({"had already": done} if done else {})}
     for line in met.lines():

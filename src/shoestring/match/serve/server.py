@@ -198,6 +198,7 @@ def _scale(decision: Decision) -> list[float]:
 
 def _name(host: str) -> str:
     """The name in `NAME:PORT` or `[ADDRESS]:PORT`."""
+    host = host.lower()
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.rpartition(":")[0] or host
