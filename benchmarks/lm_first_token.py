@@ -1,6 +1,6 @@
 """How long eight clients wait for their first token while a ninth is being answered, and how long that one is held up.
 
-    python benchmarks/lm_first_token.py              a random model of SmolLM2-135M's shape, prompts of 8, 32 and 128 tokens
+    python benchmarks/lm_first_token.py              a random model of SmolLM2-135M's shape; 8, 32 and 128 tokens
     ... --before FOLDER                              another checkout's src beside this one, alternately in one run
 
 The real server and the openai package over loopback. Written to benchmarks/results/lm_first_token.json.
