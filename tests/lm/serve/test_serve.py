@@ -1,11 +1,13 @@
 """The server, asked by the real OpenAI client: the same text as the library, streams, limits, clients that go."""
 
+import http.client
 import json
 import socket
 import threading
 import time
 import urllib.error
 import urllib.request
+from urllib.parse import urlsplit
 
 import openai
 import pytest
@@ -147,6 +149,16 @@ def wait_until_idle(server):
             return
         time.sleep(0.05)
     pytest.fail("rows are still running")
+
+
+def test_an_idle_connection_outlives_what_clients_keep_of_theirs(server):
+    """httpx, under the openai package, asks again on one that was idle for up to 5 seconds."""
+    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=60)
+    for pause in (0, 6):
+        time.sleep(pause)
+        connection.request("GET", "/health")
+        assert connection.getresponse().read()
+    connection.close()
 
 
 def test_clients_that_go_free_their_rows(server):

@@ -16,6 +16,7 @@ from shoestring.lm.serve.scheduler import Scheduler
 from shoestring.lm.serve.server import Server
 
 _PATIENCE = 30  # seconds that running requests get at shutdown
+_IDLE = 75  # seconds that an idle connection stays: longer than clients reuse one, or a request meets its end
 
 
 def run(
@@ -50,7 +51,7 @@ def run(
             )
             settings = uvicorn.Config(
                 Server(scheduler, access).application(), log_level="warning",
-                timeout_graceful_shutdown=_PATIENCE, lifespan="off",
+                timeout_graceful_shutdown=_PATIENCE, timeout_keep_alive=_IDLE, lifespan="off",
             )  # fmt: skip
             uvicorn.Server(settings).run(sockets=[listener])
         finally:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 MOST_LOGPROBS = 20
 MOST_CANDIDATES = 100
-_MOST_TOKENS = 1_000_000
+MOST_TOKENS = 1_000_000
 
 Id = Annotated[int, Field(ge=0, lt=2**31)]
 Text = Annotated[str, Field(min_length=1)]
@@ -66,7 +66,7 @@ class Settings(Body):
     )
     temperature: Annotated[Finite, Field(ge=0, le=100)] | None = None
     top_p: Annotated[Finite, Field(ge=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=-1, le=_MOST_TOKENS, description="0 and -1 are all.")] | None = None
+    top_k: Annotated[int, Field(ge=-1, le=MOST_TOKENS, description="0 and -1 are all.")] | None = None
     min_p: Annotated[Finite, Field(ge=0, le=1)] | None = None
     repetition_penalty: Annotated[Finite, Field(ge=0.001, le=100)] | None = None
     presence_penalty: Penalty | None = None
@@ -78,7 +78,7 @@ class Settings(Body):
         ]
         | None
     ) = None
-    min_tokens: Annotated[int, Field(ge=0, le=_MOST_TOKENS)] | None = None
+    min_tokens: Annotated[int, Field(ge=0, le=MOST_TOKENS)] | None = None
     min_ends: Annotated[int, Field(ge=1, le=1000)] | None = None
     stop: Text | Annotated[list[Text], Field(max_length=64)] | None = None
     stop_token_ids: Annotated[list[Id], Field(max_length=64)] | None = None
@@ -119,7 +119,7 @@ class CompletionBody(Settings):
         | Annotated[list[str], Field(min_length=1)]
         | Annotated[list[Annotated[list[Id], Field(min_length=1)]], Field(min_length=1)]
     )
-    max_tokens: Annotated[int, Field(ge=0, le=_MOST_TOKENS, description="16 unless given.")] | None = None
+    max_tokens: Annotated[int, Field(ge=0, le=MOST_TOKENS, description="16 unless given.")] | None = None
     logprobs: Annotated[int, Field(ge=0, le=MOST_LOGPROBS)] | None = None
     echo: bool | None = None
     best_of: Annotated[int, Field(ge=1, le=128, description="Must be n.")] | None = None
@@ -232,8 +232,8 @@ class ChatBody(Settings):
     """A request to /v1/chat/completions."""
 
     messages: Annotated[list[Message], Field(min_length=1)]
-    max_tokens: Annotated[int, Field(ge=0, le=_MOST_TOKENS)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=0, le=_MOST_TOKENS)] | None = None
+    max_tokens: Annotated[int, Field(ge=0, le=MOST_TOKENS)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=0, le=MOST_TOKENS)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=MOST_LOGPROBS)] | None = None
     tools: Annotated[list[Tool], Field(max_length=128)] | None = None
