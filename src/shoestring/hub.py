@@ -194,6 +194,11 @@ def load(path: str | os.PathLike[str], head: str | None = None) -> PreTrainedMod
         InputError: no model folder, or weights that this head needs are not in it or of another size.
         OptionError: there is no such head, or not for this kind of model.
     """
+    return load_and_rest(path, head)[0]
+
+
+def load_and_rest(path: str | os.PathLike[str], head: str | None = None) -> tuple[PreTrainedModel, list[str]]:
+    """As `load`; and returns the names of weights in the folder that are not the model's."""
     folder = require_model_folder(path)
     require("train", "torch", "safetensors")
     transformers: Any = require("train", "transformers")
@@ -208,6 +213,10 @@ def load(path: str | os.PathLike[str], head: str | None = None) -> PreTrainedMod
             )
     except ValueError as error:
         raise OptionError(f"{path}: cannot be loaded as {name}: {_first_line(error)}") from error
+    except RuntimeError as error:  # weights that become one, such as experts
+        raise InputError(
+            f"{path}: weights are missing or of another size than config.json says; copy it again"
+        ) from error
     for key, stored, wanted in sorted(found["mismatched_keys"]):
         raise InputError(f"{path}: {key} is {tuple(stored)}, but config.json says {tuple(wanted)}")
     missing = sorted(
@@ -218,7 +227,7 @@ def load(path: str | os.PathLike[str], head: str | None = None) -> PreTrainedMod
         raise InputError(
             f"{path}: lacks {missing[0]}{more}, which {name} needs; load it as what it was saved as"
         )
-    return model
+    return model, sorted(found["unexpected_keys"])
 
 
 def load_tokenizer(path: str | os.PathLike[str]) -> Any:

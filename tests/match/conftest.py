@@ -92,3 +92,17 @@ def match(tmp_path, monkeypatch) -> Callable[..., Result]:
         return done
 
     return run
+
+
+@pytest.fixture(scope="session")
+def matcher(trained):
+    from shoestring.match.matcher import Matcher
+
+    return Matcher(trained["bi"], "cpu")
+
+
+@pytest.fixture(scope="session")
+def cross(trained):
+    from shoestring.match.matcher import Matcher
+
+    return Matcher(trained["cross"], "cpu")

@@ -88,7 +88,7 @@ def whole(lm: dict[str, Any]) -> Figures:
     ours, peer = rows["int8"], rows["llama.cpp q8_0"]
     return (
         f"{ours['decode']:.1f} tokens/s, {ours['peak_gb']:.1f} GB",
-        f"llama.cpp q8_0: {peer['decode']:.1f}, {peer['peak_gb']:.1f} GB; goals: 6, 3.3 GB",
+        f"llama.cpp q8_0: {peer['decode']:.1f}, {peer['peak_gb']:.1f} GB; goal: 3.4 GB",
     )
 
 
@@ -258,10 +258,10 @@ CLAIMS = (
         "lm_real", "lm: the same in int4", "lm：同上，int4", real("int4", "q4_k_m"), "speed",
     ),
     Claim(
-        "lm", "lm: tokens made at CPM's width, 8 layers, int8, 2 cores",
-        "lm：CPM 宽度、8 层、int8、2 核的生成速度", decoding, "decode",
+        "lm", "lm: tokens made at CPM's width, 8 random layers, int8, 2 cores",
+        "lm：CPM 宽度、8 层随机权重、int8、2 核的生成速度", decoding, "decode",
     ),
-    Claim("lm", "lm: all 2.6 billion weights, int8, 2 cores", "lm：全部 26 亿参数，int8，2 核", whole, "full"),
+    Claim("lm", "lm: the shape of all 2.6 billion weights, int8, 2 cores", "lm：全部 26 亿参数的形状，int8，2 核", whole, "full"),
     Claim(
         "lm", "lm: choosing among 10 candidates after 300 tokens of shots, int8, 8 layers",
         "lm：300 个 token 的示例之后在 10 个候选中选择，int8，8 层", choosing, "choice",

@@ -13,6 +13,8 @@ from shoestring import hub
 from shoestring._errors import InputError
 from shoestring._extras import require
 
+PRECISIONS = ("fp32", "bf16", "auto")
+
 
 def load_model(folder: str | Path, device: str = "auto") -> Any:
     """Loads a SentenceTransformer or a CrossEncoder, whichever the folder is.
@@ -45,10 +47,12 @@ def halve(module: Any) -> None:
     module.bfloat16().register_forward_hook(widened)
 
 
-def multiplies_bf16(device: Any) -> bool:
-    """Tells whether a torch device multiplies bf16 faster than fp32."""
+def takes_bf16(precision: str, device: Any) -> bool:
+    """Tells whether a torch device shall multiply in bf16; `auto` asks whether it does so faster than in fp32."""
     import torch
 
+    if precision != "auto":
+        return precision == "bf16"
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     able = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}

@@ -24,10 +24,9 @@ from numpy.typing import NDArray
 
 from shoestring._errors import InputError, OptionError
 from shoestring.match.deciding.decision import Decision, read_decision
-from shoestring.match.loading import halve, load_model, multiplies_bf16
+from shoestring.match.loading import PRECISIONS, halve, load_model, takes_bf16
 
 BATCH = 32  # on a CPU as fast as more, and less of it is padding
-PRECISIONS = ("fp32", "bf16", "auto")
 ROLES = {
     "query": ("query",),
     "document": ("document", "passage", "corpus"),
@@ -96,9 +95,7 @@ class Matcher:
             raise OptionError(f"precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
         if precision == "bf16" and self.crossed:
             raise OptionError(f"{self.folder}: a cross-encoder computes in fp32 only; leave precision out")
-        if precision == "auto":
-            return "bf16" if not self.crossed and multiplies_bf16(self.model.device) else "fp32"
-        return precision
+        return "bf16" if not self.crossed and takes_bf16(precision, self.model.device) else "fp32"
 
     @property
     def mode(self) -> str:

@@ -14,7 +14,7 @@ from shoestring.tour.stage import Outcome, Settings
 if TYPE_CHECKING:
     from shoestring.match.data.pairs import Pairs
 
-PAIRS = (480, 300, 400)  # to train, to choose the threshold, to report on
+PAIRS = (480, 200, 400)  # to train, to choose the threshold, to report on
 LENGTHS = range(8, 41)  # characters of a sentence
 FREEZE = 8  # lower layers, computed once for each text
 

@@ -9,7 +9,7 @@ from shoestring import files
 from shoestring.tour.stage import Outcome, Settings
 
 VOCABULARY, LENGTH = 4096, 128
-SHARE = 0.25  # of the tour's minutes: 63 s
+SHARE = 0.25  # of the tour's minutes: 56 s
 MASKED = (
     "酒店的<mask>态度很好，下次还会来住。", "房间很<mask>，就是早餐一般。", "这本书的内容非常<mask>，值得一看。",
     "电脑的<mask>很好，速度也快。", "我们要坚持改革<mask>的方针。",

@@ -26,7 +26,7 @@ class Settings:
 
     folder: Path
     ui: UI
-    minutes: float = 4.0
+    minutes: float = 3.7
     seed: int = 0
 
     def __post_init__(self) -> None:

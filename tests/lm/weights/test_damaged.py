@@ -82,6 +82,27 @@ def test_weights_that_do_not_fit(copied, tmp_path, name, weight, says):
 
 
 @pytest.mark.parametrize(
+    ("name", "weight", "says"),
+    [
+        ("self_attn.q_proj.bias", torch.ones(64), "is not a weight of mixtral"),
+        ("block_sparse_moe.experts.1.w1.weight", None, "missing or of another size"),
+        ("block_sparse_moe.experts.1.w1.weight", torch.ones(3, 64), "missing or of another size"),
+        ("block_sparse_moe.experts.1.w1.weight", torch.tensor(torch.nan), "not finite"),
+    ],
+)
+def test_experts_that_do_not_fit(tmp_path, name, weight, says):
+    """Experts are stored apart and become one weight: only transformers can say what fits."""
+    saved("mixtral", tmp_path / "model", num_hidden_layers=2)
+    name = f"model.layers.1.{name}"
+    if weight is not None and not weight.dim():
+        weight = torch.full_like(load_file(tmp_path / "model/model.safetensors")[name], torch.nan)
+    replaced(tmp_path / "model", **{name: weight})
+    for precision in ("fp32", "bf16"):
+        with pytest.raises(InputError, match=says):
+            load(tmp_path / "model", precision=precision, device="cpu")
+
+
+@pytest.mark.parametrize(
     ("family", "buffers"),
     [
         ("llama", ["model.layers.1.self_attn.rotary_emb.inv_freq"]),

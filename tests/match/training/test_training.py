@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import shutil
 from dataclasses import replace
@@ -10,26 +9,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from fast_training import FAST
 from safetensors.torch import load_file
 from sentence_transformers import CrossEncoder, SentenceTransformer
-from transformers import Trainer, TrainerState
 
 from promised import kept
-from shoestring._errors import InputError, OptionError, OutputError, TrainError
+from shoestring._errors import InputError, OptionError, OutputError
 from shoestring.match.commands.train import LOSSES
-from shoestring.match.compare import KINDS, compare
 from shoestring.match.deciding.calibration import calibrate
-from shoestring.match.deciding.curve import Curves, Run, interval
 from shoestring.match.deciding.decision import read_decision
 from shoestring.match.deciding.threshold import best
 from shoestring.match.matcher import Matcher
-from shoestring.match.training.frozen import frozen
-from shoestring.match.training.model import build
 from shoestring.match.training.ranking import matches, mined
-from shoestring.match.training.settings import MODES, RANKING, Training
+from shoestring.match.training.settings import MODES, RANKING
 from shoestring.match.training.train import train
-
-FAST = Training(epochs=1, learning_rate=2e-3, max_length=16, batch_size=32, device="cpu")
 
 
 def test_a_cross_encoder_learns_what_it_can(base, pairs, tmp_path):
@@ -201,143 +194,6 @@ def test_grades_get_thresholds_between_them(base, pairs, tmp_path):
     assert read_decision(tmp_path / "model") == done.decision
 
 
-@pytest.mark.parametrize("kind", ["bi", "cross"])
-def test_remembered_layers_train_as_computed_ones(base, pairs, kind):
-    """The same steps with and without the memory give the same weights."""
-    from shoestring.match.training.losses import CoSENTLoss
-
-    weights, batch = [], pairs(24, 1)
-    batch = replace(batch, first=["猫[PAD]狗", *batch.first[1:]])  # which is how the tokenizer pads, too
-    labels = torch.tensor(batch.labels)
-    for cached in (True, False):
-        torch.manual_seed(0)
-        model = (SentenceTransformer if kind == "bi" else CrossEncoder)(
-            str(base), device="cpu", **({} if kind == "bi" else {"num_labels": 1})
-        )
-        before = {name: value.clone() for name, value in model.state_dict().items()}
-        with frozen(model, 2, cached):
-            model.train()
-            optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
-            for step in range(3):
-                torch.manual_seed(step)
-                texts = [list(batch.first), list(batch.second)]
-                features = texts if kind == "cross" else [model.preprocess(each) for each in texts]
-                optimizer.zero_grad()
-                CoSENTLoss(model)(features, labels).backward()
-                optimizer.step()
-        weights.append(model.state_dict())
-    changed = [name for name in before if not torch.equal(before[name], weights[0][name])]
-    assert changed
-    assert not any("layer.0." in name or "layer.1." in name or "embeddings" in name for name in changed)
-    for name in before:
-        torch.testing.assert_close(weights[0][name], weights[1][name], rtol=1e-4, atol=1e-5)
-
-
-def test_a_joined_encoder_reads_texts_apart_below_and_both_above(base, pairs):
-    """By transformers' own layers: two bi-encoders' states, side by side, through what is left of the model."""
-    from transformers import AutoModel
-
-    plain, some = AutoModel.from_pretrained(base), list(pairs(6, 1))
-    stack = plain.encoder.layer
-    model = build(base, Training(mode="joined", freeze=2, prompt="猫", max_length=16, device="cpu"), 2).eval()
-    wanted = []
-    for pair in some:
-        ids = [torch.tensor([model.tokenizer("猫" + text)["input_ids"]]) for text in pair]
-        plain.encoder.layer = stack[:2]
-        with torch.no_grad():
-            states = torch.cat([plain(each).last_hidden_state for each in ids], dim=1)
-            for layer in stack[2:]:
-                states = layer(states)
-        one, two = states[0].split([each.shape[1] for each in ids])
-        wanted.append(float(torch.cosine_similarity(one.mean(dim=0), two.mean(dim=0), dim=0)))
-    with frozen(model, 2):
-        assert model.predict(some) == pytest.approx(wanted, abs=1e-5)
-        assert model.predict([pair[::-1] for pair in some]) == pytest.approx(wanted, abs=1e-5)
-    with pytest.raises(OptionError, match="apart in frozen layers only"):
-        model.predict(some)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {}, {"loss": "softmax", "lora": 4},
-        {"loss": RANKING[1], "hard_negatives": 1, "lora": 4, "freeze": 1, "batch_size": 16},
-    ],
-    ids=str,
-)  # fmt: skip
-def test_an_interrupted_run_goes_on_to_the_same_model(base, pairs, tmp_path, monkeypatch, changes):
-    from shoestring.match.training import trainer as trainers
-
-    data, run = (base, pairs(120, 1), pairs(60, 2)), replace(FAST, epochs=2, **changes)
-    whole = train(*data, tmp_path / "whole", run)
-
-    class Killed(trainers._Progress):
-        def on_step_end(self, args, state, control, **rest):
-            if state.global_step > args.save_steps:
-                raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(trainers, "_Progress", Killed)
-        with pytest.raises(KeyboardInterrupt):
-            train(*data, tmp_path / "cut", run)
-    with pytest.raises(TrainError, match="another learning_rate"):
-        train(*data, tmp_path / "cut", replace(run, learning_rate=1e-3))
-    again = train(*data, tmp_path / "cut", run)
-    assert again.spearman == pytest.approx(whole.spearman, abs=1e-6)
-    assert again.decision.threshold == pytest.approx(whole.decision.threshold, abs=1e-5)
-
-
-@pytest.mark.parametrize(
-    "moment",
-    ["_save", "_save_optimizer_and_scheduler", "_save_rng_state", "save_to_json", "_publish", "flush"],
-)
-def test_a_run_killed_while_it_saves_goes_on_to_the_same_model(base, pairs, tmp_path, monkeypatch, moment):
-    from shoestring.match.training import checkpoints, trainer
-
-    class Killed(BaseException):
-        """No clean-up of the code's own follows a kill -9."""
-
-    def second(real):
-        calls = iter(range(9))
-
-        def cut(*given, **named):
-            if next(calls) == 1:
-                raise OSError(errno.ENOSPC, "No space left on device") if moment == "flush" else Killed
-            return real(*given, **named)
-
-        return cut
-
-    data, run = (base, pairs(60, 1), pairs(40, 2)), replace(FAST, batch_size=12, lora=2)
-    (tmp_path / "cut" / "checkpoints").mkdir(parents=True)
-    (tmp_path / "cut" / "checkpoints" / ".run.json.00000000.part").touch()  # killed at once before
-    falls = iter(range(99, 0, -1))  # the first step is the best
-    monkeypatch.setattr(trainer, "spearman", lambda *_: float(next(falls)))
-    train(*data, tmp_path / "whole", run)
-    owner = {
-        "_publish": checkpoints,
-        "flush": checkpoints,
-        "save_to_json": TrainerState,
-        "_save": trainer._Bi,
-    }.get(moment, Trainer)
-    monkeypatch.chdir(tmp_path)
-    with monkeypatch.context() as patched:
-        patched.setattr(owner, moment, second(getattr(owner, moment)))
-        with pytest.raises(OutputError if moment == "flush" else Killed):
-            train(*data, "cut", run)
-    (tmp_path / "cut").rename(tmp_path / "moved")  # nor does it matter what the folder is called then
-    train(*data, tmp_path / "moved", run)
-    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "moved"))
-    assert all(torch.equal(one[name], two[name]) for name in one)
-
-
-def test_a_run_that_failed_before_its_first_checkpoint_is_in_nobody_s_way(trained, pairs, tmp_path):
-    asked = (trained["bi"], pairs(80, 1), pairs(80, 2), tmp_path / "m")
-    settings = replace(FAST, pooling="own", loss=RANKING[0], hard_negatives=99)
-    with pytest.raises(InputError, match="ask for fewer hard negatives"):
-        train(*asked, settings)
-    assert train(*asked, replace(settings, hard_negatives=1)).steps >= 1
-
-
 def test_nothing_is_overwritten_unasked(base, trained, pairs):
     with pytest.raises(OutputError, match="--overwrite"):
         train(base, pairs(20, 1), pairs(20, 2), trained["bi"], FAST)
@@ -392,87 +248,6 @@ def test_too_long_texts_are_counted(trained):
     assert matcher.too_long(texts) == 2
     matcher.model.prompts["document"] = "鱼"  # is read, too
     assert [matcher.too_long(texts, role) for role in (None, "document")] == [2, 3]
-
-
-def test_compare_is_a_curve_that_goes_on_where_it_was(base, pairs, tmp_path, monkeypatch):
-    monkeypatch.setattr("shoestring.match.compare.LEAST", 10)
-    settings = replace(FAST, freeze=1, prompt="猫", epochs=1, batch_size=32)
-    data = (base, pairs(200, 1), pairs(80, 2), pairs(100, 3), tmp_path / "both", settings)
-    more = {"others": {"other": pairs(50, 4)}, "kinds": tuple(KINDS), "sizes": (64, 9999)}
-    found = compare(*data, **more)
-    curves = found.curves
-    with pytest.raises(OptionError, match="'test': is what the test pairs are called"):
-        compare(*data, others={"test": pairs(50, 4)})
-    assert curves.sizes == (64, 200)
-    assert [(run.mode, run.size) for run in curves.runs] == [
-        ("bi", 0), *((kind, size) for size in (64, 200) for kind in KINDS)
-    ]  # fmt: skip
-    assert {run.steps for run in curves.runs if run.size} == {10}  # a start from another kind counts
-    for name in ("test", "other"):
-        gap, low, high = curves.ahead("cross", 200, name)
-        assert low <= gap <= high
-        assert gap == pytest.approx(
-            curves.accuracy("cross", 200, name)[0] - curves.accuracy("bi", 200, name)[0]
-        )
-        assert name in curves.sentence("cross", name)
-    for kind in found.speeds:  # what was scored from remembered layers is what the stored model says
-        (first,), kept = curves.of(kind, 200), Matcher(tmp_path / "both" / kind, "cpu")
-        assert kept.crossed == (KINDS[kind][-1] == "cross")
-        assert kept.scores(list(data[3])) == pytest.approx(first.scores["test"], abs=1e-4)
-    few, many = (found.search_seconds("cross", texts) for texts in (10, 10**6))
-    assert many / few == pytest.approx(1e5)
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "both" / "runs").iterdir()}
-    (tmp_path / "both" / "runs" / "cross-64-0.npz").unlink()
-    again = compare(*data, **more)
-    changed = [path.name for path in before if path.stat().st_mtime_ns != before[path]]
-    assert changed == ["cross-64-0.npz"]
-    assert again.curves.ahead("cross", 64, "test") == pytest.approx(
-        curves.ahead("cross", 64, "test"), abs=1e-6
-    )
-
-
-@pytest.mark.parametrize(("gaps", "said"), [
-    ((-0.2, 0.2, 0.3), "from 1,000 pairs on the cross-encoder is ahead"), ((0.3, 0.2, 0.0), "is ahead for certain"),
-    ((0.2, -0.2, 0.3), "from 4,000 pairs on"), ((0.1, 0.0, -0.3), "the cross-encoder is behind, by -3"),
-])  # fmt: skip
-def test_the_sentence_is_what_the_curve_says_whichever_way(gaps, said, tmp_path):
-    rng, runs = np.random.default_rng(0), []
-    truth = rng.integers(0, 2, 2000)
-    for size, gap in zip((250, 1000, 4000), gaps, strict=True):
-        for mode, share in (("bi", 0.6), ("cross", 0.6 + gap)):
-            for seed in range(3):
-                right = rng.random(2000) < share
-                run = Run(
-                    mode,
-                    size,
-                    seed,
-                    60,
-                    1.0,
-                    seed == 2,
-                    0.5,
-                    {"test": np.where(right, truth, 1 - truth)},
-                    "x",
-                )
-                run.write(tmp_path / "run.npz")
-                runs.append(Run.read(tmp_path / "run.npz"))
-    curves = Curves(tuple(runs), {"test": truth}, {"test": truth}, {"some": ("test", truth == 1)})
-    assert said in curves.sentence("cross", "test")
-    assert curves.sizes == (250, 1000, 4000)
-    assert curves.rising("bi") == [250, 1000, 4000]
-    assert curves.right("bi", 250, "some").shape == (3, truth.sum())
-
-
-@pytest.mark.parametrize("seeds", [1, 4])
-def test_the_interval_over_pairs_and_seeds_covers(seeds):
-    """Of simulated runs whose seeds differ and whose pairs differ, one in twenty is outside."""
-    rng, inside = np.random.default_rng(0), 0
-    for at in range(200):
-        seed_effects = rng.normal(0, 0.02, seeds) if seeds > 1 else np.zeros(1)
-        pair_effects = rng.normal(0, 1, 300)
-        values = 0.1 + seed_effects[:, None] + pair_effects + rng.normal(0, 0.3, (seeds, 300))
-        _, low, high = interval(values, seed=at, rounds=300)
-        inside += low <= 0.1 <= high
-    assert inside / 200 > 0.9
 
 
 def test_the_commands(match, shoestring, base, pairs, tmp_path):

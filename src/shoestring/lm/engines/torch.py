@@ -19,7 +19,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from shoestring import hub
 from shoestring._errors import OptionError
 from shoestring.lm.engines import cache as caches
 from shoestring.lm.engines.base import Progress, Token, joined, log_chances, require_length, tokens_of
@@ -29,8 +28,7 @@ from shoestring.lm.engines.texts import texts_of
 from shoestring.lm.engines.tree import Tree, branching
 from shoestring.lm.weights.few_bits import kernel_name
 from shoestring.lm.weights.gguf_source import GgufSource
-from shoestring.lm.weights.loading import load_source, require_fitting
-from shoestring.lm.weights.pieces import require_finite
+from shoestring.lm.weights.loading import load_folder, load_source
 from shoestring.lm.weights.sources import FolderSource, Source
 
 CHUNK = 256  # tokens that are read at once, so that a long prompt shows progress and memory stays small
@@ -344,9 +342,4 @@ def _loaded(source: Source, precision: str) -> Any:
         return load_source(source, int(precision.removeprefix("int")))
     if isinstance(source, GgufSource):
         return load_source(source).to(_DTYPES[precision])
-    require_fitting(source)
-    model: Any = hub.load(source.folder, "CausalLM")
-    model = model.to(_DTYPES[precision])
-    for name, weight in model.named_parameters():
-        require_finite(source, name, weight)
-    return model
+    return load_folder(source).to(_DTYPES[precision])

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from shoestring import hub
 from shoestring._errors import InputError, OptionError
 from shoestring.lm.weights.few_bits import Embedding8, Linear8, LinearLow
-from shoestring.lm.weights.pieces import Piece, plain, quantized
+from shoestring.lm.weights.pieces import Piece, plain, quantized, require_finite
 from shoestring.lm.weights.quantize import shapes_of
 from shoestring.lm.weights.safetensors_file import Shape
 from shoestring.lm.weights.skeleton import (
@@ -25,6 +26,7 @@ from shoestring.lm.weights.skeleton import (
     empty,
     layers_of,
     matched,
+    require_known,
     require_mostly_linear,
     require_whole,
 )
@@ -41,6 +43,21 @@ def require_fitting(source: Source) -> None:
     """Raises InputError if weights do not fit config.json; weights that become one are left to who joins them."""
     with suppress(OptionError):
         matched(source, empty(config_of(source.config)))
+
+
+def load_folder(source: Source) -> Any:
+    """Returns transformers' own model of a folder, checked as one of few bits is.
+
+    Raises:
+        InputError: a weight is missing, of another size, not finite, or not the model's.
+    """
+    require_fitting(source)
+    loaded, rest = hub.load_and_rest(source.folder, "CausalLM")
+    model: Any = loaded
+    require_known(source, dict(zip(rest, rest, strict=True)), model)
+    for name, weight in model.named_parameters():
+        require_finite(source, name, weight)
+    return model
 
 
 def load_source(source: Source, bits: int | None = None) -> Any:

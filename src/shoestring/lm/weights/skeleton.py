@@ -184,7 +184,7 @@ def require_whole(source: Source, stored: Mapping[str, str | None], model: Any) 
             _require_shape(f"{source.folder}: {name}", source.shapes[old], tuple(parameter.shape))
         elif old is not None and name not in tied:
             raise InputError(f"{source.folder}: {name} is missing, so the weights do not fit config.json")
-    _require_known(source, stored, model)
+    require_known(source, stored, model)
 
 
 def require_mostly_linear(model: Any, layers: Layers) -> None:
@@ -264,7 +264,8 @@ def _require_shape(what: str, shape: Shape, sizes: tuple[int, ...]) -> None:
         )
 
 
-def _require_known(source: Source, stored: Mapping[str, str | None], model: Any) -> None:
+def require_known(source: Source, stored: Mapping[str, str | None], model: Any) -> None:
+    """Raises InputError for a weight that is not the model's, unless it is a mask of old files; see `require_whole`."""
     known = model.state_dict().keys()
     ignored = tuple(getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ())
     for name, old in stored.items():

@@ -81,6 +81,13 @@ def training_options(function: Callable) -> Callable:
         ),
         click.option("--seed", default=0, show_default=True, help="Of heads, order and dropout."),
         ui.device_option(),
+        click.option(
+            "--precision",
+            default="auto",
+            show_default=True,
+            help="Of the products while it learns; auto is bf16 where the processor multiplies it.",
+            type=click.Choice(("fp32", "bf16", "auto")),
+        ),
         click.option("--overwrite", is_flag=True, help="Replace what is there."),
     )
     for option in reversed(options):

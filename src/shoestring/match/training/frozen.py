@@ -150,8 +150,10 @@ class _Memory(nn.Module):
     def _states(self, input_ids: Tensor, mask: Tensor, types: Tensor) -> Tensor:
         lengths = mask.sum(dim=1).tolist()
         ids, kinds = input_ids.cpu().numpy().astype(np.int32), types.cpu().numpy().astype(np.int8)
+        how = bytes([torch.is_autocast_enabled(input_ids.device.type)])  # in bf16 they are others
         keys = [
-            ids[at, :length].tobytes() + kinds[at, :length].tobytes() for at, length in enumerate(lengths)
+            how + ids[at, :length].tobytes() + kinds[at, :length].tobytes()
+            for at, length in enumerate(lengths)
         ]
         new = [at for at, key in enumerate(keys) if key not in self.store.places]
         if new:

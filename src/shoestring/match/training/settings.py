@@ -11,6 +11,7 @@ import numpy as np
 from shoestring._errors import OptionError
 from shoestring._extras import require
 from shoestring.match.deciding.metric import Metric
+from shoestring.match.loading import PRECISIONS
 
 RANKING = ("MultipleNegativesRankingLoss", "CachedMultipleNegativesRankingLoss")
 MODES = {
@@ -52,6 +53,8 @@ class Training:
             has a meaning. Its score is the mean of both orders otherwise.
         seed: of heads, order and dropout.
         device: auto, cpu, cuda or mps.
+        precision: in which layers multiply while they learn, fp32, bf16 or auto, which is bf16 where the processor
+            multiplies it; weights, sums and all that a finished model does are fp32.
 
     Raises:
         OptionError: a value is unknown or out of range.
@@ -77,12 +80,14 @@ class Training:
     one_way: bool = False
     seed: int = 0
     device: str = "auto"
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
         _choose("mode", self.mode, MODES)
         _choose("loss", self.loss, MODES[self.mode])
         _choose("pooling", self.pooling, POOLINGS)
         _choose("device", self.device, ("auto", "cpu", "cuda", "mps"))
+        _choose("precision", self.precision, PRECISIONS)
         self._require_numbers()
         if self.chunk is not None and self.loss not in ("cosent", "angle") and "Cached" not in self.loss:
             raise OptionError(

@@ -22,7 +22,7 @@ from shoestring import ui
 @click.option("--stages", default="", metavar="A,B", help="Only these, and what they need. [default: all]")
 @click.option(
     "--minutes",
-    default=4.0,
+    default=3.7,
     show_default=True,
     help="For training and embedding, all together.",
 )
