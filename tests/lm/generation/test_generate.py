@@ -75,6 +75,16 @@ def test_beams_are_batched_sorted_and_never_worse_than_greedy(engine):
         assert scores[0] >= generate(engine, [prompt], GREEDY)[0][0].logprob - 1e-4
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [{"temperature": 0.7}, {"top_k": 5}, {"top_p": 0.9}, {"min_p": 0.1}, {"presence_penalty": 1.0}, {"seed": 3},
+     {"frequency_penalty": 1.0}, {"logit_bias": ((5, 1.0),)}, {"stop_token_ids": (5,)}, {"logprobs": 2}],
+)  # fmt: skip
+def test_what_beams_do_not_have_is_refused(engine, setting):
+    with pytest.raises(OptionError, match=f"--{next(iter(setting)).replace('_', '-')}: not with beams"):
+        beam_search(engine, [PROMPTS[0]], Sampling(max_tokens=2, **setting))
+
+
 def test_beams_equal_an_exhaustive_search(engine):
     ids = engine.tokenizer.encode(PROMPTS[0])
     first = engine.open([ids]).logits[0].log_softmax(-1)

@@ -85,5 +85,5 @@ def test_auto_is_what_the_processor_does_faster(base, pairs, tmp_path, monkeypat
 
 
 def test_an_unknown_precision_is_refused():
-    with pytest.raises(OptionError, match="precision 'fp16'.*fp32, bf16, auto"):
+    with pytest.raises(OptionError, match=r"precision 'fp16'.*fp32, bf16, auto"):
         Training(precision="fp16")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from shoestring import ui
+from shoestring._errors import OptionError
 from shoestring.lm.commands.options import loaded, model_options, sampling_of, sampling_options
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ def generate(
 ) -> None:  # fmt: skip
     """Continues prompts; the text comes while it is made. - reads one prompt from stdin."""
     sampling = sampling_of({**settings, "logprobs": logprobs})
+    for name, given in (("samples", beams and samples != 1), ("length-penalty", not beams and length_penalty)):
+        if given:
+            raise OptionError(f"--{name}: not with{'' if beams else 'out'} --beams; leave it out")
     texts = [sys.stdin.read().removesuffix("\n") if text == "-" else text for text in prompts]
     engine = loaded(ui, model, backend, precision, device, threads)
     if beams:

@@ -7,7 +7,7 @@ search can stop as soon as no open beam is better than the best finished one. Wi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import torch
 
@@ -16,6 +16,8 @@ from shoestring.lm.engines.base import Engine, log_chances, require_several
 from shoestring.lm.generation.generation import Sample, Token, ends_of, fitting
 from shoestring.lm.generation.sampling import Sampling, prepared
 from shoestring.lm.generation.text_stream import TextStream
+
+_COUNT = ("max_tokens", "min_tokens", "repetition_penalty", "stop", "min_ends")  # settings that beams have
 
 
 @dataclass(frozen=True)
@@ -50,18 +52,22 @@ def beam_search(
     Args:
         engine: from `load`.
         prompts: texts, or rows of ids.
-        sampling: max_tokens, min_tokens, repetition_penalty, stop and min_ends count; the rest does not.
+        sampling: max_tokens, min_tokens, repetition_penalty, stop and min_ends; no others.
         beams: how many are kept.
         length_penalty: above 0 favours longer texts.
         truncate: cut a prompt that is too long on the "left" or the "right".
+
+    Raises:
+        OptionError: a setting that beams do not have.
     """
     sampling = sampling or Sampling()
     require_several(prompts, "prompts")
     if beams < 1:
         raise OptionError(f"--beams {beams}: must be 1 or more")
-    for name in ("min_p", "presence_penalty", "frequency_penalty", "logit_bias", "stop_token_ids", "grammar"):
-        if getattr(sampling, name) != getattr(Sampling, name):
-            raise OptionError(f"--{name.replace('_', '-')}: not with beams; draw samples instead")
+    for each in fields(Sampling):
+        value = getattr(sampling, each.name)
+        if each.name not in _COUNT and value != each.default and (each.name, value) != ("temperature", 0):
+            raise OptionError(f"--{each.name.replace('_', '-')}: not with beams; draw samples instead")
     searches = [_Search(fitting(engine, prompt, sampling, truncate)) for prompt in prompts]
     session = engine.open([search.prompt for search in searches])
     try:
