@@ -70,6 +70,16 @@ def test_remembered_states_are_those_of_the_precision(base, pairs):
     assert not torch.allclose(*embedded(True), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="auto is a GPU here")
+def test_the_device_that_auto_finds_trains_like_the_one_that_is_named(base, pairs, tmp_path):
+    weights = []
+    for device in ("cpu", "auto"):
+        run = replace(FAST, precision="bf16", device=device)
+        train(base, pairs(80, 1), pairs(40, 2), tmp_path / device, run)
+        weights.append((tmp_path / device / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+
+
 @pytest.mark.parametrize(("able", "halves"), [(True, True), (False, False)])
 def test_auto_is_what_the_processor_does_faster(base, pairs, tmp_path, monkeypatch, able, halves):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": able})

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from datasets import Dataset, disable_progress_bars
 from sentence_transformers import (
     CrossEncoderTrainer,
@@ -110,7 +109,7 @@ def _labelled(pairs: Pairs, matcher: Matcher, seed: int) -> Dataset:
 def _arguments(matcher: Matcher, settings: Training, folder: Path, steps: int, head: str | None) -> Any:
     every, (encoder, own) = max(1, -(-steps // CHECKS)), settings.rates
     family = CrossEncoderTrainingArguments if matcher.crossed else SentenceTransformerTrainingArguments
-    cuda = torch.cuda.is_available() and settings.device in ("auto", "cuda")
+    device = matcher.model.device
     extra: dict[str, Any] = (
         {} if matcher.crossed else {"prompts": matcher.model.prompts.get(matcher.model.default_prompt_name)}
     )
@@ -120,11 +119,11 @@ def _arguments(matcher: Matcher, settings: Training, folder: Path, steps: int, h
         output_dir=str(folder), max_steps=steps, per_device_train_batch_size=settings.batch_size,
         learning_rate=encoder, learning_rate_mapping={head: own} if head else None, warmup_steps=steps // 20,
         lr_scheduler_type="linear", weight_decay=0.01,
-        seed=settings.seed, use_cpu=settings.device == "cpu", bf16=takes_bf16(settings.precision, matcher.model.device),
+        seed=settings.seed, use_cpu=device.type == "cpu", bf16=takes_bf16(settings.precision, device),
         eval_strategy="steps", eval_steps=every, save_strategy="steps", save_steps=every,
         metric_for_best_model="eval_spearman", greater_is_better=True,
         logging_steps=1, logging_nan_inf_filter=False, disable_tqdm=True, report_to="none",
-        dataloader_pin_memory=cuda, **extra,
+        dataloader_pin_memory=device.type == "cuda", **extra,
     )  # fmt: skip
 
 
