@@ -96,16 +96,16 @@ def read_table(
 
 
 def is_number(cell: object) -> bool:
-    """Tells whether a cell is a number.
+    """Tells whether a cell is a number; the underscores that Python lets stand between digits are of no table.
 
-    >>> is_number("0.5"), is_number("label")
-    (True, False)
+    >>> is_number("0.5"), is_number("label"), is_number("1_000")
+    (True, False, False)
     """
     try:
         float(str(cell))
     except ValueError:
         return False
-    return True
+    return "_" not in str(cell)
 
 
 def _opened(name: str, kind: str) -> tuple[tuple[str, ...] | None, Rows]:

@@ -71,7 +71,8 @@ def test_other_encodings_compression_parquet_and_data_sets(tmp_path):
     ("text", "message"),
     [
         ("甲\t乙\t1\n甲\t\t1\n", "line 2: empty text"), ("甲\t乙\t1\n\n甲\t乙\tx\n", "line 3: label 'x' is no number"),
-        ("甲\t乙\t1\n甲\t乙\tnan\n", "line 2: label 'nan'"), ("甲\t乙\t1\n1\n", "line 2: this row has"), ("", "empty"),
+        ("甲\t乙\t1\n甲\t乙\tnan\n", "line 2: label 'nan'"),
+        ("甲\t乙\t1\n甲\t乙\t1_0\n", "line 2: label '1_0'"), ("甲\t乙\t1\n1\n", "line 2: this row has"), ("", "empty"),
         ("text1\ttext1\tlabel\n甲\t乙\t1\n", "2 columns are called 'text1'"),
         ("a\tb\tlabel\n甲\t乙\t1\n", "which column\\? say --first NAME; there are: a, b, label"),
     ],

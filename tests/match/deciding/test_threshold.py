@@ -280,6 +280,9 @@ def test_the_command_names_the_line_that_is_wrong(shoestring, tmp_path):
     done = shoestring("match", "threshold", "bad.tsv")
     assert done.returncode == 1
     assert "bad.tsv: line 3" in done.stderr
+    (tmp_path / "spaced.tsv").write_text("score\tlabel\n0.5\t1\n1_000\t0\n")
+    said = shoestring("match", "threshold", "spaced.tsv").stderr
+    assert "spaced.tsv: line 3: score '1_000' is no finite number" in said
     (tmp_path / "twice.tsv").write_text("score\tscore\tlabel\n1\t2\t1\n")
     assert "2 columns are called 'score'" in shoestring("match", "threshold", "twice.tsv").stderr
 

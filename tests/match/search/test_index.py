@@ -203,6 +203,9 @@ def test_the_commands(match, trained, pairs, tmp_path):
     found = kept("match search", match("search", "idx", "我喜欢猫", "-k", 2, "--json", *model).stdout)
     first = found["queries"][0]["hits"][0]
     assert first["metadata"]["topic"] == first["id"]
+    assert "longer" not in match("search", "idx", "我喜欢猫", *model).stderr
+    long = match("search", "idx", "猫" * 99, "狗" * 99, "猫", "--rerank", trained["cross"], *model).stderr
+    assert long.count("2 texts are longer than the model reads") == 1
     gone = kept("match delete", match("delete", "idx", first["id"], "--json", *model).stdout)
     assert gone["texts"] == len(rows) - 1
     left = json.loads(match("search", "idx", "我喜欢猫", "-k", 2, "--json", *model).stdout)

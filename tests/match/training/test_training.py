@@ -277,6 +277,7 @@ def test_the_commands(match, shoestring, base, pairs, tmp_path):
     kept("match eval", match("eval", "m", "test.data", "--figure", "scores.png", "--json").stdout)
     assert (tmp_path / "scores.png").read_bytes().startswith(b"\x89PNG")
     assert "empty text" in match("predict", "m", " ", "猫").stderr
+    assert match("predict", "m", "猫" * 99, "猫").stderr.count("1 texts are longer than the model reads") == 1
     compared = ("compare", *options, "--other", "dev.data", "--quick", "--sizes", "64", "-o", "both")
     both = match(*compared)
     assert "cross is ahead by" in both.stdout, both.stderr

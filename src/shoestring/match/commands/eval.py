@@ -9,7 +9,7 @@ import click
 
 from shoestring import ui
 from shoestring._extras import require
-from shoestring.match.commands.options import METRIC, above, column_options, device, labelled
+from shoestring.match.commands.options import CUT, METRIC, above, column_options, device, labelled
 from shoestring.match.commands.threshold import summary
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def measured(
             for name in dict.fromkeys((own.metric, "accuracy", "f1"))
         }
     if cut := matcher.too_long([text for pair in pairs for text in pair]):
-        ui.say(f"{cut:,} texts are longer than the model reads and are cut")
+        ui.say(f"{cut:,} {CUT}")
     if figure:
         plot.score_distributions(
             {str(matcher.folder.name): (scores.tolist(), truth.tolist(), own.threshold)}, figure

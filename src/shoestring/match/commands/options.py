@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from shoestring.match.data.pairs import Pairs
 
 METRIC = "accuracy, f1, mcc, balanced, cost=FP,FN, recall@precision=P or precision@recall=R."
+CUT = "texts are longer than the model reads, and cut"
 device = ui.device_option(numbered=True)
 above = click.option(
     "--above", type=float, help="Labels above this match.  [default: the middle of their range]"

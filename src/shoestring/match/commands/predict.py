@@ -10,7 +10,7 @@ from shoestring import files, ui
 from shoestring._errors import InputError, OptionError
 from shoestring._extras import require
 from shoestring.files.delimited import written
-from shoestring.match.commands.options import device
+from shoestring.match.commands.options import CUT, device
 
 MANY = 100  # pairs that tell whether they are like those which chose the threshold
 
@@ -40,6 +40,8 @@ def predict(
     matcher = Matcher(model, device)
     with ui.bar("scoring", len(pairs), "pair") as bar:
         found = matcher.predict(pairs, progress=bar.update)
+    if cut := matcher.too_long([text for pair in pairs for text in pair]):
+        ui.say(f"{cut:,} {CUT}")
     for line in matcher.decision.remarks(found.scores) if matcher.decision and len(pairs) >= MANY else ():
         ui.say(line)
     if matcher.decision is None:

@@ -11,7 +11,7 @@ import click
 from shoestring import ui
 from shoestring._errors import OptionError
 from shoestring.match.commands.indexes import existing, kind, loaded, model, precision, rerank
-from shoestring.match.commands.options import device
+from shoestring.match.commands.options import CUT, device
 
 if TYPE_CHECKING:
     from shoestring.match.search.hits import Hit
@@ -47,9 +47,10 @@ def search(
             f"{index}: its build was interrupted, so that only {len(opened):,} texts can be found; the same "
             "shoestring match index goes on"
         )
-    found = opened.search(
-        list(queries), k, loaded(rerank, device) if rerank else None, candidates, where, hybrid
-    )
+    last = loaded(rerank, device) if rerank else None
+    if cut := max(opened.matcher.too_long(queries, "query"), last.too_long(queries) if last else 0):
+        ui.say(f"{cut:,} {CUT}")
+    found = opened.search(list(queries), k, last, candidates, where, hybrid)
     if ui.as_json:
         ui.result({"queries": [
             {"query": query, "hits": [asdict(hit) for hit in hits]} for query, hits in zip(queries, found, strict=True)

@@ -52,11 +52,7 @@ def read_scores(
     for line, (value, said) in read_table(source, columns):
         cells = (value, TRUTH.get(str(said).strip().lower(), said))
         for what, cell in zip((score or "score", label or "label"), cells, strict=True):
-            try:
-                finite = np.isfinite(float(cell))
-            except (TypeError, ValueError):
-                finite = False
-            if not finite:
+            if not is_number(cell) or not np.isfinite(float(cell)):
                 raise InputError(f"{source}: line {line:,}: {what} {cell!r} is no finite number")
         rows.append([float(cell) for cell in cells])
     if not rows:

@@ -10,7 +10,7 @@ import click
 
 from shoestring import ui
 from shoestring.match.commands.eval import decided, measured
-from shoestring.match.commands.options import METRIC, above, column_options, labelled
+from shoestring.match.commands.options import CUT, METRIC, above, column_options, labelled
 from shoestring.match.commands.threshold import OPTIMISTIC
 
 if TYPE_CHECKING:
@@ -129,9 +129,7 @@ def train(
     pairs, chosen, held = three_sets(ui, data, dev, test, settings.seed, (first, second, label, skip_bad))
     done = run(base, pairs, chosen, output, settings, overwrite=overwrite, ui=ui)
     if done.cut:
-        ui.say(
-            f"{done.cut:,} texts have more than {settings.max_length} tokens and are cut; see --max-length"
-        )
+        ui.say(f"{done.cut:,} {CUT}; see --max-length")
     result = {
         "output": str(output),
         "steps": done.steps,

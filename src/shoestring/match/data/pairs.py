@@ -267,10 +267,7 @@ def _label(value: object) -> tuple[str, float | None]:
     for kind, words in WORDS.items():
         if word in words:
             return kind, float(words[word])
-    try:
-        number = float(value) if isinstance(value, str | int | float) else float("nan")
-    except ValueError:
-        return "number", None
+    number = float(value) if isinstance(value, str | int | float) and is_number(value) else float("nan")
     return "number", number if np.isfinite(number) else None
 
 
