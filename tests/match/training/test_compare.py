@@ -9,6 +9,7 @@ import pytest
 from fast_training import FAST
 
 from shoestring._errors import OptionError
+from shoestring.match.commands.compare import _sizes as sizes_of
 from shoestring.match.compare import KINDS, compare
 from shoestring.match.deciding.curve import Curves, Run, interval
 from shoestring.match.matcher import Matcher
@@ -93,3 +94,10 @@ def test_the_interval_over_pairs_and_seeds_covers(seeds):
         _, low, high = interval(values, seed=at, rounds=300)
         inside += low <= 0.1 <= high
     assert inside / 200 > 0.9
+
+
+def test_sizes_that_do_not_fit_are_told_apart():
+    assert sizes_of("64,9999,250,10,all", 400, 32) == ([64, 250, 400], [10, 9999])
+    for wrong, why in (("2_50", "write numbers"), ("10", "two batches, 64")):
+        with pytest.raises(OptionError, match=why):
+            sizes_of(wrong, 400, 32)

@@ -278,10 +278,11 @@ def test_the_commands(match, shoestring, base, pairs, tmp_path):
     assert (tmp_path / "scores.png").read_bytes().startswith(b"\x89PNG")
     assert "empty text" in match("predict", "m", " ", "猫").stderr
     assert match("predict", "m", "猫" * 99, "猫").stderr.count("1 texts are longer than the model reads") == 1
-    compared = ("compare", *options, "--other", "dev.data", "--quick", "--sizes", "64", "-o", "both")
+    compared = ("compare", *options, "--other", "dev.data", "--quick", "--sizes", "64,9999", "-o", "both")
     both = match(*compared)
     assert "cross is ahead by" in both.stdout, both.stderr
     assert "one seed" in both.stderr
+    assert "9999 left out" in both.stderr
     told = kept("match compare", match(*compared, "--json").stdout)
     assert set(told["accuracy"]) >= {"test", "dev.data"}
     assert told["accuracy"]["test"]["64"]["cross ahead"][0] <= 1

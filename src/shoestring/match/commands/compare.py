@@ -57,7 +57,13 @@ def compare(
     pairs, chosen, held = three_sets(ui, data, dev, test, settings.seed, columns)
     if held is None:
         raise OptionError("compare needs --test: pairs that neither train nor choose the threshold")
-    wanted = _sizes(sizes, len(pairs), settings.batch_size)[: 2 if quick else None]
+    fitting, unfit = _sizes(sizes, len(pairs), settings.batch_size)
+    wanted = fitting[: 2 if quick else None]
+    if unfit:
+        ui.say(
+            f"--sizes: {', '.join(map(str, unfit))} left out; there are {len(pairs):,} pairs, and a run needs two "
+            f"batches, {2 * settings.batch_size}"
+        )
     more = {name: labelled(ui, name, columns) for name in others}
     found = run(
         base, pairs, chosen, held, output, settings, others=more, kinds=[each.strip() for each in kinds.split(",")],
@@ -114,17 +120,18 @@ def draw(found: Comparison, figure: Path) -> None:
     plot.learning_curves(panels, figure, x="pairs to train on", y="accuracy")
 
 
-def _sizes(text: str, most: int, batch: int) -> list[int]:
+def _sizes(text: str, most: int, batch: int) -> tuple[list[int], list[int]]:
+    """Returns the numbers of pairs to train on, and those that are left out: more than there are, or too few."""
     try:
-        sizes = [most if each.strip() == "all" else int(each) for each in text.split(",")]
+        sizes = {most if each.strip() == "all" else int(each.replace("_", "?")) for each in text.split(",")}
     except ValueError as error:
         raise OptionError(f"--sizes {text!r}: write numbers and all, such as 250,1000,all") from error
-    fitting = sorted({size for size in sizes if size <= most and size >= 2 * batch})
+    fitting = sorted(size for size in sizes if 2 * batch <= size <= most)
     if not fitting:
         raise OptionError(
             f"--sizes {text!r}: there are {most:,} pairs, and a run needs two batches, {2 * batch}"
         )
-    return fitting
+    return fitting, sorted(sizes - set(fitting))
 
 
 def accuracies(found: Comparison) -> dict[str, Any]:
