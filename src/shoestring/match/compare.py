@@ -31,7 +31,7 @@ from shoestring.match.data.pairs import Pairs
 from shoestring.match.deciding.curve import Curves, Run
 from shoestring.match.matcher import Matcher
 from shoestring.match.training.settings import Training
-from shoestring.match.training.train import Trained, train
+from shoestring.match.training.train import Trained, settled, train
 from shoestring.ui import UI
 
 SIZES = (250, 1000, 4000, 16000)
@@ -112,7 +112,7 @@ def compare(
     Raises:
         OptionError: the loss is not one that all kinds have, or a kind, size or number of seeds is none.
     """
-    settings, ui, output = settings or Training(), ui or UI(quiet=True), Path(output)
+    settings, ui, output = settled(settings or Training()), ui or UI(quiet=True), Path(output)
     if taken := {HERE, MISLED} & set(others or {}):
         raise OptionError(f"other {taken.pop()!r}: is what the test pairs are called; rename the file")
     sizes = sorted({min(size, len(pairs)) for size in sizes or (len(pairs),)})

@@ -10,9 +10,10 @@ from fast_training import FAST
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
-from shoestring._errors import OptionError
+from shoestring._errors import OptionError, TrainError
 from shoestring.match.deciding.threshold import best
 from shoestring.match.matcher import Matcher
+from shoestring.match.training import trainer
 from shoestring.match.training.frozen import frozen
 from shoestring.match.training.settings import Training
 from shoestring.match.training.train import train
@@ -92,6 +93,24 @@ def test_auto_is_what_the_processor_does_faster(base, pairs, tmp_path, monkeypat
     monkeypatch.setattr(SentenceTransformer, "forward", watched)
     train(base, pairs(80, 1), pairs(40, 2), tmp_path / "model", replace(FAST, precision="auto"))
     assert (True in seen) == halves
+
+
+def test_a_run_that_goes_on_elsewhere_keeps_its_precision(base, pairs, tmp_path, monkeypatch):
+    data, run = (base, pairs(80, 1), pairs(40, 2), tmp_path / "model"), replace(FAST, precision="auto")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    with monkeypatch.context() as patched:
+        patched.setattr(trainer._Bi, "take_best", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(*data, run)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    with pytest.raises(TrainError, match=r"another precision \(bf16\)"):
+        train(*data, run)
+    assert train(*data, replace(run, precision="bf16")).steps
+
+
+def interrupted(*_):
+    """Stands for Ctrl-C at the end of the training."""
+    raise KeyboardInterrupt
 
 
 def test_an_unknown_precision_is_refused():

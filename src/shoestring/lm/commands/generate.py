@@ -37,7 +37,10 @@ def generate(
 ) -> None:  # fmt: skip
     """Continues prompts; the text comes while it is made. - reads one prompt from stdin."""
     sampling = sampling_of({**settings, "logprobs": logprobs})
-    for name, given in (("samples", beams and samples != 1), ("length-penalty", not beams and length_penalty)):
+    for name, given in (
+        ("samples", beams and samples != 1),
+        ("length-penalty", not beams and length_penalty),
+    ):
         if given:
             raise OptionError(f"--{name}: not with{'' if beams else 'out'} --beams; leave it out")
     texts = [sys.stdin.read().removesuffix("\n") if text == "-" else text for text in prompts]

@@ -24,7 +24,7 @@ from shoestring.files import atomic, atomic_folder
 from shoestring.files.atomic import forget_drafts
 from shoestring.match.data.pairs import Pairs
 from shoestring.match.deciding.decision import Decision, decide
-from shoestring.match.loading import hushed
+from shoestring.match.loading import hushed, takes_bf16
 from shoestring.match.matcher import Matcher
 from shoestring.match.training.settings import RANKING, Training
 from shoestring.ui import UI
@@ -109,6 +109,7 @@ def train(
         pairs.require_scale(dev.levels[0], dev.levels[-1])
     if settings.loss not in RANKING:  # which needs matches only
         pairs.binary(settings.above if settings.above is not None else dev.middle)
+    settings = settled(settings)
     _prepare(folder, _identity(base, pairs, dev, settings), overwrite)
     model = build(base, settings, len(pairs.levels))
     matcher = Matcher(folder, model=model, one_way=settings.reads_once)
@@ -146,6 +147,15 @@ def _numbered(pairs: Pairs, settings: Training, dev: Pairs) -> Pairs:
     if settings.loss == "contrastive":
         return replace(pairs, labels=pairs.binary(dev.middle if settings.above is None else settings.above))
     return pairs
+
+
+def settled(settings: Training) -> Training:
+    """Returns settings with the precision that `auto` stands for here: a run that goes on elsewhere keeps it."""
+    import torch
+    from sentence_transformers.util import get_device_name
+
+    device = torch.device(get_device_name() if settings.device == "auto" else settings.device)
+    return replace(settings, precision="bf16" if takes_bf16(settings.precision, device) else "fp32")
 
 
 def _identity(base: str | Path, pairs: Pairs, dev: Pairs, settings: Training) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 from shoestring._errors import TrainError
 from shoestring.match.data.pairs import Pairs
-from shoestring.match.loading import hushed, takes_bf16
+from shoestring.match.loading import hushed
 from shoestring.match.matcher import Matcher
 from shoestring.match.training.checkpoints import Checkpoints, newest
 from shoestring.match.training.model import fresh_head
@@ -119,7 +119,7 @@ def _arguments(matcher: Matcher, settings: Training, folder: Path, steps: int, h
         output_dir=str(folder), max_steps=steps, per_device_train_batch_size=settings.batch_size,
         learning_rate=encoder, learning_rate_mapping={head: own} if head else None, warmup_steps=steps // 20,
         lr_scheduler_type="linear", weight_decay=0.01,
-        seed=settings.seed, use_cpu=device.type == "cpu", bf16=takes_bf16(settings.precision, device),
+        seed=settings.seed, use_cpu=device.type == "cpu", bf16=settings.precision == "bf16",
         eval_strategy="steps", eval_steps=every, save_strategy="steps", save_steps=every,
         metric_for_best_model="eval_spearman", greater_is_better=True,
         logging_steps=1, logging_nan_inf_filter=False, disable_tqdm=True, report_to="none",
