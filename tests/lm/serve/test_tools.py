@@ -167,3 +167,66 @@ def test_models_without_calls_refuse_tools(folder):
     body = ChatBody(messages=[UserMessage(role="user", content="x")], tools=TOOLS)
     with pytest.raises(OptionError, match="has no chat template"):
         opened(load(folder), body)
+
+
+def test_definitions_are_looked_up_in_the_functions_own_schema(server):
+    def tool(name, word):
+        schema = {
+            "type": "object", "properties": {"x": {"$ref": "#/$defs/n"}}, "required": ["x"],
+            "additionalProperties": False, "$defs": {"n": {"const": word}},
+        }  # fmt: skip
+        return {"type": "function", "function": {"name": name, "parameters": schema}}
+
+    body = {"messages": [{"role": "user", "content": "x"}], "tools": [tool("f", "cat"), tool("g", "mat")],
+            "tool_choice": "required", "max_tokens": 200}  # fmt: skip
+    words = {"f": "cat", "g": "mat"}
+    for choice in ("required", *({"type": "function", "function": {"name": name}} for name in words)):
+        status, answer = server.post("v1/chat/completions", body | {"tool_choice": choice, "seed": 1})
+        assert status == 200, answer
+        (call,) = answer["choices"][0]["message"]["tool_calls"]
+        assert json.loads(call["function"]["arguments"]) == {"x": words[call["function"]["name"]]}
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
+def test_arguments_that_no_client_can_read_are_no_call(number):
+    text = f'<tool_call>\n{{"name": "weather", "arguments": {{"city": {number}}}}}\n</tool_call>'
+    assert form_of().read(text, TOOLS) == (text, [])
+
+
+def _called(*names):
+    calls = [
+        {"id": f"call_{name}", "type": "function", "function": {"name": name, "arguments": "{}"}}
+        for name in names
+    ]
+    return [
+        {"role": "user", "content": "x"},
+        {"role": "assistant", "content": None, "tool_calls": calls},
+    ]
+
+
+def _answered(*names):
+    return [{"role": "tool", "tool_call_id": f"call_{name}", "content": f"of {name}"} for name in names]
+
+
+def _prompt(chat_folder, messages, template=None):
+    engine = load(chat_folder)
+    if template:
+        engine.tokenizer.chat_template = template
+    return engine.texts.decode(opened(engine, ChatBody.model_validate({"messages": messages}))[0])
+
+
+def test_answers_of_tools_stand_in_the_order_of_their_calls(chat_folder):
+    right = _prompt(chat_folder, [*_called("a", "b"), *_answered("a", "b")])
+    assert right.index("of a") < right.index("of b")
+    assert _prompt(chat_folder, [*_called("a", "b"), *_answered("b", "a")]) == right
+    for messages in (_answered("a"), [*_called("a"), *_answered("c")]):
+        with pytest.raises(OptionError, match="no call before it has tool_call_id"):
+            _prompt(chat_folder, messages)
+
+
+def test_what_a_template_drops_is_seen_however_short_it_is(chat_folder):
+    with pytest.raises(OptionError, match="drops tool_calls"):
+        _prompt(chat_folder, _called("s"), NONE)
+    silent = "{% for m in messages %}{% if m.role != 'system' %}{{ m.role }}: {{ m.content }}{% endif %}{% endfor %}"
+    with pytest.raises(OptionError, match="drops a message of role system"):
+        _prompt(chat_folder, [{"role": "system", "content": "s"}, {"role": "user", "content": "x"}], silent)

@@ -6,9 +6,11 @@ lacks.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import count, groupby
 from typing import Any
 
 from shoestring._errors import OptionError
@@ -18,6 +20,7 @@ from shoestring.lm.serve import tools
 from shoestring.lm.serve.schema.bodies import AssistantMessage, ChatBody, ToolMessage, plain
 
 _SPEAKERS = {"user": "甲：", "assistant": "乙：", "system": ""}
+_KEPT = ("system", "developer", "tool")  # what a template must not drop
 _MOST_TEXT = 1 << 20  # characters that a template may make of a request
 
 
@@ -32,10 +35,12 @@ def opened(engine: Engine, body: ChatBody) -> tuple[str | list[int], tuple[str, 
         if body.tools or body.chat_template_kwargs or any(each.role == "tool" for each in body.messages):
             raise OptionError("tools: this model has no chat template, so it cannot call any; leave them out")
         return as_dialogue([_plain_message(each, developer=False) for each in body.messages])
-    messages = [_plain_message(each, "developer" in template) for each in body.messages]
+    messages = _answers_in_order([_plain_message(each, "developer" in template) for each in body.messages])
     chosen = tools.sent(tools.asked_for(body, call_format(engine)))
-    text = _rendered(engine, messages, chosen, body.chat_template_kwargs or {})
+    extra = body.chat_template_kwargs or {}
+    text = _rendered(engine, messages, chosen, extra)
     _require_complete(text, messages, chosen)
+    _require_complete(*_marked(engine, messages, chosen, extra))
     return engine.texts.encode_chat(text), ()
 
 
@@ -85,14 +90,59 @@ def _plain_message(message: Any, developer: bool) -> dict[str, Any]:
     return said
 
 
+def _answers_in_order(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns messages with the answers of tools in the order of their calls, as templates without ids need them.
+
+    Raises:
+        OptionError: an answer names a call that the turn before it does not have.
+    """
+    found: list[dict[str, Any]] = []
+    calls: list[str | None] = []
+    for answers, group in groupby(messages, lambda each: each["role"] == "tool"):
+        run = list(group)
+        if answers:
+            named = [each["tool_call_id"] for each in run if "tool_call_id" in each]
+            unknown = next((id for id in named if id not in calls), None)
+            if unknown is not None:
+                raise OptionError(f"messages: no call before it has tool_call_id {unknown[:80]!r}")
+            if len(named) == len(run):
+                run.sort(key=lambda each: calls.index(each["tool_call_id"]))
+        calls = [call["id"] for call in run[-1].get("tool_calls", ())]
+        found += run
+    return found
+
+
 def _arguments(text: str) -> dict[str, Any]:
     try:
-        found = json.loads(text)
+        found = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise OptionError(f"messages: a tool call's arguments are not JSON: {text[:80]!r}") from error
     if not isinstance(found, dict):
         raise OptionError(f"messages: a tool call's arguments are not a JSON object: {text[:80]!r}")
     return found
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _marked(
+    engine: Engine, messages: list[dict[str, Any]], chosen: list[dict[str, Any]], extra: Mapping[str, Any]
+) -> tuple[str, list[dict[str, Any]], list[dict[str, Any]]]:
+    """Returns the same conversation in words that occur nowhere else: "f" and "7" are found in many a text."""
+    number = count(1)
+    messages, chosen = copy.deepcopy(messages), copy.deepcopy(chosen)
+    for message in messages:
+        for call in message.get("tool_calls", ()):
+            call["function"]["name"] = f"called{next(number)}mark"
+        if message["role"] in _KEPT and message["content"].strip():
+            message["content"] = f"said{next(number)}mark"
+    for tool in chosen:
+        tool["function"]["name"] = f"tool{next(number)}mark"
+    try:
+        return _rendered(engine, messages, chosen, extra), messages, chosen
+    except OptionError:  # a template that looks into these texts
+        return "", [], []
 
 
 def _rendered(
@@ -131,7 +181,7 @@ def _require_complete(text: str, messages: list[dict[str, Any]], chosen: list[di
         for call in message.get("tool_calls", ()):
             if call["function"]["name"] not in text:
                 raise OptionError("messages: this model's chat template drops tool_calls")
-        if message["role"] in ("system", "developer", "tool") and not _occurs(message["content"], text):
+        if message["role"] in _KEPT and not _occurs(message["content"], text):
             raise OptionError(
                 f"messages: this model's chat template drops a message of role {message['role']}"
             )

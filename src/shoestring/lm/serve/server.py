@@ -43,6 +43,7 @@ from shoestring.lm.serve.schema.bodies import ChatBody, ChooseBody, CompletionBo
 
 PAGES = Path(__file__).parent / "pages"
 _MOST_BYTES = 1 << 20  # of a request
+_MOST_DROPPED = 1 << 26  # of one that is too large: a client that is still sending does not see the answer
 _GAUGES = ("running", "waiting", "cache_bytes")
 _TOKENIZING = ThreadPoolExecutor(
     1, "tokenizing"
@@ -276,11 +277,15 @@ def _said(raised: Exception) -> tuple[int, str]:
 
 
 async def _body(model: type[T], request: HttpRequest) -> T:
-    data = bytearray()
+    data, size = bytearray(), 0
     async for part in request.stream():
-        data += part
-        if len(data) > _MOST_BYTES:
-            raise _TooLarge(f"the request is larger than {_MOST_BYTES:,} bytes")
+        size += len(part)
+        if size <= _MOST_BYTES:
+            data += part
+        elif size > _MOST_DROPPED:
+            break
+    if size > _MOST_BYTES:
+        raise _TooLarge(f"the request is larger than {_MOST_BYTES:,} bytes")
     return asking.parsed(model, bytes(data))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from shoestring._errors import OptionError
 from shoestring.lm.generation.grammar import OPTIONS
-from shoestring.lm.serve.schema.bodies import ChatBody, NamedTool, Tool, as_sent
+from shoestring.lm.serve.schema.bodies import ChatBody, Function, NamedTool, Tool, as_sent
 
 _NAME, _KEY, _VALUE = "namedseventeen", "keyseventeen", "valueseventeen"
 _CALL = {"name": _NAME, "arguments": {_KEY: _VALUE}}
@@ -56,7 +56,7 @@ class CallFormat:
         calls = [] if start is None else [
             Call(each[self.name], json.dumps(each[self.arguments], ensure_ascii=False))
             for _, _, each in _objects(text[start:])
-            if each.get(self.name) in names and isinstance(each.get(self.arguments), dict)
+            if each.get(self.name) in names and _is_arguments(each.get(self.arguments))
         ]  # fmt: skip
         return (text[:start].rstrip(), calls) if calls else (text, [])
 
@@ -76,7 +76,7 @@ class CallFormat:
                 "type": "object", "additionalProperties": False, "required": [self.name, self.arguments],
                 "properties": {
                     self.name: {"const": tool.function.name},
-                    self.arguments: tool.function.parameters or {"type": "object"},
+                    self.arguments: _document(tool.function),
                 },
             }
             for tool in asked
@@ -175,6 +175,20 @@ def asked_for(body: ChatBody, form: CallFormat | None) -> list[Tool]:
 def sent(tools: Sequence[Tool]) -> list[dict[str, Any]]:
     """Returns tools as a template takes them."""
     return [as_sent(tool) for tool in tools]
+
+
+def _document(function: Function) -> dict[str, Any]:
+    """Returns the schema of a function's arguments, with an id of its own, so that its "#/$defs/..." mean itself."""
+    return {"$id": f"urn:function:{function.name}"} | (function.parameters or {"type": "object"})
+
+
+def _is_arguments(value: Any) -> bool:
+    """Whether this is an object that can be written as JSON; Python reads NaN and 1e999, which cannot."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return False
+    return isinstance(value, dict)
 
 
 def _kind(value: Any) -> str:
