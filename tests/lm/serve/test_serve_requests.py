@@ -15,9 +15,11 @@ from pydantic import BaseModel
 from shoestring.lm.engines.load import load
 from shoestring.lm.generation.generation import generate
 from shoestring.lm.generation.sampling import Sampling
+from shoestring.lm.serve.schema.bodies import ChatBody, CompletionBody
 
 REQUESTS = Path(__file__).parents[1] / "requests"
 COMPLETIONS, CHAT = "v1/completions", "v1/chat/completions"
+FIELDS = {*ChatBody.model_fields, *CompletionBody.model_fields}
 
 
 @pytest.fixture
@@ -79,6 +81,8 @@ def test_each_mistake_is_named(server, body, says):
     status, answer = server.post(COMPLETIONS, body)
     assert status == 400
     assert says in answer["error"]["message"]
+    named = answer["error"]["message"].partition(":")[0].partition(".")[0]
+    assert named not in FIELDS or answer["error"]["param"].partition(".")[0] == named
 
 
 @pytest.mark.parametrize(
@@ -109,6 +113,8 @@ def test_each_mistake_of_a_conversation_is_named(server, body, says):
     status, answer = server.post(CHAT, {"messages": [{"role": "user", "content": "hi"}], **body})
     assert status == 400
     assert says in answer["error"]["message"]
+    named = answer["error"]["message"].partition(":")[0].partition(".")[0]
+    assert named not in FIELDS or answer["error"]["param"].partition(".")[0] == named
 
 
 def test_a_wrong_model_is_404_and_the_right_one_is_retrieved(server):

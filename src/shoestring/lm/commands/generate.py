@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.argument("prompts", nargs=-1, required=True)
 @sampling_options
 @click.option("--samples", default=1, show_default=True, help="Of each prompt.")
-@click.option("--beams", default=0, help="Search with so many beams instead of drawing.")
+@click.option("--beams", type=click.IntRange(1), help="Search with so many beams instead of drawing.")
 @click.option(
     "--length-penalty", default=0.0, show_default=True, help="Of beams; above 0 favours longer texts."
 )
@@ -33,16 +33,17 @@ if TYPE_CHECKING:
 )
 def generate(
     ui: ui.UI, model: str, backend: str, precision: str, device: str, threads: int, prompts: tuple[str, ...],
-    samples: int, beams: int, length_penalty: float, logprobs: int | None, truncate: str | None, **settings: Any,
+    samples: int, beams: int | None, length_penalty: float, logprobs: int | None, truncate: str | None, **settings: Any,
 ) -> None:  # fmt: skip
     """Continues prompts; the text comes while it is made. - reads one prompt from stdin."""
     sampling = sampling_of({**settings, "logprobs": logprobs})
-    for name, given in (
-        ("samples", beams and samples != 1),
-        ("length-penalty", not beams and length_penalty),
+    for name, given, other in (
+        ("samples", beams and samples != 1, "with --beams"),
+        ("length-penalty", not beams and length_penalty, "without --beams"),
+        ("logprobs", logprobs is not None and not ui.as_json, "without --json"),
     ):
         if given:
-            raise OptionError(f"--{name}: not with{'' if beams else 'out'} --beams; leave it out")
+            raise OptionError(f"--{name}: not {other}; leave it out")
     texts = [sys.stdin.read().removesuffix("\n") if text == "-" else text for text in prompts]
     engine = loaded(ui, model, backend, precision, device, threads)
     if beams:

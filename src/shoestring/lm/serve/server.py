@@ -44,6 +44,7 @@ from shoestring.lm.serve.schema.bodies import ChatBody, ChooseBody, CompletionBo
 PAGES = Path(__file__).parent / "pages"
 _MOST_BYTES = 1 << 20  # of a request
 _MOST_DROPPED = 1 << 26  # of one that is too large: a client that is still sending does not see the answer
+_FIELDS = {*ChatBody.model_fields, *CompletionBody.model_fields, *ChooseBody.model_fields}
 _GAUGES = ("running", "waiting", "cache_bytes")
 _TOKENIZING = ThreadPoolExecutor(
     1, "tokenizing"
@@ -262,7 +263,9 @@ def _answering(handler: Callable) -> Callable:
         except ShoestringError as raised:
             status, message = _said(raised)
             headers = {"Retry-After": "1"} if isinstance(raised, Full) else None
-            return guard.error(status, message, getattr(raised, "param", None), headers)
+            named = message.partition(":")[0]
+            param = getattr(raised, "param", None) or (named if named in _FIELDS else None)
+            return guard.error(status, message, param, headers)
 
     return answering
 
