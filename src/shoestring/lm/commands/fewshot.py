@@ -55,6 +55,8 @@ def fewshot(
     engine = loaded(ui, model, backend, precision, device, threads)
     examples = task.fitted([query for query, _ in asked], examples, _fits(engine, task.max_tokens))
     candidates = sorted({answer for _, answer in examples}) if choosing else []
+    if strange := {wanted for _, wanted in asked if choosing and wanted and wanted.strip() not in candidates}:
+        ui.say(f"wanted, but none of the shots' answers, so never right: {', '.join(sorted(strange))[:80]}")
     from shoestring.lm.fewshot.choosing import FewShot
 
     few = FewShot(engine, task, examples, candidates, score, calibrate)

@@ -124,12 +124,11 @@ def require_several(texts: object, what: str) -> None:
         raise OptionError(f"{what}: one text, {texts[:20]!r}, where a list of texts is asked; put it in [ ]")
 
 
-def require_length(needed: int, limit: int, what: str) -> None:
+def require_length(needed: int, limit: int, what: str, cure: str = "shorten it") -> None:
     """Raises InputError if so many tokens do not fit into a model's positions."""
     if needed > limit:
         raise InputError(
-            f"{what}: {needed:,} tokens, {needed - limit:,} more than the model's {limit:,} positions; shorten it, "
-            "or have it cut: truncate left (or right), on the command line --truncate"
+            f"{what}: {needed:,} tokens, {needed - limit:,} more than the model's {limit:,} positions; {cure}"
         )
 
 

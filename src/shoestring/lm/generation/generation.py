@@ -196,7 +196,8 @@ def fitting(
         if truncate not in ("left", "right"):
             raise OptionError(f"--truncate {truncate}: must be left or right")
         return ids[-room:] if truncate == "left" else ids[:room]
-    require_length(len(ids), engine.positions - min(1, sampling.max_tokens), "the prompt")
+    cure = "shorten it, or have it cut: truncate left (or right), on the command line --truncate"
+    require_length(len(ids), engine.positions - min(1, sampling.max_tokens), "the prompt", cure)
     return ids
 
 
