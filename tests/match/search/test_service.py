@@ -43,7 +43,7 @@ def test_the_service_answers_as_the_matcher_does(address, matcher):
     assert code == 200
     assert said == {
         "score": pytest.approx(expected.scores[0]), "probability": pytest.approx(expected.probabilities[0]),
-        "match": bool(expected.verdicts[0]),
+        "match": bool(expected.verdicts[0]), "cut": 0,
     }  # fmt: skip
     code, hits = ask(address + "/search", json.dumps({"query": "我喜欢猫", "k": 3}).encode())
     assert (code, len(hits["hits"])) == (200, 3)
@@ -52,6 +52,16 @@ def test_the_service_answers_as_the_matcher_does(address, matcher):
             address + "/search", json.dumps({"query": "a", "where": {"number": 3}, **more}).encode()
         )
         assert (code, [hit["metadata"]["number"] for hit in hits["hits"]]) == (200, [3])
+
+
+def test_what_is_cut_is_said(address, matcher):
+    """A character is a token of the tiny model."""
+    most = matcher.model.max_seq_length
+    for path, fields in (("/match", ("text1", "text2")), ("/search", ("query",))):
+        for characters, cut in ((most // 2, 0), (most + 1, len(fields))):
+            request = {name: name[-1] + "猫" * characters for name in fields}
+            code, said = ask(address + path, json.dumps(request).encode())
+            assert (code, said["cut"]) == (200, cut)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +103,8 @@ def test_the_page_works_in_a_browser(address):
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("no Chromium")
-    query = urllib.parse.urlencode({"text1": "我喜欢猫", "text2": "请看猫", "q": "昨天见到鱼了"})
+    asked = {"text1": "我喜欢猫", "text2": "请看猫", "q": "昨天见到鱼了" * 30}
+    query = urllib.parse.urlencode(asked)
     command = [
         browser,
         "--headless",
@@ -108,6 +119,7 @@ def test_the_page_works_in_a_browser(address):
     assert page.count('class="scale"') == 11  # of the pair and of each hit
     assert "left: " in page  # of the mark: browsers drop what they cannot read
     assert page.count("<li>") == 10
+    assert page.count("only the beginning counted.</p>") == 1  # of the long query
 
 
 @pytest.mark.parametrize(

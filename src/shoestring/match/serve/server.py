@@ -1,10 +1,11 @@
 """`shoestring match serve`: a small HTTP service, and a page to paste two texts into.
 
-    POST /match   {"text1": "...", "text2": "..."}  ->  {"score": ..., "probability": ..., "match": ...}
-    POST /search  {"query": "...", "k": 5}          ->  {"hits": [{"text": ..., "score": ..., ...}, ...]}
+    POST /match   {"text1": "...", "text2": "..."}  ->  {"score": ..., "probability": ..., "match": ..., "cut": 0}
+    POST /search  {"query": "...", "k": 5}          ->  {"hits": [{"text": ..., "score": ..., ...}, ...], "cut": 0}
                   also "where": {"NAME": VALUE}, "hybrid": true
     GET  /        the page; it refers to nothing outside itself
 
+`cut` is how many of the request's texts are longer than the model reads, so that their ends did not count.
 Bad requests get 400 and {"error": "..."}; nothing that a request can hold ends the service. One request at a time
 computes; the others wait. On 127.0.0.1 only a request to a name of this machine is answered, so that no page of
 another site can reach it through a name that it makes point here (DNS rebinding), and no other site may post.
@@ -61,11 +62,12 @@ class Service:
         _require_known(request, ("text1", "text2"))
         pair = (_text(request, "text1"), _text(request, "text2"))
         with self._lock:
-            found = self.matcher.predict([pair])
+            found, cut = self.matcher.predict([pair]), self.matcher.too_long(pair)
         return {
             "score": float(found.scores[0]),
             "probability": None if found.probabilities is None else float(found.probabilities[0]),
             "match": None if found.verdicts is None else bool(found.verdicts[0]),
+            "cut": cut,
         }
 
     def search(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -80,11 +82,13 @@ class Service:
             raise InputError(f"where {where!r}: must be an object of names and values")
         if not isinstance(hybrid, bool):
             raise InputError(f"hybrid {hybrid!r}: must be true or false")
+        asked = [_text(request, "query")]
         with self._lock:
-            (found,) = self.index.search(
-                [_text(request, "query")], k, self.rerank, where=where, hybrid=hybrid
+            (found,) = self.index.search(asked, k, self.rerank, where=where, hybrid=hybrid)
+            cut = max(
+                self.matcher.too_long(asked, "query"), self.rerank.too_long(asked) if self.rerank else 0
             )
-        return {"hits": [asdict(hit) for hit in found]}
+        return {"hits": [asdict(hit) for hit in found], "cut": cut}
 
 
 def server(service: Service, host: str = "127.0.0.1", port: int = 8808) -> ThreadingHTTPServer:
