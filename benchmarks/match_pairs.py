@@ -85,6 +85,7 @@ def compare(
     from shoestring.match.commands.compare import accuracies, conclusions
     from shoestring.match.compare import compare as run
     from shoestring.match.training.settings import Training
+    from shoestring.match.training.train import settled
     from shoestring.ui import UI
 
     rng, (pairs, held, name, other) = np.random.default_rng(0), compared(data)
@@ -107,7 +108,8 @@ def compare(
     name = f"{kinds}, {data}, epochs {epochs:g}, {' and '.join(f'{size:,}' for size in curves.sizes)} pairs"
     name += "" if freeze == 8 else f", {freeze} layers frozen"
     found_here = {
-        "load": os.getloadavg()[0], "data": data, "frozen": freeze, "kinds": list(curves.kinds),
+        "load": os.getloadavg()[0], "data": data, "frozen": freeze, "precision": settled(own).precision,
+        "kinds": list(curves.kinds),
         "seeds": {str(size): len(curves.of("bi", size)) for size in curves.sizes},
         "steps": {str(size): curves.of("bi", size)[0].steps for size in curves.sizes},
         "pairs": {"dev": len(dev), **{name: int(curves.right("bi", 0, name).shape[1]) for name in curves.sets}},

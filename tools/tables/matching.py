@@ -18,7 +18,7 @@ def matching() -> str:
         blocks.append(_audits(measured["audit"]))
     for found in _studies(measured):
         seeds, steps = found["seeds"], found["steps"]
-        lasting = f"{found['minutes_of_training']:.0f} minutes{_frozen(found)}"
+        lasting = f"{found['minutes_of_training']:.0f} minutes{_how(found)}"
         runs = ", ".join(
             f"{int(size):,} pairs {steps[size]} steps {count} x" for size, count in seeds.items()
         )
@@ -166,8 +166,9 @@ def _studies(measured: dict[str, Any]) -> list[dict[str, Any]]:
     return [each for each in measured.get("compare", {}).values() if isinstance(each, dict)]
 
 
-def _frozen(found: dict[str, Any]) -> str:
-    return "" if found.get("frozen", 8) == 8 else f"; {found['frozen'] or 'no'} layers frozen"
+def _how(found: dict[str, Any]) -> str:
+    frozen = "" if found.get("frozen", 8) == 8 else f"; {found['frozen'] or 'no'} layers frozen"
+    return f" in {found.get('precision', 'fp32')}{frozen}"
 
 
 def _curves(found: dict[str, Any]) -> list[str]:
