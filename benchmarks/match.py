@@ -186,7 +186,10 @@ def main() -> None:
     parser.add_argument("--sizes", default="250,1000,4000,16000,34334", help="of compare")
     parser.add_argument("--seeds", type=int, default=3, help="of compare")
     parser.add_argument(
-        "--data", default="AFQMC", choices=("AFQMC", "ATEC", "LCQMC", "PAWSX"), help="of compare: to train on"
+        "--data",
+        default="AFQMC",
+        choices=("AFQMC", "ATEC", "LCQMC", "PAWSX", "STS-B"),
+        help="of compare: to train on",
     )
     parser.add_argument("--epochs", type=float, default=1, help="of compare, at least 60 steps")
     parser.add_argument("--freeze", type=int, default=8, help="of compare: lower layers that are not trained")

@@ -56,19 +56,25 @@ def stsb(quick: bool) -> dict[str, Any]:
 
 
 def compared(data: str) -> tuple[Any, Any, str, Any]:
-    """Pairs to train on, pairs of the same set that share none with them, and another set with its name."""
+    """Pairs to train on, pairs of the same set that share none with them, and if one fits another set with its name."""
     from shoestring.match.data.leaks import exact_leaks
 
     def read(name: str) -> Any:
         return read_pairs(DATA / "pairs" / name)
+
+    def without(pairs: Any, held: list[Any]) -> Any:
+        leaked = [leak.row for each in held for leak in exact_leaks(pairs, each)]
+        return pairs.take(np.setdiff1d(np.arange(len(pairs)), leaked))
 
     afqmc, lcqmc = read("AFQMC/dev.txt"), read("LCQMC/LCQMC.valid.data")
     if data == "AFQMC":
         return read("AFQMC/train.txt"), afqmc, "LCQMC", lcqmc
     if data == "ATEC":  # whose training file has pairs of both others
         pairs, *held = (read(f"ATEC/{name}") for name in ("atec_nlp_sim_train.csv", *HELD))
-        leaked = [leak.row for each in held for leak in exact_leaks(pairs, each)]
-        return pairs.take(np.setdiff1d(np.arange(len(pairs)), leaked)), held[0], "LCQMC", lcqmc
+        return without(pairs, held), held[0], "LCQMC", lcqmc
+    if data == "STS-B":  # grades from 0 to 5, as no other set has
+        pairs, *held = (read(f"STS-B/STS-B.{name}.data") for name in ("train", "test"))
+        return without(pairs, held), held[0], "", None
     if data == "PAWSX":  # 1,200 of its 2,000 pairs
         return *read("PAWSX/PAWSX.valid.data").split(0.4), "LCQMC", lcqmc
     return *lcqmc.split(0.2), "AFQMC", afqmc
@@ -91,7 +97,7 @@ def compare(
     rng, (pairs, held, name, other) = np.random.default_rng(0), compared(data)
     order = rng.permutation(len(held))
     dev, test = held.take(order[:300]), held.take(order[300:1100])
-    others = {name: other.take(rng.permutation(len(other))[:500])}
+    others = {name: other.take(rng.permutation(len(other))[:500])} if name else {}
     own = Training(
         freeze=freeze, batch_size=32, prompt="query: ", device="cpu", epochs=epochs, max_length=48,
         learning_rate=None if freeze else 5e-5,

@@ -171,9 +171,7 @@ def tmp_path_of(engine):
 
 
 def test_a_prompt_longer_than_the_model(engine):
-    with pytest.raises(
-        InputError, match="150 tokens, 22 more than the model's 128 positions; shorten it, or"
-    ):
+    with pytest.raises(InputError, match=r"150 tokens, 22 more than the model's 128 positions; shorten it$"):
         engine.open([[9] * 150])
     with pytest.raises(OptionError, match="a prompt without tokens"):
         engine.open([[]])
