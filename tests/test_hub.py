@@ -143,6 +143,20 @@ def test_a_truncated_weight_file_is_refused(model, tmp_path):
             hub.require_model_folder(tmp_path / "model")
 
 
+def test_short_memory_is_not_called_a_damaged_model(model, tmp_path, monkeypatch):
+    from transformers import AutoModel
+
+    def short(*_, **__):
+        raise RuntimeError(
+            "DefaultCPUAllocator: can't allocate memory: you tried to allocate 8589934592 bytes"
+        )
+
+    hub.save(tmp_path / "m", model)
+    monkeypatch.setattr(AutoModel, "from_pretrained", short)
+    with pytest.raises(RuntimeError, match="allocate memory"):
+        hub.load(tmp_path / "m")
+
+
 def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "model.safetensors").write_text("")
     with pytest.raises(InputError, match="is a file; give the folder"):

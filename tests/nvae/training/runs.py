@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from shoestring.nvae import NVAESettings
 from shoestring.ui import UI
 
@@ -14,10 +16,11 @@ def settings(**changes):
     )
 
 
+@dataclass(frozen=True)
 class Listener(UI):
     """Keeps what is said."""
 
-    lines: list = []  # noqa: RUF012 - a frozen dataclass cannot have one of its own
+    lines: list[str] = field(default_factory=list)
 
     def say(self, line):
         self.lines.append(line)
