@@ -213,10 +213,8 @@ def load_and_rest(path: str | os.PathLike[str], head: str | None = None) -> tupl
             )
     except ValueError as error:
         raise OptionError(f"{path}: cannot be loaded as {name}: {_first_line(error)}") from error
-    except (
-        RuntimeError
-    ) as error:  # weights that become one, such as experts; memory is short for other reasons
-        if "conversion of the weights" not in str(error):
+    except RuntimeError as error:
+        if "conversion of the weights" not in str(error):  # into one, of experts; memory may be short, too
             raise
         raise InputError(
             f"{path}: weights are missing or of another size than config.json says; copy it again"
